@@ -1,0 +1,1 @@
+"""From incidents to messages: grouping policy (pure), templates, senders."""

@@ -1,0 +1,1 @@
+"""The arithmetic of the product as pure functions over plain data: no Kafka, no clock, no I/O."""

@@ -1,0 +1,1 @@
+"""Files in, checked columns out; what cannot be used becomes a dead letter."""

@@ -1,0 +1,1 @@
+"""The Faust applications: thin agents around `pipelines.core`."""

@@ -1,0 +1,75 @@
+"""The errors of zerostock, one tree.
+
+ZerostockError            anything this product reports in one line and exit code 1
+├── UsageError            the call itself is wrong: exit code 2
+├── SettingsError         a setting or a secret is missing or malformed
+├── InputError            a file or folder cannot be used as a whole (one bad line is a dead letter)
+│   └── MappingError      a mapping file does not describe the export it is used on
+├── EnvelopeError         bytes on a topic are not an envelope of the kind expected
+├── BusyError             another live process owns the data directory
+├── WarehouseError        ClickHouse refused a statement
+│   └── WarehouseDown     ClickHouse cannot be reached; trying again may help
+├── BrokerError           Kafka cannot be reached or refused
+├── SendError             a message was not accepted by the provider
+│   ├── SendRefused       it never will be: do not try again
+│   └── SendUncertain     it may have been accepted: look it up before trying again
+└── BatchError            a batch job could not finish; the previous result stands
+"""
+
+from __future__ import annotations
+
+
+class ZerostockError(Exception):
+    """Base of all errors that a user is told about in one clear line."""
+
+
+class UsageError(ZerostockError):
+    """The command was called in a way it cannot serve."""
+
+
+class SettingsError(ZerostockError):
+    """A setting or secret is missing or malformed."""
+
+
+class InputError(ZerostockError):
+    """A file or folder cannot be used at all."""
+
+
+class MappingError(InputError):
+    """A mapping file is wrong, or does not fit the export."""
+
+
+class EnvelopeError(ZerostockError):
+    """Bytes are not an envelope, or not one of the kind expected."""
+
+
+class BusyError(ZerostockError):
+    """Another live process owns what this one needs."""
+
+
+class WarehouseError(ZerostockError):
+    """ClickHouse refused a statement."""
+
+
+class WarehouseDown(WarehouseError):
+    """ClickHouse cannot be reached."""
+
+
+class BrokerError(ZerostockError):
+    """Kafka cannot be reached, or refused."""
+
+
+class SendError(ZerostockError):
+    """A message was not accepted; a later try is safe."""
+
+
+class SendRefused(SendError):
+    """A message will never be accepted for this number or text."""
+
+
+class SendUncertain(SendError):
+    """Nobody knows whether the message was accepted."""
+
+
+class BatchError(ZerostockError):
+    """A batch job could not finish."""

@@ -1,0 +1,46 @@
+"""Names, keys and partitioning of the Kafka topics: the one place that knows them.
+
+| topic            | partitioned by | what it carries                                    |
+| ---------------- | -------------- | -------------------------------------------------- |
+| sim-events       | SIM block      | uses and placements, with their source's watermark |
+| stock-movements  | outlet         | movements, with the SIM partition's watermark      |
+| stock-incidents  | wholesaler     | openings and closings, with the outlet partition's |
+| stock-levels     | outlet         | on hand per outlet and SKU after each change       |
+| sms-messages     | wholesaler     | what became of each message                        |
+| anomalies        | SIM block      | what contradicted the rules                        |
+| registrations    | SIM block      | papers that came back                              |
+| dead-letters     | source         | what could not be used, with its bytes             |
+| ingest-positions | source         | how far each file was read (compacted)             |
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+SIM_EVENTS = "sim-events"
+STOCK_MOVEMENTS = "stock-movements"
+STOCK_INCIDENTS = "stock-incidents"
+STOCK_LEVELS = "stock-levels"
+SMS_MESSAGES = "sms-messages"
+ANOMALIES = "anomalies"
+REGISTRATIONS = "registrations"
+DEAD_LETTERS = "dead-letters"
+INGEST_POSITIONS = "ingest-positions"
+
+#: Consecutive SIMs that share a partition and one entry of the state table.
+SIM_BLOCK = 1_000
+
+
+def block_of(imsi: int) -> int:
+    """The SIM block of an IMSI; works on numpy arrays as well."""
+    return imsi // SIM_BLOCK
+
+
+def partition_of_block(block: int, partitions: int) -> int:
+    """Neighbouring blocks go to different partitions, so a busy batch spreads; vectorises."""
+    return block % partitions
+
+
+def partition_of_key(key: str, partitions: int) -> int:
+    """Stable across processes and machines, unlike `hash`."""
+    return crc32(key.encode()) % partitions

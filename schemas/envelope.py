@@ -2,7 +2,7 @@
 
 Layout of the bytes::
 
-    b"ZS" | version u8 | pad u8 | header length u32 | header (msgpack), padded to 8 | Arrow record batch
+    b"ZS" | version u8 | pad u8 | header length u32 | header, msgpack, padded | Arrow record batch
 
 The record batch is an Arrow IPC message *without* its schema: the kind in the header names one of
 `SCHEMAS`, so a one-row envelope stays small and a 16,384-row one decodes without a copy. Anything
@@ -188,7 +188,7 @@ def unpack(data: bytes) -> tuple[Header, pa.RecordBatch | None]:
         if start == len(data):
             return header, None
         rows = pa.ipc.read_record_batch(pa.py_buffer(data).slice(start), SCHEMAS[header.kind])
-        rows.validate()
+        rows.validate(full=True)  # a corrupt offset must be an error here, not a crash later
     except KeyError as error:
         raise EnvelopeError(f"unknown kind of envelope {error}") from None
     except (struct.error, msgspec.MsgspecError, pa.ArrowException, OSError, ValueError) as error:

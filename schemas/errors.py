@@ -1,9 +1,9 @@
 """The errors of zerostock, one tree.
 
-ZerostockError            anything this product reports in one line and exit code 1
+ZerostockError            what a user is told in one clear line; exit code 1
 ├── UsageError            the call itself is wrong: exit code 2
 ├── SettingsError         a setting or a secret is missing or malformed
-├── InputError            a file or folder cannot be used as a whole (one bad line is a dead letter)
+├── InputError            a file or folder is unusable as a whole (a bad line is a dead letter)
 │   └── MappingError      a mapping file does not describe the export it is used on
 ├── EnvelopeError         bytes on a topic are not an envelope of the kind expected
 ├── BusyError             another live process owns the data directory

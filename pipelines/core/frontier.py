@@ -1,0 +1,91 @@
+"""Watermarks: how far in event time the input is known, and who still holds it back.
+
+A watermark W promises that nothing with a time below W is still to come. What depends on several
+inputs may rely only on the least of their promises. Two kinds of input exist: *sources* (folders
+and feeds, which come, end and fall silent on their own) and *partitions* of the topic before
+(which all exist from the start and end together).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from schemas.envelope import NO_WATERMARK, Header
+
+
+class Frontier(msgspec.Struct, array_like=True):
+    """The promises of all inputs, and `reached`: the watermark acted on so far; it never falls.
+
+    `heard` (wall ms of each input's last word) serves only to notice silence. It is not worth
+    keeping across a restart, which starts everybody's silence afresh.
+    """
+
+    marks: dict[str, int] = {}
+    ended: set[str] = set()
+    reached: int = NO_WATERMARK
+    heard: dict[str, int] = {}
+
+    def observe(self, header: Header, now: int) -> None:
+        """Take note of what an envelope promises; `now` is wall time in ms."""
+        for peer in header.peers:
+            self.marks.setdefault(peer, NO_WATERMARK)
+            self.heard.setdefault(peer, now)
+        if not header.source:
+            return
+        self.marks[header.source] = max(
+            header.watermark, self.marks.get(header.source, NO_WATERMARK)
+        )
+        self.heard[header.source] = now
+        if header.ended:
+            self.ended.add(header.source)
+        else:
+            self.ended.discard(header.source)
+
+    @property
+    def all_ended(self) -> bool:
+        """Whether every input there is has said that it has no more for now."""
+        return bool(self.marks) and self.ended.issuperset(self.marks)
+
+
+def observe_source(frontier: Frontier, header: Header, now: int) -> None:
+    """As `Frontier.observe`, for sources: an announcement opens all sources it names.
+
+    Sources are announced together before their first rows. Opening them one by one would let the
+    first run ahead while the others still count as ended from an earlier run.
+    """
+    frontier.observe(header, now)
+    if header.peers and not header.ended:
+        frontier.ended.difference_update(header.peers)
+
+
+def source_watermark(
+    frontier: Frontier, *, now: int | None = None, idle_after: int = 0, disorder: int = 0
+) -> tuple[int, bool]:
+    """The least promise of the sources that can still speak, and whether all have ended.
+
+    A source that has ended holds nothing back. With `now` (the wall clock, ms) neither does one
+    silent for `idle_after` ms; when all are silent, time itself is the promise: what is older than
+    the longer of `idle_after` and `disorder` would have come.
+    """
+    if not frontier.marks:
+        return frontier.reached, False
+    open_sources = frontier.marks.keys() - frontier.ended
+    if not open_sources:
+        return max(frontier.reached, *frontier.marks.values()), True
+    if now is not None:
+        awake = {s for s in open_sources if now - frontier.heard.get(s, now) < idle_after}
+        if not awake:
+            return max(frontier.reached, now - max(idle_after, disorder)), False
+        open_sources = awake
+    return max(frontier.reached, min(frontier.marks[s] for s in open_sources)), False
+
+
+def partition_watermark(frontier: Frontier) -> tuple[int, bool]:
+    """The least promise of all partitions, ended or not, and whether all have ended.
+
+    An ended partition still counts: when the input opens again its partitions do so one by one,
+    and the first to wake must not run ahead of those that have not yet heard.
+    """
+    if not frontier.marks:
+        return frontier.reached, False
+    return max(frontier.reached, min(frontier.marks.values())), frontier.all_ended

@@ -1,0 +1,108 @@
+"""Which SIMs exist and when each was first used: one flat array over all registered blocks.
+
+The register answers the one question asked of every call record: may this be a SIM's first use?
+Eight bytes a SIM; no object a row.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.topics import SIM_BLOCK, block_of
+
+Int64s = npt.NDArray[np.int64]
+
+#: In `Register.first_use`: not used yet. No accepted event has a time this old.
+UNUSED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SimRange:
+    """A registered batch: the i-th SIM has `first_imsi + i` and ICCID `first_iccid + i`."""
+
+    first_imsi: int
+    count: int
+    sku: str
+    first_iccid: str
+
+
+class Register:
+    """All registered SIMs, in whole blocks, as `first_use`: int64 ms, `UNUSED` where there is none.
+
+    Consecutive blocks form a run, so that a look-up is a search among a few runs. Slot 0 stands for
+    all SIMs that are not registered; it reads as used since ever, hence never as a candidate.
+    """
+
+    def __init__(self, ranges: Sequence[SimRange]) -> None:
+        self._ranges = sorted(ranges, key=lambda r: r.first_imsi)
+        self._range_starts = [r.first_imsi for r in self._ranges]
+        blocks = np.unique(
+            np.concatenate(
+                [np.empty(0, np.int64)]
+                + [
+                    np.arange(block_of(r.first_imsi), block_of(r.first_imsi + r.count - 1) + 1)
+                    for r in self._ranges
+                ]
+            )
+        )
+        breaks = np.flatnonzero(np.diff(blocks) != 1) + 1
+        starts = np.concatenate([[0], breaks]) if len(blocks) else np.empty(0, np.int64)
+        self._run_first = (
+            np.concatenate([[-1], blocks[starts] * SIM_BLOCK]) if len(blocks) else (np.array([-1]))
+        )
+        ends = np.concatenate([starts[1:], [len(blocks)]]) if len(blocks) else starts
+        sizes = (ends - starts) * SIM_BLOCK
+        self._run_end = np.concatenate([[-1], self._run_first[1:] + sizes])
+        # Slot of an IMSI = IMSI + shift of its run; the first slot belongs to nobody.
+        self._run_shift = np.concatenate([[0], 1 + starts * SIM_BLOCK - self._run_first[1:]])
+        self.first_use: Int64s = np.zeros(1 + len(blocks) * SIM_BLOCK, np.int64)
+        self.first_use[0] = np.iinfo(np.int64).min + 1
+
+    def __len__(self) -> int:
+        """How many SIMs the registered blocks have room for."""
+        return len(self.first_use) - 1
+
+    def slots(self, imsis: Int64s) -> Int64s:
+        """The slot of each IMSI in `first_use`, shape as `imsis`; 0 outside all blocks."""
+        run = np.searchsorted(self._run_first, imsis, side="right") - 1
+        run[run < 0] = 0
+        slot: Int64s = imsis + self._run_shift[run]
+        slot[imsis >= self._run_end[run]] = 0
+        return slot
+
+    def candidates(self, imsis: Int64s, at: Int64s) -> Int64s:
+        """The rows that may be a first use: the SIM is unused, or was used later than `at`.
+
+        Both arrays have one entry a row, times in ms; the result holds row numbers, ascending.
+        """
+        # Unsigned, UNUSED - 1 is later than any time, so one comparison asks both questions.
+        used_until = self.first_use[self.slots(imsis)] - 1
+        return np.flatnonzero(used_until.view(np.uint64) >= at.view(np.uint64))
+
+    def block_view(self, block: int) -> Int64s:
+        """The `SIM_BLOCK` entries of one registered block, as a view that writes through."""
+        start = int(self.slots(np.array([block * SIM_BLOCK]))[0])
+        if start == 0:
+            raise KeyError(block)
+        return self.first_use[start : start + SIM_BLOCK]
+
+    def range_of(self, imsi: int) -> SimRange | None:
+        """The batch that holds a SIM."""
+        index = bisect_right(self._range_starts, imsi) - 1
+        if index < 0:
+            return None
+        found = self._ranges[index]
+        return found if imsi < found.first_imsi + found.count else None
+
+    def iccid(self, imsi: int) -> str:
+        """The number printed on a registered SIM's card; `KeyError` for any other."""
+        found = self.range_of(imsi)
+        if found is None:
+            raise KeyError(imsi)
+        number = int(found.first_iccid) + imsi - found.first_imsi
+        return str(number).zfill(len(found.first_iccid))

@@ -1,0 +1,95 @@
+"""Arrival order within the bound, duplicates, partitions, crashes and restarts change nothing."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests_plain import Fact, fold
+from tests_rig import IMSIS, OUTLETS, RANGES, Rig, envelopes_of, sku_of
+
+from pipelines.core.register import Register
+
+DISORDER = 40
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Fact]:
+    """Distinct event times, so that the order of the fold is never in doubt."""
+    times = draw(st.lists(st.integers(1, 1_500), min_size=1, max_size=50, unique=True))
+    facts = []
+    for number, at in enumerate(times):
+        kind = draw(
+            st.sampled_from(["use"] * 4 + ["delivery"] * 3 + ["return", "transfer", "write_off"])
+        )
+        start = draw(st.integers(0, len(IMSIS) - 1))
+        count = 1 if kind == "use" else draw(st.integers(1, 12))
+        span = IMSIS[start : start + count]
+        facts.append(
+            Fact(
+                at,
+                f"e{number}",
+                kind,
+                tuple(span),
+                "" if kind == "use" else draw(st.sampled_from(OUTLETS)),
+                draw(st.sampled_from(OUTLETS)) if kind == "transfer" else "",
+            )
+        )
+    return facts
+
+
+def arrival(facts: list[Fact], random: Random, sources: int) -> dict[str, list[Fact]]:
+    """Some sources' files: shuffled within the bound, some lines twice."""
+    some: dict[str, list[Fact]] = {f"s{i}": [] for i in range(sources)}
+    delayed = [(f.at + random.randint(0, DISORDER), random.random(), f) for f in facts]
+    delayed += [
+        (f.at + random.randint(0, DISORDER), random.random(), f)
+        for f in facts
+        if random.random() < 0.3
+    ]
+    for _, _, fact in sorted(delayed, key=lambda d: d[:2]):
+        some[random.choice(list(some))].append(fact)
+    return {s: f for s, f in some.items() if f}
+
+
+@settings(max_examples=200, deadline=None)
+@given(histories(), st.integers(0, 2**32), st.sampled_from([1, 2, 4]), st.integers(1, 3))
+def test_whatever_happens_the_outcome_is_the_fold(facts, seed, partitions, sources) -> None:
+    random = Random(seed)
+    rig = Rig(envelopes_of(arrival(facts, random, sources), partitions, DISORDER, random), seed)
+    rig.run()
+    truth = fold(facts, sku_of)
+    register = Register(RANGES)
+    assert rig.stock() == truth.stock
+    assert rig.levels() == {shelf: len(sims) for shelf, sims in truth.stock.items()}
+    assert rig.incidents() == truth.incidents
+    assert rig.anomalies() == {(e, register.iccid(i), k) for e, i, k in truth.anomalies}
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories(), st.integers(0, 2**32), st.sampled_from([1, 2, 4]))
+def test_late_events_still_correct_the_stock(facts, seed, partitions) -> None:
+    """With no bound kept at all, the final stock is nevertheless the fold in event time."""
+    random = Random(seed)
+    arrived = facts[:]
+    random.shuffle(arrived)
+    rig = Rig(envelopes_of({"s": arrived}, partitions, DISORDER, random), seed)
+    rig.run()
+    stock = {shelf: sims for shelf, sims in rig.stock().items() if sims}
+    assert stock == {shelf: sims for shelf, sims in fold(facts, sku_of).stock.items() if sims}
+
+
+def test_a_late_activation_is_listed_and_corrects_the_stock() -> None:
+    facts = [
+        Fact(100, "d", "delivery", tuple(IMSIS[:2]), "o1"),
+        Fact(200, "c1", "use", (IMSIS[0],)),
+        Fact(900, "c3", "use", (IMSIS[20],)),
+        Fact(300, "c2", "use", (IMSIS[1],)),
+    ]
+    rig = Rig(envelopes_of({"s": facts}, 1, DISORDER, Random(1)), 1)
+    rig.run()
+    assert rig.stock() == {("o1", "prepaid"): set()}
+    kinds = {(event, kind) for event, _, kind in rig.anomalies()}
+    assert kinds == {("c2", "late"), ("c3", "active_before_delivery")}
+    assert rig.incidents() == {("o1", "prepaid", 860, None)}

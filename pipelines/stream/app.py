@@ -1,0 +1,55 @@
+"""A Faust application set up the way zerostock's guarantees need it."""
+
+from __future__ import annotations
+
+import faust
+
+from pipelines.stream.options import StreamOptions
+from schemas import topics
+
+#: Topics that carry rows, all cut into the same number of partitions.
+TOPICS = (
+    topics.SIM_EVENTS,
+    topics.STOCK_MOVEMENTS,
+    topics.STOCK_INCIDENTS,
+    topics.STOCK_LEVELS,
+    topics.SMS_MESSAGES,
+    topics.ANOMALIES,
+    topics.REGISTRATIONS,
+    topics.DEAD_LETTERS,
+)
+
+
+def group_id(worker: str) -> str:
+    """The consumer group of a worker, which is also its Faust application id."""
+    return f"zerostock-{worker}"
+
+
+def new_app(worker: str, options: StreamOptions) -> faust.App:
+    """An application without web server, leader topic or hidden buffers."""
+    return faust.App(
+        group_id(worker),
+        broker=f"kafka://{options.broker}",
+        store="memory://",
+        key_serializer="raw",
+        value_serializer="raw",
+        topic_partitions=options.partitions,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        web_enabled=False,
+        # Envelopes are big: a long queue of them would be memory that no back-pressure bounds.
+        stream_buffer_maxsize=64,
+        consumer_max_fetch_size=4 * 1024 * 1024,
+        consumer_auto_offset_reset="earliest",
+        broker_commit_interval=options.commit_interval / 2_000,
+        broker_session_timeout=options.session_timeout / 1_000,
+        broker_rebalance_timeout=options.session_timeout / 1_000,
+        broker_heartbeat_interval=options.session_timeout / 4_000,
+        producer_acks=-1,
+        producer_max_request_size=4 * 1024 * 1024,
+        producer_compression_type="lz4",
+        producer_linger=0.002,
+        stream_recovery_delay=0.0,
+        worker_redirect_stdouts=False,
+        **options.security,
+    )

@@ -1,0 +1,250 @@
+"""The one loop behind every stateful agent: effects first, state last, offset after both.
+
+A step is: take envelopes, fold, send what follows, write what changed, acknowledge the envelopes.
+Each part waits until the one before is acknowledged by the broker, so a death at any point repeats
+work but never loses any, and repeated work is harmless (see `pipelines.core`). Anything that goes
+wrong ends the process: Faust would restart the agent and forget the envelopes in hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import struct
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+import faust
+import pyarrow as pa
+from faust.types import TP, EventT, StreamT
+
+from pipelines.core.effects import Effect, Rows
+from schemas import topics
+from schemas.envelope import Header, pack, unpack
+from schemas.errors import EnvelopeError
+
+log = logging.getLogger(__name__)
+
+#: How long a side may wait before it folds what it was given, in seconds.
+TICK = 0.02
+
+#: Envelopes taken before the state is written even if the commit interval is not over.
+MOST_TAKEN = 256
+
+_STAMP = struct.Struct(">q")
+
+
+class Side(Protocol):
+    """One partition's share of the core."""
+
+    def take(self, header: Header, rows: pa.RecordBatch | None, now: int) -> None:
+        """Hold what an envelope says."""
+
+    def changes(self) -> Iterator[tuple[bytes, bytes]]:
+        """State to write, each entry once."""
+
+    def load(self, key: bytes, value: bytes) -> None:
+        """Take back written state."""
+
+
+Act = Callable[[Any, int], Awaitable[list[Effect]]]
+
+
+def now_ms() -> int:
+    """Wall time in ms."""
+    return time.time_ns() // 1_000_000
+
+
+def die(reason: str) -> None:
+    """End the process at once, leaving everything since the last commit to be done again."""
+    log.critical(
+        "%s; this worker ends and starts again from its last commit", reason, exc_info=True
+    )
+    logging.shutdown()
+    os._exit(70)
+
+
+class StateTable(faust.Table):  # type: ignore[misc]  # faust ships no types
+    """A changelog whose entries live in the sides: nothing is kept twice.
+
+    Faust reads a partition it keeps through a rebalance only from where the last recovery ended,
+    and never clears its memory. Here a rebalance forgets all sides and reads each changelog from
+    its start, so what is in memory is always what was written, whoever wrote it.
+    """
+
+    keeper: Keeper
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Start from nothing; recovery follows."""
+        self.keeper.forget()
+        offsets = self.app.tables.recovery.active_offsets
+        for tp in [tp for tp in offsets if tp.topic == self.changelog_topic_name]:
+            del offsets[tp]
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+    def apply_changelog_batch(self, batch: Iterable[EventT]) -> None:
+        """Give each entry to the side it came from."""
+        for event in batch:
+            self.keeper.load(event.message.partition, event.message.key, event.message.value)
+
+
+class Keeper:
+    """The sides of one agent, what they have taken, and when to write it down."""
+
+    def __init__(
+        self,
+        app: faust.App,
+        name: str,
+        partitions: int,
+        make_side: Callable[[int], Side],
+        act: Act,
+        commit_interval: int,
+    ) -> None:
+        self.app = app
+        self.make_side = make_side
+        self.act = act
+        self.commit_interval = commit_interval / 1_000
+        self.table = StateTable(
+            app,
+            name=name,
+            partitions=partitions,
+            key_type=bytes,
+            value_type=bytes,
+        )
+        self.table.keeper = self
+        app.tables.add(self.table)
+        app.task(self._tick)
+        self.sides: dict[int, Side] = {}
+        self._stamps: dict[tuple[int, bytes], int] = {}
+        self._taken: list[tuple[StreamT[bytes], EventT]] = []
+        self._sent: list[Awaitable[Any]] = []
+        self._offset: dict[int, int] = {}
+        self._generation = 0
+        self._lock = asyncio.Lock()
+        self._advanced = self._committed = time.monotonic()
+
+    # Recovery
+
+    def forget(self) -> None:
+        """Drop all sides and everything in hand: the broker will send it again."""
+        self._generation += 1
+        self.sides.clear()
+        self._stamps.clear()
+        self._taken.clear()
+        self._sent.clear()
+        self._offset.clear()
+
+    def load(self, partition: int, key: bytes, value: bytes) -> None:
+        """Take one entry of the changelog, unless it is older than what is there.
+
+        A worker that hung may write after its successor did; the offset each entry is stamped with
+        says which of the two knew more.
+        """
+        (stamp,) = _STAMP.unpack_from(value)
+        if stamp < self._stamps.get((partition, key), -1):
+            return
+        self._stamps[partition, key] = stamp
+        self._offset[partition] = max(stamp, self._offset.get(partition, 0))
+        self._side(partition).load(key, value[_STAMP.size :])
+
+    def _side(self, partition: int) -> Side:
+        side = self.sides.get(partition)
+        if side is None:
+            side = self.sides[partition] = self.make_side(partition)
+        return side
+
+    # Work
+
+    async def run(self, stream: StreamT[bytes]) -> None:
+        """The body of the agent."""
+        try:
+            async for event in stream.noack().events():
+                async with self._lock:
+                    await self._take(stream, event)
+                    if time.monotonic() - self._advanced >= TICK:
+                        await self._step()
+        except Exception:
+            die("an agent failed")
+
+    async def _tick(self) -> None:
+        """Folds and commits what the last envelopes left, when no others come."""
+        try:
+            while not self.app.should_stop:
+                await asyncio.sleep(TICK)
+                async with self._lock:
+                    if self.sides and self.app.tables.actives_ready:
+                        await self._step()
+        except Exception:
+            die("a worker's clock failed")
+
+    async def _take(self, stream: StreamT[bytes], event: EventT) -> None:
+        message = event.message
+        try:
+            header, rows = unpack(message.value)
+        except EnvelopeError as error:
+            await self._send(_refused(message, str(error)))
+        else:
+            self._side(message.partition).take(header, rows, now_ms())
+        self._taken.append((stream, event))
+        self._offset[message.partition] = message.offset
+
+    async def _step(self) -> None:
+        generation = self._generation
+        self._advanced = time.monotonic()
+        for side in list(self.sides.values()):
+            for effect in await self.act(side, now_ms()):
+                await self._send(effect)
+            if generation != self._generation:
+                return
+        due = time.monotonic() - self._committed >= self.commit_interval
+        if (due and (self._taken or self._sent)) or len(self._taken) >= MOST_TAKEN:
+            await self._commit(generation)
+
+    async def _send(self, effect: Effect) -> None:
+        self._sent.append(
+            await self.app.producer.send(
+                effect.topic,
+                None,
+                pack(effect.header, effect.rows),
+                effect.partition,
+                None,
+                None,
+            )
+        )
+
+    async def _commit(self, generation: int) -> None:
+        # 1. Effects: everything said since the last commit is on the broker.
+        for sent in self._sent:
+            await sent
+        self._sent.clear()
+        # 2. State: so is everything known.
+        written = []
+        for partition, side in self.sides.items():
+            stamp = _STAMP.pack(self._offset.get(partition, 0))
+            for key, value in side.changes():
+                written.append(self.table.send_changelog(partition, key, stamp + value))
+        for write in written:
+            await write
+        if generation != self._generation:
+            return
+        # 3. Offset: in order, only now.
+        taken, self._taken = self._taken, []
+        for stream, event in taken:
+            await stream.ack(event)
+        self._committed = time.monotonic()
+
+
+def _refused(message: Any, why: str) -> Effect:
+    rows = Rows("dead_letters")
+    rows.add(
+        source=f"{message.topic}/{message.partition}",
+        position=message.offset,
+        received_at=now_ms(),
+        reason=f"malformed: {why}",
+        payload=message.value or b"",
+    )
+    return Effect(topics.DEAD_LETTERS, message.partition, Header("dead_letters"), rows.batch())

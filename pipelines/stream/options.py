@@ -1,0 +1,31 @@
+"""What a worker has to be told: plain data, filled in by whoever starts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """Settings common to the three workers; durations in ms.
+
+    `clock` is "event" (times mean what the events say) or "wall" (sources that fall silent hold
+    nothing back, stale incidents are recorded but not sent). `security` goes to the Kafka client
+    as it is.
+    """
+
+    broker: str
+    reference: Path
+    partitions: int = 4
+    clock: str = "event"
+    disorder: int = 60_000
+    idle_after: int = 30_000
+    group_wait: int = 60_000
+    stale_after: int = 6 * 3_600_000
+    commit_interval: int = 1_000
+    session_timeout: int = 10_000
+    data: Path | None = None
+    security: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,49 @@
+"""The stock worker: SIM events become movements, movements become stock-outs."""
+
+from __future__ import annotations
+
+import faust
+
+from pipelines.core.effects import Effect
+from pipelines.core.ledger import OutletSide
+from pipelines.core.register import Register
+from pipelines.core.sims import Holder, SimSide
+from pipelines.stream.app import new_app
+from pipelines.stream.keeper import Keeper
+from pipelines.stream.options import StreamOptions
+from schemas import topics
+
+
+def stock_app(options: StreamOptions, register: Register, holder: Holder) -> faust.App:
+    """The application; `register` and `holder` come from the reference tables."""
+    app = new_app("stock", options)
+    idle_after = options.idle_after if options.clock == "wall" else None
+
+    def new_sims(partition: int) -> SimSide:
+        return SimSide(
+            partition,
+            options.partitions,
+            register,
+            holder,
+            idle_after=idle_after,
+            disorder=options.disorder,
+        )
+
+    def new_outlets(partition: int) -> OutletSide:
+        return OutletSide(partition, options.partitions, holder)
+
+    async def fold(side: SimSide | OutletSide, now: int) -> list[Effect]:
+        return side.advance(now)
+
+    sims = Keeper(app, "sims", options.partitions, new_sims, fold, options.commit_interval)
+    outlets = Keeper(app, "outlets", options.partitions, new_outlets, fold, options.commit_interval)
+
+    @app.agent(app.topic(topics.SIM_EVENTS, value_type=bytes), name="sims")  # type: ignore[untyped-decorator]
+    async def follow_sims(stream: faust.Stream[bytes]) -> None:
+        await sims.run(stream)
+
+    @app.agent(app.topic(topics.STOCK_MOVEMENTS, value_type=bytes), name="outlets")  # type: ignore[untyped-decorator]
+    async def follow_outlets(stream: faust.Stream[bytes]) -> None:
+        await outlets.run(stream)
+
+    return app

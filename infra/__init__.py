@@ -1,1 +1,1 @@
-"""Settings, the command line and the embedded stack: everything that starts, stops and wires parts."""
+"""Settings, the command line and the embedded stack: what starts, stops and wires parts."""

@@ -1,0 +1,99 @@
+"""Settings: every option of the command line, from the environment or a TOML file as well.
+
+Order of precedence: the option, `ZEROSTOCK_…` in the environment, the file that
+`ZEROSTOCK_CONFIG` names, the default here. Secrets are never options: they come from the
+environment or from files under `ZEROSTOCK_SECRETS_DIR`, and print as asterisks.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from infra.durations import parse_duration
+from schemas.errors import SettingsError
+
+
+def _duration(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[int, BeforeValidator(_duration)]
+
+
+class Settings(BaseSettings):
+    """All settings; durations in ms once read."""
+
+    model_config = SettingsConfigDict(env_prefix="ZEROSTOCK_", extra="ignore")
+
+    broker: str = "127.0.0.1:9092"
+    warehouse: str | None = None
+    reference: Path | None = None
+    data: Path | None = None
+    partitions: int = 2
+    replication: int = 1
+    clock: Literal["event", "wall"] | None = None
+    disorder: Duration = 60_000
+    idle_after: Duration = 30_000
+    group_wait: Duration = 60_000
+    stale_after: Duration = 6 * 3_600_000
+    commit_interval: Duration = 1_000
+    session_timeout: Duration = 10_000
+    sms: str = "console"
+    display_zone: str = "Asia/Shanghai"
+
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_mechanism: str = "PLAIN"
+    kafka_username: str | None = None
+    kafka_password: SecretStr | None = None
+    kafka_ca: Path | None = None
+
+    twilio_account_sid: str | None = None
+    twilio_auth_token: SecretStr | None = None
+    twilio_from: str | None = None
+    twilio_messaging_service_sid: str | None = None
+    twilio_base_url: str | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options, then the environment, then secret files, then the TOML file."""
+        sources = [init_settings, env_settings, file_secret_settings]
+        if (config := os.environ.get("ZEROSTOCK_CONFIG")) is not None:
+            sources.append(TomlConfigSettingsSource(settings_cls, config))
+        return tuple(sources)
+
+
+def load_settings(**options: Any) -> Settings:
+    """The settings with the options given on the command line (None means not given).
+
+    Raises `SettingsError` naming the setting that is wrong, never its value if it is a secret.
+    """
+    config = os.environ.get("ZEROSTOCK_CONFIG")
+    if config is not None and not Path(config).is_file():
+        raise SettingsError(f"ZEROSTOCK_CONFIG names {config}, which is not a file")
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return Settings(_secrets_dir=os.environ.get("ZEROSTOCK_SECRETS_DIR"), **given)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"setting {name} (ZEROSTOCK_{name.upper()}): {reason}") from None
+    except ValueError as error:
+        raise SettingsError(f"settings cannot be read: {error}") from None

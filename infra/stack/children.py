@@ -1,0 +1,79 @@
+"""Child processes that never outlive their parent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent goes, however it goes (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Child:
+    """A process whose output goes to a log file, or to a pipe for whoever shows it."""
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        log: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        show: bool = False,
+    ) -> None:
+        self.name = name
+        self.argv = list(argv)
+        self.log = log
+        self.env = {**os.environ, **(env or {})}
+        self.show = show
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start it, in a group of its own so that a terminal's Ctrl-C reaches only the parent."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if self.show else log,
+                stderr=log,
+                env=self.env,
+                text=True,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads before the first child
+            )
+
+    @property
+    def ended(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return None if self.process is None else self.process.poll()
+
+    def stop(self, patience: float = 10) -> None:
+        """SIGTERM, and SIGKILL after `patience` seconds."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(patience)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def last_words(self) -> str:
+        """The last line of its log, for an error message."""
+        lines = (
+            self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
+        )
+        return lines[-1] if lines else "it left no word"

@@ -1,0 +1,98 @@
+"""Creates the topics that are missing, and reads how far groups are behind."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+
+from pipelines.stream.app import TOPICS, group_id
+from schemas import topics
+from schemas.errors import BrokerError
+
+#: State of the workers: one changelog a table.
+CHANGELOGS = tuple(
+    f"{group_id(worker)}-{table}-changelog"
+    for worker, table in (("stock", "sims"), ("stock", "outlets"), ("alerts", "desks"))
+)
+
+_COMPACTED = {"cleanup.policy": "compact"}
+
+
+async def ensure_topics(
+    broker: str, partitions: int, replication: int = 1, security: Mapping[str, Any] | None = None
+) -> None:
+    """Create what is missing.
+
+    Raises `BrokerError` if the broker cannot be reached or a topic is cut differently: changing
+    the number of partitions would put SIMs where their state is not.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker, **(security or {}))
+    try:
+        await admin.start()
+    except KafkaError as error:
+        raise BrokerError(f"Kafka at {broker} cannot be reached: {error}") from None
+    try:
+        wanted = [NewTopic(name, partitions, replication) for name in TOPICS]
+        wanted += [
+            NewTopic(name, partitions, replication, topic_configs=_COMPACTED) for name in CHANGELOGS
+        ]
+        wanted.append(NewTopic(topics.INGEST_POSITIONS, 1, replication, topic_configs=_COMPACTED))
+        there = set(await admin.list_topics())
+        missing = [topic for topic in wanted if topic.name not in there]
+        if missing:
+            with contextlib.suppress(TopicAlreadyExistsError):  # Another worker was quicker.
+                await admin.create_topics(missing)
+        for found in await admin.describe_topics([t.name for t in wanted if t.name in there]):
+            expected = 1 if found["topic"] == topics.INGEST_POSITIONS else partitions
+            if len(found["partitions"]) not in (0, expected):
+                raise BrokerError(
+                    f"topic {found['topic']} has {len(found['partitions'])} partitions, the setting"
+                    f" says {expected}: set ZEROSTOCK_PARTITIONS to what the topics have"
+                )
+    except KafkaError as error:
+        raise BrokerError(f"Kafka at {broker} refused: {error}") from None
+    finally:
+        await admin.close()
+
+
+class Lag:
+    """How many messages a consumer group has not yet done with."""
+
+    def __init__(
+        self, broker: str, worker: str, partitions: int, security: Mapping[str, Any] | None = None
+    ) -> None:
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=broker,
+            group_id=group_id(worker),
+            enable_auto_commit=False,
+            **(security or {}),
+        )
+        self._partitions = partitions
+
+    async def __aenter__(self) -> Lag:
+        await self._consumer.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._consumer.stop()
+
+    async def of(self, *names: str) -> int:
+        """Messages of these topics that the group has not committed."""
+        parts = [TopicPartition(name, p) for name in names for p in range(self._partitions)]
+        self._consumer.assign(parts)
+        ends = await self._consumer.end_offsets(parts)
+        behind = 0
+        for part in parts:
+            committed = max(await self._consumer.committed(part) or 0, 0)
+            behind += max(ends[part] - committed, 0)
+            self._consumer.seek(part, committed)
+        if behind:
+            return behind
+        # The embedded broker may report an end too low: only reading shows that nothing follows.
+        left = await self._consumer.getmany(timeout_ms=200)
+        return sum(len(messages) for messages in left.values())

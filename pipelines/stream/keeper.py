@@ -22,6 +22,7 @@ from faust.types import TP, EventT, StreamT
 
 from pipelines.core.effects import Effect, Rows
 from pipelines.stream.app import hasten_fetches
+from pipelines.stream.offsets import Offsets
 from schemas import topics
 from schemas.envelope import Header, pack, unpack
 from schemas.errors import EnvelopeError
@@ -123,8 +124,8 @@ class Keeper:
         self._stamps: dict[tuple[int, bytes], int] = {}
         self._taken: list[tuple[StreamT[bytes], EventT]] = []
         self._sent: list[Awaitable[Any]] = []
-        self._offset: dict[int, int] = {}
-        self._last_taken: dict[int, int] = {}
+        self._stamp: dict[int, int] = {}
+        self._offsets = Offsets()
         self._generation = 0
         self._lock = asyncio.Lock()
         self._advanced = self._committed = time.monotonic()
@@ -138,8 +139,8 @@ class Keeper:
         self._stamps.clear()
         self._taken.clear()
         self._sent.clear()
-        self._offset.clear()
-        self._last_taken.clear()
+        self._stamp.clear()
+        self._offsets.forget()
 
     def load(self, partition: int, key: bytes, value: bytes) -> None:
         """Take one entry of the changelog, unless it is older than what is there.
@@ -151,7 +152,7 @@ class Keeper:
         if stamp < self._stamps.get((partition, key), -1):
             return
         self._stamps[partition, key] = stamp
-        self._offset[partition] = max(stamp, self._offset.get(partition, 0))
+        self._stamp[partition] = max(stamp, self._stamp.get(partition, 0))
         self._side(partition).load(key, value[_STAMP.size :])
 
     def _side(self, partition: int) -> Side:
@@ -188,12 +189,8 @@ class Keeper:
 
     async def _take(self, stream: StreamT[bytes], event: EventT) -> None:
         message = event.message
-        last = self._last_taken.get(message.partition, message.offset - 1)
-        if message.offset <= last:
-            return  # Fetched again after a recovery sought back.
-        if message.offset != last + 1:
-            raise EnvelopeError(f"offsets {last + 1} to {message.offset} were not delivered")
-        self._last_taken[message.partition] = message.offset
+        if not self._offsets.fresh(message):
+            return
         try:
             header, rows = unpack(message.value)
         except EnvelopeError as error:
@@ -201,7 +198,7 @@ class Keeper:
         else:
             self._side(message.partition).take(header, rows, now_ms())
         self._taken.append((stream, event))
-        self._offset[message.partition] = message.offset
+        self._stamp[message.partition] = message.offset
 
     async def _step(self) -> None:
         generation = self._generation
@@ -235,7 +232,7 @@ class Keeper:
         # 2. State: the facts first, then, by itself, the frontier that says they are complete. (The
         # embedded broker reports as the end of a log the start of its last batch, and a recovery
         # would stop there: a frontier in a batch of its own is always read.)
-        stamps = {p: _STAMP.pack(self._offset.get(p, 0)) for p in self.sides}
+        stamps = {p: _STAMP.pack(self._stamp.get(p, 0)) for p in self.sides}
         changes = {p: list(side.changes()) for p, side in self.sides.items()}
         await self._write(
             (p, k, stamps[p] + v) for p, some in changes.items() for k, v in some[:-1]

@@ -1,0 +1,24 @@
+"""The alerts worker: stock-outs become groups, groups become messages that go out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import faust
+
+from pipelines.stream.app import new_app
+from pipelines.stream.keeper import Act, Keeper, Side
+from pipelines.stream.options import StreamOptions
+from schemas import topics
+
+
+def alerts_app(options: StreamOptions, new_desk: Callable[[int], Side], deliver: Act) -> faust.App:
+    """The application; `deliver` sends what a desk has due and says what became of it."""
+    app = new_app("alerts", options)
+    desks = Keeper(app, "desks", options.partitions, new_desk, deliver, options.commit_interval)
+
+    @app.agent(app.topic(topics.STOCK_INCIDENTS, value_type=bytes), name="desks")  # type: ignore[untyped-decorator]
+    async def follow_incidents(stream: faust.Stream[bytes]) -> None:
+        await desks.run(stream)
+
+    return app

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import faust
 import pyarrow as pa
-from faust.types import TP, EventT, StreamT
+from faust.types import TP, EventT, Message, StreamT
 
 from pipelines.core.effects import Effect, Rows
 from pipelines.stream.app import hasten_fetches
@@ -194,7 +194,9 @@ class Keeper:
         try:
             header, rows = unpack(message.value)
         except EnvelopeError as error:
-            await self._send(_refused(message, str(error)))
+            letter = refused(message, str(error))
+            header = Header("dead_letters")
+            await self._send(Effect(topics.DEAD_LETTERS, message.partition, header, letter))
         else:
             self._side(message.partition).take(header, rows, now_ms())
         self._taken.append((stream, event))
@@ -253,7 +255,8 @@ class Keeper:
             await write
 
 
-def _refused(message: Any, why: str) -> Effect:
+def refused(message: Message, why: str) -> pa.RecordBatch:
+    """The dead letter of a message that is no envelope."""
     rows = Rows("dead_letters")
     rows.add(
         source=f"{message.topic}/{message.partition}",
@@ -262,4 +265,9 @@ def _refused(message: Any, why: str) -> Effect:
         reason=f"malformed: {why}",
         payload=message.value or b"",
     )
-    return Effect(topics.DEAD_LETTERS, message.partition, Header("dead_letters"), rows.batch())
+    return rows.batch()
+
+
+def unstamped(value: bytes) -> bytes:
+    """A state entry for a broker whose offsets begin anew: any later write is newer."""
+    return _STAMP.pack(-1) + value[_STAMP.size :]

@@ -31,7 +31,8 @@ class Offsets:
                 " were not delivered"
             )
         self._last[part] = max(last, message.offset)
-        return message.offset > last
+        fresh: bool = message.offset > last
+        return fresh
 
     def forget(self) -> None:
         """Partitions were taken away; whatever comes next is a first message."""

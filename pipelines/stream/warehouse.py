@@ -11,11 +11,12 @@ import pyarrow as pa
 from faust.types import EventT, StreamT
 
 from pipelines.stream.app import hasten_fetches, new_app
-from pipelines.stream.keeper import die
+from pipelines.stream.keeper import die, refused
 from pipelines.stream.offsets import Offsets
 from pipelines.stream.options import StreamOptions
 from schemas import topics
 from schemas.envelope import unpack
+from schemas.errors import EnvelopeError
 
 #: What analysts can query comes from these.
 RESULT_TOPICS = (
@@ -82,9 +83,13 @@ class Loader:
             return
         if not self._taken:
             self._since = time.monotonic()
-        header, rows = unpack(event.message.value)
+        try:
+            header, rows = unpack(event.message.value)
+            kind = header.kind
+        except EnvelopeError as error:
+            kind, rows = "dead_letters", refused(event.message, str(error))
         if rows is not None:
-            self._batches.setdefault(header.kind, []).append(rows)
+            self._batches.setdefault(kind, []).append(rows)
             self._rows += rows.num_rows
         self._taken.append((stream, event))
 

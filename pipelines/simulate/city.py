@@ -203,7 +203,7 @@ def _holders(
     for number, wholesaler in enumerate(wholesalers):
         of_county[wholesaler.county].append(number)
     takeover = plan.start_ms + 14 * HOUR_MS
-    forgotten = set(rng.sample(range(4, len(outlets)), max(1, len(outlets) // 1_000)))
+    forgotten = set(rng.sample(range(4, len(outlets)), max(1, len(outlets) // 500)))
     holders: list[list[tuple[int, int]]] = []
     for number, outlet in enumerate(outlets):
         local = of_county[outlet.county]

@@ -29,6 +29,10 @@ def schedule_mishaps(trade: Trade) -> None:
             for _ in range(each):
                 _try(trade, opening + trade.rng.randrange(10 * HOUR_MS), mishap)
     trade.at(plan.start_ms + 10 * HOUR_MS, lambda at: _seam(trade, at))
+    nobodys = {outlet for outlet, holders in enumerate(trade.city.holders) if not holders}
+    for outlet in sorted(nobodys):
+        due = plan.start_ms + 12 * HOUR_MS + trade.rng.randrange(8 * HOUR_MS)
+        trade.at(due, lambda at, outlet=outlet: _rob(trade, at, outlet))  # type: ignore[misc]
     for hour in range(plan.days * 24):
         due = plan.start_ms + hour * HOUR_MS + trade.rng.randrange(HOUR_MS)
         trade.at(due, trade.stranger)
@@ -124,6 +128,46 @@ def _transfer_to_itself(trade: Trade, at: int) -> bool:
     return shelf is not None
 
 
+def _recall(trade: Trade, at: int) -> bool:
+    """A wholesaler takes back the last cards of some shops, one after another within minutes, so
+    that what empties there belongs into one message, or just no more."""
+    low = [shelf for shelf, held in trade.books.shelves.items() if 0 < len(held) <= 4]
+    if not low:
+        return False
+    held_by = trade.city.holder(trade.rng.choice(low)[0], at)
+    theirs = [shelf for shelf in low if trade.city.holder(shelf[0], at) == held_by]
+    for shelf in trade.rng.sample(theirs, min(len(theirs), 6)):
+        due = at + trade.rng.randrange(2 * 60_000)
+        trade.at(due, lambda when, shelf=shelf: _clear(trade, when, shelf))  # type: ignore[misc]
+    return True
+
+
+def _clear(trade: Trade, at: int, shelf: Shelf, kind: str = "return") -> None:
+    if trade.books.on_hand(shelf):
+        trade.take(kind, at, shelf[0], _run(trade, shelf, 100))
+        trade.at(at, lambda when: _clear(trade, when, shelf, kind))
+
+
+def _rob(trade: Trade, at: int, outlet: int) -> None:
+    """All of one SKU is stolen from an outlet: of one that nobody holds, nobody can be told."""
+    stocked = [s for s, held in trade.books.shelves.items() if s[0] == outlet and held]
+    if stocked:
+        _clear(trade, at, stocked[0], "write_off")
+
+
+def _refilled_at_once(trade: Trade, at: int) -> bool:
+    """The van stands before the shop while its last cards are sold."""
+    shelf = _stocked(trade, most=2)
+    if shelf:
+        for sim in list(trade.books.shelves[shelf]):
+            trade.at(at, lambda when, sim=sim: _use(trade, when, sim))  # type: ignore[misc]
+        cards = trade.fresh(shelf[1], 5)
+        due = at + trade.rng.randrange(2_000, 90_000)
+        if cards:
+            trade.at(due, lambda when: trade.deliver(when, shelf[0], cards))
+    return shelf is not None
+
+
 def _wrong_outlet_named(trade: Trade, at: int) -> bool:
     shelf = _stocked(trade)
     if shelf:
@@ -186,6 +230,8 @@ MISHAPS: tuple[Mishap, ...] = (
     _write_off,
     _transfer,
     _transfer_to_itself,
+    _recall,
+    _refilled_at_once,
     _wrong_outlet_named,
     _sold_sims_sent_back,
     _delivered_twice,

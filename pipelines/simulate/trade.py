@@ -205,7 +205,7 @@ class Trade:
         """Between 5:00 and 7:00 of the first day every shelf gets its opening stock."""
         for number, outlet in enumerate(self.city.outlets):
             for sku, demand in outlet.demand.items():
-                wanted = _full(demand, self.rng.uniform(0.4, 1.2))
+                wanted = _full(demand, self.rng.uniform(0.2, 1.15))
                 due = self.plan.start_ms + 5 * HOUR_MS + self._between(0, 120)
                 self.at(due, self._bring(number, sku, wanted))
 
@@ -325,5 +325,5 @@ class _Stores:
 
 
 def _full(demand: float, share: float) -> int:
-    """SIMs that fill a shelf: some three days of what it sells."""
-    return max(1, round((3.2 * demand + 2) * share))
+    """SIMs that fill a shelf: some two and a half days of what it sells."""
+    return max(1, round((2.5 * demand + 1.5) * share))

@@ -1,1 +1,66 @@
-"""Beam jobs, one readable file each, over shared transforms and one run ledger."""
+"""Batch jobs over files: line loss, arrears, subscriber loss. `run_job` runs one.
+
+One file a job (`line_loss`, `arrears`, `subscriber_loss`) over shared steps: `sources` and
+`columns` read and check, `transforms` are the Beam steps, `runner` is a run from options to report,
+`loading` and `ledger` bring results into the warehouse. Arithmetic is in `pipelines.core`. Beam is
+imported by `run_job` only, as that takes seconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.batch.report import Changes, Progress, RunReport
+from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipelines.warehouse.port import Warehouse
+
+__all__ = ["JOBS", "Changes", "Progress", "RunReport", "run_job"]
+
+#: Job → the module whose JOB it is.
+JOBS = {
+    "line-loss": "pipelines.batch.line_loss",
+    "arrears": "pipelines.batch.arrears",
+    "subscriber-loss": "pipelines.batch.subscriber_loss",
+}
+
+
+def run_job(
+    name: str,
+    *,
+    period: str | None = None,
+    as_of: date | None = None,
+    input: Path | str,
+    warehouse: Warehouse,
+    beam_args: Sequence[str] = (),
+    dry_run: bool = False,
+    progress: Progress = lambda line: None,
+) -> RunReport:
+    """Run batch job `name` over the folder `input`, replacing what it wrote for that period.
+
+    `period` (YYYY-MM) or `as_of`, as the job wants. Without --runner among `beam_args` it runs in
+    this process. A dry run writes nothing and tells what would change.
+
+    Raises `UsageError` (unknown job, wrong kind of period), `InputError` (a file or column is
+    missing or unreadable), `BusyError` (the same job and period is being run), `BatchError` (the
+    run failed), `WarehouseError`. Whatever is raised, what was shown before still is.
+    """
+    if name not in JOBS:
+        raise UsageError(f"no batch job {name!r}; there are {', '.join(JOBS)}")
+    from pipelines.batch.runner import run
+
+    return run(
+        importlib.import_module(JOBS[name]).JOB,
+        period=period,
+        as_of=as_of,
+        input=input,
+        warehouse=warehouse,
+        beam_args=beam_args,
+        dry_run=dry_run,
+        progress=progress,
+    )

@@ -96,6 +96,7 @@ class Reading(NamedTuple):
     owner: str
     source: str
     row: int
+    place: int = 0
 
 
 def settle(readings: Iterable[Reading]) -> tuple[list[Reading], list[tuple[Reading, Reading]]]:
@@ -141,7 +142,7 @@ class Unit:
 
 @dataclass(slots=True)
 class Energy:
-    """What the readings of one unit itself add up to, in µWh; supplied is None without a reading."""
+    """What one unit's own readings add up to, in µWh; supplied is None without a reading."""
 
     supplied: int | None = None
     sold: int = 0

@@ -1,0 +1,213 @@
+"""Columns as files write them → columns as jobs need them, and what is wrong with the rest.
+
+Whole columns at a time; CSV gives strings, Parquet may give types of its own. No files here.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from schemas.errors import InputError
+
+#: Where a row came from: its file, and its number among the file's rows (the first is 1).
+SOURCE, ROW = "_source", "_row"
+
+REJECTS = {SOURCE: pl.String, ROW: pl.UInt64, "reason": pl.String}
+
+_LONGEST_VALUE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column a job reads. `parse` turns what it cannot use into null; empty cells are null.
+
+    `required` says that a row without a value is unusable, `present` that every file must have it.
+    """
+
+    name: str
+    parse: Callable[[pl.Series], pl.Series]
+    wanted: str
+    required: bool = True
+    present: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A kind of input file: its name in the exchange directory and its columns."""
+
+    name: str
+    columns: tuple[Column, ...]
+    optional: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """The columns read; others in the file are left alone."""
+        return [column.name for column in self.columns]
+
+
+def empty_rejects() -> pl.DataFrame:
+    """No rejects."""
+    return pl.DataFrame(schema=REJECTS)
+
+
+def check_header(dataset: Dataset, names: Sequence[str], source: str) -> list[str]:
+    """Which columns of a file to read, given all its `names`.
+
+    Raises `InputError` where one is missing.
+    """
+    missing = [c.name for c in dataset.columns if c.present and c.name not in names]
+    if missing:
+        raise InputError(f"{source} has no column {', '.join(missing)} (a {dataset.name} file)")
+    return [name for name in dataset.names if name in names]
+
+
+def check(raw: pl.DataFrame, dataset: Dataset) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(usable rows with parsed columns and SOURCE, ROW; rejects with the first thing wrong)."""
+    parsed: dict[str, pl.Series] = {}
+    bad: list[tuple[Column, pl.Series]] = []
+    for column in dataset.columns:
+        if column.name not in raw.columns:
+            values = pl.Series(column.name, [None], dtype=pl.String).new_from_index(0, raw.height)
+        else:
+            values = _blank_to_null(raw[column.name])
+        result = column.parse(values).alias(column.name)
+        parsed[column.name] = result
+        if result.null_count():
+            wrong = result.is_null() if column.required else result.is_null() & values.is_not_null()
+            if wrong.any():
+                bad.append((column, wrong))
+    good = pl.DataFrame(parsed).with_columns(raw[SOURCE], raw[ROW])
+    if not bad:
+        return good, empty_rejects()
+    return _split(raw, good, bad)
+
+
+def _split(
+    raw: pl.DataFrame, good: pl.DataFrame, bad: Sequence[tuple[Column, pl.Series]]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    unusable = bad[0][1]
+    for _, wrong in bad[1:]:
+        unusable = unusable | wrong
+    first = pl.coalesce(pl.when(wrong).then(_reason(raw, column)) for column, wrong in bad)
+    rejects = raw.select(SOURCE, ROW, first.alias("reason")).filter(unusable)
+    return good.filter(~unusable), rejects
+
+
+def _reason(raw: pl.DataFrame, column: Column) -> pl.Expr:
+    if column.name not in raw.columns:
+        return pl.lit(f"invalid_field: {column.name}: missing")
+    text = pl.col(column.name).cast(pl.String, strict=False)
+    shown = pl.format("'{}'", text.str.slice(0, _LONGEST_VALUE))
+    said = pl.format(
+        "invalid_field: {}: {} is not {}", pl.lit(column.name), shown, pl.lit(column.wanted)
+    )
+    empty = text.is_null() | (text.str.strip_chars() == "")
+    return pl.when(empty).then(pl.lit(f"invalid_field: {column.name}: missing")).otherwise(said)
+
+
+def _blank_to_null(values: pl.Series) -> pl.Series:
+    if values.dtype in (pl.Categorical, pl.Enum):
+        values = values.cast(pl.String)
+    if values.dtype != pl.String:
+        return values
+    # Looked for first: almost no column has any, and stripping rewrites every string.
+    if values.str.contains(r"^\s|\s$|^$").any():
+        values = values.str.strip_chars()
+        return values.set(values == "", None)
+    return values
+
+
+# --- kinds of columns ---------------------------------------------------------------------------
+
+
+def text(name: str, *, required: bool = True, present: bool = True) -> Column:
+    """An opaque string; numbers are read as their digits."""
+    return Column(name, lambda values: values.cast(pl.String), "a text", required, present)
+
+
+def choice(name: str, options: Sequence[str]) -> Column:
+    """One of a few words."""
+
+    def parse(values: pl.Series) -> pl.Series:
+        words = values.cast(pl.String)
+        return words.set(~words.is_in(list(options)), None)
+
+    return Column(name, parse, f"one of {', '.join(options)}")
+
+
+def time(name: str) -> Column:
+    """An instant, as Int64 ms since the epoch: ISO 8601 with an offset, or a Parquet timestamp.
+
+    A Parquet timestamp without a zone is UTC.
+    """
+    return Column(name, parse_time, "an ISO 8601 time with an offset")
+
+
+def parse_time(values: pl.Series) -> pl.Series:
+    """Int64 ms since the epoch, null where a value is no instant."""
+    if values.dtype == pl.String:
+        shape = values.str.slice(10, 1) == "T"
+        parsed = values.str.to_datetime(
+            "%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="ms", strict=False
+        ).dt.epoch("ms")
+        if parsed.null_count() > values.null_count():
+            short = values.str.to_datetime("%Y-%m-%dT%H:%M%#z", time_unit="ms", strict=False)
+            parsed = parsed.zip_with(parsed.is_not_null(), short.dt.epoch("ms"))
+        return parsed.set(~shape, None) if not shape.all() else parsed
+    if isinstance(values.dtype, pl.Datetime):
+        return values.dt.epoch("ms")
+    return pl.Series(values.name, [None], dtype=pl.Int64).new_from_index(0, len(values))
+
+
+def day(name: str, *, required: bool = True, present: bool = True) -> Column:
+    """A calendar day: YYYY-MM-DD, or a Parquet date or midnight."""
+
+    def parse(values: pl.Series) -> pl.Series:
+        if values.dtype == pl.Date:
+            return values
+        if isinstance(values.dtype, pl.Datetime):
+            days = values.dt.date()
+            return days.set(values.dt.time() != dt.time(), None)
+        words = values.cast(pl.String)
+        shape = words.str.contains(r"^\d{4}-\d{2}-\d{2}$")
+        return words.str.to_date("%Y-%m-%d", strict=False).set(~shape, None)
+
+    return Column(name, parse, "a day (YYYY-MM-DD)", required, present)
+
+
+def month(name: str) -> Column:
+    """A month: YYYY-MM."""
+
+    def parse(values: pl.Series) -> pl.Series:
+        words = values.cast(pl.String)
+        return words.set(~words.str.contains(r"^\d{4}-(0[1-9]|1[0-2])$"), None)
+
+    return Column(name, parse, "a month (YYYY-MM)")
+
+
+def whole(name: str, *, required: bool = True, present: bool = True) -> Column:
+    """A whole number, as Int64; 12.0 from a Parquet float column is 12, "12.0" in a CSV is not."""
+
+    def parse(values: pl.Series) -> pl.Series:
+        if values.dtype == pl.String:
+            return values.str.replace(r"^\+", "").cast(pl.Int64, strict=False)
+        if values.dtype.is_float():
+            numbers = values.cast(pl.Int64, strict=False)
+            return numbers.set(numbers.cast(pl.Float64) != values, None)
+        return values.cast(pl.Int64, strict=False)
+
+    return Column(name, parse, "a whole number", required, present)
+
+
+def number(name: str, *, most: float, required: bool = True) -> Column:
+    """A finite number of at most `most` either way, as Float64."""
+
+    def parse(values: pl.Series) -> pl.Series:
+        numbers = values.cast(pl.Float64, strict=False)
+        return numbers.set(~(numbers.abs() <= most), None)
+
+    return Column(name, parse, f"a number up to {most:g}", required)

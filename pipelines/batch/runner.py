@@ -1,0 +1,208 @@
+"""A run from its options to its report: look, lock, compute, load, check, show.
+
+1. find the input and plan its chunks; a missing file or column ends the run here;
+2. take the lock of the job and period, and record the run;
+3. run the pipeline, which leaves its results in a folder;
+4. load them under the run's id, and compare totals with what was sent;
+5. show them (one insert), and drop what nobody looks at any more.
+
+A failure before 5 leaves what was shown before; the next run drops what this one left.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from pipelines.batch.job import Job, Plan, month_span, parts_for
+from pipelines.batch.ledger import Run, RunState, drop_old, drop_run
+from pipelines.batch.loading import compare, frames, load, rows_read
+from pipelines.batch.report import Progress, RunReport
+from pipelines.batch.sources import CHUNK_ROWS, File, checksum, is_local, plan, require
+from pipelines.batch.tables import REJECTS_TABLE, ResultTable
+from pipelines.batch.transforms import REJECTED, Results
+from schemas.errors import BatchError, UsageError, ZerostockError
+
+if TYPE_CHECKING:
+    from pipelines.warehouse.port import Warehouse
+
+
+def run(
+    job: Job,
+    *,
+    period: str | None,
+    as_of: date | None,
+    input: Path | str,
+    warehouse: Warehouse,
+    beam_args: Sequence[str],
+    dry_run: bool,
+    progress: Progress,
+    chunk_rows: int = CHUNK_ROWS,
+    parts: int | None = None,
+) -> RunReport:
+    """Run a job and tell what came of it; see `pipelines.batch.run_job`."""
+    began = time.monotonic()
+    when = _when(job, period, as_of)
+    files = {dataset.name: require(str(input), dataset) for dataset in job.datasets}
+    chunks = {d.name: plan(files[d.name], d, chunk_rows) for d in job.datasets}
+    size = sum(file.size for some in files.values() for file in some)
+    count = sum(len(some) for some in files.values())
+    progress(f"{job.name} {when}: {count} files, {size / 1e6:.1f} MB")
+    state = RunState(_run_id(job, when), job.name, when, datetime.now(UTC), _version())
+    with _work_folder(beam_args, state.run_id) as folder:
+        made = Plan(when, chunks, Results(folder), parts or parts_for(size))
+        if dry_run:
+            _compute(job, made, beam_args, progress)
+            return _dry_report(job, warehouse, state, folder, began)
+        with Run(warehouse, state) as entry, ThreadPoolExecutor(1) as background:
+            sums = background.submit(_checksums, files)
+            _compute(job, made, beam_args, progress)
+            written = _load(job, warehouse, state, folder, progress)
+            entry.note(
+                rows_read=rows_read(folder),
+                rows_rejected=written[REJECTED],
+                rows_written=sum(written.values()) - written[REJECTED],
+                inputs=sums.result(),
+            )
+            entry.publish()
+            state = entry.state
+            drop_old(warehouse, (*job.tables, REJECTS_TABLE), job.name, when)
+    progress(f"{job.name} {when}: {state.rows_read} rows read, {state.rows_rejected} rejected")
+    return RunReport(
+        run_id=state.run_id,
+        job=job.name,
+        period=when,
+        status=state.status,
+        rows_read=state.rows_read,
+        rows_rejected=state.rows_rejected,
+        rows_written={table.name: written[table.name] for table in job.tables},
+        seconds=time.monotonic() - began,
+    )
+
+
+def _when(job: Job, period: str | None, as_of: date | None) -> str:
+    if job.when == "as_of":
+        if as_of is None or period is not None:
+            raise UsageError(f"{job.name} wants --as-of DATE")
+        return as_of.isoformat()
+    if period is None or as_of is not None:
+        raise UsageError(f"{job.name} wants --period YYYY-MM")
+    month_span(period)
+    return period
+
+
+def _run_id(job: Job, when: str) -> str:
+    return f"{job.name}.{when}.{datetime.now(UTC):%Y%m%dT%H%M%S}.{secrets.token_hex(3)}"
+
+
+def _version() -> str:
+    return importlib.metadata.version("zerostock")
+
+
+def _checksums(files: dict[str, list[File]]) -> dict[str, str]:
+    return {file.source: checksum(file) for some in files.values() for file in some}
+
+
+@contextmanager
+def _work_folder(beam_args: Sequence[str], run_id: str) -> Iterator[str]:
+    """Where the pipeline leaves its results: below --temp_location, which workers must reach."""
+    shared = PipelineOptions(list(beam_args)).view_as(GoogleCloudOptions).temp_location
+    folder = f"{shared.rstrip('/')}/{run_id}" if shared else tempfile.mkdtemp(prefix="zerostock-")
+    try:
+        yield folder
+    finally:
+        if is_local(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        elif FileSystems.exists(folder):
+            FileSystems.delete([folder])
+
+
+def _compute(job: Job, plan: Plan, beam_args: Sequence[str], progress: Progress) -> None:
+    options = PipelineOptions(list(beam_args))
+    named = any(arg.split("=")[0] == "--runner" for arg in beam_args)
+    # In process unless told otherwise: Beam's own default downloads a program first.
+    pipeline = beam.Pipeline(runner=None if named else FnApiRunner(), options=options)
+    job.build(pipeline, plan)
+    progress(f"{job.name} {plan.period}: computing")
+    try:
+        with _errors_told_once():
+            pipeline.run().wait_until_finish()
+    except ZerostockError as error:
+        raise type(error)(_without_step(str(error))) from error
+    except Exception as error:
+        raise BatchError(f"the pipeline failed: {_last_line(error)}") from error
+
+
+@contextmanager
+def _errors_told_once() -> Iterator[None]:
+    """Beam logs every error with its whole trace before it raises it."""
+    beam_log = logging.getLogger("apache_beam.runners.common")
+    level = beam_log.level
+    beam_log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        beam_log.setLevel(level)
+
+
+def _without_step(message: str) -> str:
+    return message.split(" [while running", 1)[0]
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+def _constants(state: RunState) -> dict[str, str]:
+    return {"job": state.job, "period": state.period}
+
+
+def _load(
+    job: Job, warehouse: Warehouse, state: RunState, folder: str, progress: Progress
+) -> dict[str, int]:
+    tables: tuple[ResultTable, ...] = (*job.tables, REJECTS_TABLE)
+    written = {}
+    try:
+        for table in tables:
+            written[table.name] = load(warehouse, folder, table, state.run_id, _constants(state))
+            progress(f"{job.name} {state.period}: {written[table.name]} rows of {table.name}")
+    except BaseException:
+        drop_run(warehouse, tables, state.run_id)
+        raise
+    return written
+
+
+def _dry_report(
+    job: Job, warehouse: Warehouse, state: RunState, folder: str, began: float
+) -> RunReport:
+    changes = {
+        table.name: compare(warehouse, folder, table, job.name, state.period, _constants(state))
+        for table in (*job.tables, REJECTS_TABLE)
+    }
+    return RunReport(
+        run_id=state.run_id,
+        job=job.name,
+        period=state.period,
+        status="dry_run",
+        rows_read=rows_read(folder),
+        rows_rejected=sum(frame.height for frame in frames(folder, REJECTED)),
+        rows_written={},
+        seconds=time.monotonic() - began,
+        changes=changes,
+    )

@@ -1,0 +1,1 @@
+"""Ways to send an SMS, behind one port (`alerts.senders.port`)."""

@@ -1,0 +1,9 @@
+"""Lets the tests of this folder import their own plain helpers, and the package of its name."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+# The project's root goes first: this folder must not pass for the package `alerts`.
+sys.path[:0] = [str(HERE.parents[1]), str(HERE)]

@@ -1,0 +1,106 @@
+"""A journal loses nothing it promised and hides nothing it lost."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerts import journal as journal_module
+from alerts.journal import Journal
+from schemas.errors import SettingsError
+
+LINES = st.lists(st.binary(max_size=20).map(lambda b: b.replace(b"\n", b"")), max_size=6)
+
+
+@given(LINES, st.integers(0, 200), LINES)
+def test_a_file_cut_anywhere_goes_on(
+    tmp_path_factory: pytest.TempPathFactory, before: list[bytes], cut: int, after: list[bytes]
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "j"
+    one = Journal(path)
+    for line in before:
+        one.append(line)
+    one.close()
+    whole = path.read_bytes()[:cut]
+    path.write_bytes(whole)
+    other = Journal(path)
+    kept = list(other.unread())
+    assert kept == before[: whole.count(b"\n")]
+    for line in after:
+        other.append(line)
+    assert list(other.unread()) == after
+    assert other.lines_read == len(kept) + len(after)
+    other.close()
+    assert path.read_bytes() == b"".join(line + b"\n" for line in kept + after)
+
+
+def test_two_writers_see_each_other(tmp_path: Path) -> None:
+    one, other = Journal(tmp_path / "j"), Journal(tmp_path / "j")
+    one.append(b"a")
+    other.append(b"b")
+    one.append(b"c")
+    assert list(one.unread()) == list(other.unread()) == [b"a", b"b", b"c"]
+    assert not one.append(b"d", unless=lambda: True)
+    assert list(other.unread()) == []
+
+
+def test_a_line_in_the_making_is_not_read(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    with (tmp_path / "j").open("ab") as other:
+        other.write(b"half")
+        other.flush()
+        assert list(journal.unread()) == []
+        other.write(b" and half\n")
+    assert list(journal.unread()) == [b"half and half"]
+
+
+def test_the_leftover_of_a_dead_writer_is_cut_off(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    with (tmp_path / "j").open("ab") as other:
+        other.write(b"x" * 10_000)
+    journal.append(b"a")
+    assert (tmp_path / "j").read_bytes() == b"a\n"
+
+
+@pytest.mark.parametrize("failing", ["write", "fsync"])
+def test_a_full_disk_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    journal = Journal(tmp_path / "j")
+    journal.append(b"a")
+
+    real = os.write
+    parts = iter([3])
+
+    def write(file: int, data: bytes) -> int:
+        for part in parts:
+            return real(file, data[:part])
+        raise OSError(28, "No space left on device")
+
+    def fsync(file: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(journal_module.os, failing, {"write": write, "fsync": fsync}[failing])
+    with pytest.raises(OSError, match=r"No space|Input/output"):
+        journal.append(b"bcdef")
+    monkeypatch.undo()
+    assert (tmp_path / "j").read_bytes() == b"a\n"
+    journal.append(b"g")
+    assert list(journal.unread()) == [b"a", b"g"]
+
+
+def test_only_the_owner_may_read(tmp_path: Path) -> None:
+    Journal(tmp_path / "j").close()
+    assert (tmp_path / "j").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("name", ["missing/j", ".", "fifo"])
+def test_an_unfit_path_is_one_clear_line(tmp_path: Path, name: str) -> None:
+    if name == "fifo":
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(SettingsError, match="cannot write to"):
+        Journal(tmp_path / name)

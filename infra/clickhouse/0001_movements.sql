@@ -1,0 +1,112 @@
+-- What came to an outlet and what left it: one row a SIM and change.
+-- A row may be written twice and appears once: its key is the row's identity.
+CREATE TABLE IF NOT EXISTS stock_movements_rows
+(
+    movement_id String,
+    at DateTime64(3, 'UTC'),
+    known_at DateTime64(3, 'UTC'),
+    outlet_id String,
+    sku String,
+    imsi Int64,
+    iccid String,
+    delta Int8,
+    cause String,
+    event_id String,
+    wholesaler_id String
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(at)
+ORDER BY (outlet_id, sku, at, movement_id);
+
+-- The key contains `at`, so equal rows share a partition and FINAL may take each by itself.
+CREATE OR REPLACE VIEW stock_movements AS
+SELECT
+    movement_id, at, outlet_id, sku, iccid, delta, cause, event_id, wholesaler_id, imsi, known_at
+FROM stock_movements_rows FINAL
+SETTINGS do_not_merge_across_partitions_select_final = 1;
+
+-- One row for every day from a shelf's first movement to the last day there is a movement of any
+-- shelf, also for days on which nothing moved; opening + what came - what left = closing.
+-- Shelves are gathered in arrays and not ordered by a window function, because a filter on outlet_id
+-- reaches the movements' key through a GROUP BY but not through a window.
+CREATE OR REPLACE VIEW outlet_daily AS
+SELECT
+    line.1 AS day,
+    outlet_id,
+    sku,
+    closing - line.8 AS opening,
+    line.2 AS received,
+    line.3 AS activated,
+    line.4 AS returned,
+    line.5 AS transferred_in,
+    line.6 AS transferred_out,
+    line.7 AS written_off,
+    closing
+FROM
+(
+    SELECT
+        outlet_id,
+        sku,
+        arraySort(
+            groupArray(
+                (day, received, activated, returned, transferred_in, transferred_out, written_off, net)
+            )
+        ) AS lines,
+        arrayReduceInRanges(
+            'sum',
+            arrayMap(place -> (1, place), arrayEnumerate(lines)),
+            arrayMap(line -> line.8, lines)
+        ) AS closings
+    FROM
+    (
+        SELECT
+            day,
+            outlet_id,
+            sku,
+            sum(came) AS received,
+            sum(used) AS activated,
+            sum(went_back) AS returned,
+            sum(moved_in) AS transferred_in,
+            sum(moved_out) AS transferred_out,
+            sum(lost) AS written_off,
+            sum(moved) AS net
+        FROM
+        (
+            SELECT
+                toDate(at, 'UTC') AS day,
+                outlet_id,
+                sku,
+                sumIf(delta, cause = 'delivery') AS came,
+                -sumIf(delta, cause = 'first_use') AS used,
+                -sumIf(delta, cause = 'return') AS went_back,
+                sumIf(delta, cause = 'transfer_in') AS moved_in,
+                -sumIf(delta, cause IN ('transfer_out', 'moved_out')) AS moved_out,
+                -sumIf(delta, cause = 'write_off') AS lost,
+                sum(delta) AS moved
+            FROM stock_movements
+            GROUP BY day, outlet_id, sku
+            UNION ALL
+            SELECT
+                arrayJoin(
+                    arrayMap(
+                        days -> first_day + days,
+                        range(
+                            toUInt32(
+                                (SELECT toDate(max(at), 'UTC') FROM stock_movements_rows) - first_day
+                            ) + 1
+                        )
+                    )
+                ) AS day,
+                outlet_id, sku, 0, 0, 0, 0, 0, 0, 0
+            FROM
+            (
+                SELECT outlet_id, sku, toDate(min(at), 'UTC') AS first_day
+                FROM stock_movements_rows
+                GROUP BY outlet_id, sku
+            )
+        )
+        GROUP BY day, outlet_id, sku
+    )
+    GROUP BY outlet_id, sku
+)
+ARRAY JOIN lines AS line, closings AS closing;

@@ -1,0 +1,102 @@
+"""The ClickHouse inside this process: chdb allows one directory at a time, this file shares it.
+
+All connections of a process lead to one embedded server. It starts with the first connection, in
+that one's directory, and stops with the last. Nothing of zerostock's own lives here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from chdb import session
+
+from schemas.errors import BusyError, WarehouseError
+
+_MEMORY = ":memory:"
+_lock = threading.RLock()
+_path = _MEMORY
+_users = 0
+
+#: What a reader may use at most, so that one query cannot starve the stream beside it.
+_READER = (
+    "SET max_execution_time = 600, max_memory_usage = 8000000000, "
+    "output_format_arrow_compression_method = 'none', readonly = 1"
+)
+
+
+class Connection:
+    """A session of its own on the process's server; `readonly` holds until it is closed."""
+
+    def __init__(self, path: str, *, readonly: bool) -> None:
+        global _path, _users  # noqa: PLW0603 - the server is one a process, whoever asks for it
+        with _lock:
+            if _users and path != _path:
+                raise BusyError(f"this process has {_path} open already; close it first")
+            try:
+                self._session: Any = session.Session(path)
+            except RuntimeError as error:
+                raise WarehouseError(first_line(error)) from None
+            _path = path
+            _users += 1
+        if readonly:
+            self.run(_READER)
+
+    def run(self, sql: str, format: str = "Null", rows: pa.Table | None = None) -> bytes:
+        """Run one statement; `Python(rows)` in it reads the table given.
+
+        Raises `WarehouseError` with ClickHouse's message.
+        """
+        # chdb finds `rows` by its name, in the frame that calls it.
+        try:
+            result = self._session.query(sql, format)
+            return bytes(result.bytes()) if hasattr(result, "bytes") else b""
+        except RuntimeError as error:
+            raise WarehouseError(first_line(error)) from None
+
+    def close(self) -> None:
+        """End the session; twice does no harm."""
+        global _users  # noqa: PLW0603
+        with _lock:
+            if self._session is not None:
+                self._session.close()
+                self._session = None
+                _users -= 1
+
+
+def directory(path: Path) -> str:
+    """The path as chdb takes it; raises `WarehouseError` if it cannot."""
+    text = str(path.resolve())
+    if "?" in text:
+        raise WarehouseError(f"a data directory must not have '?' in its path: {text}")
+    return text
+
+
+@contextmanager
+def reader(path: str) -> Iterator[Connection]:
+    """A read-only connection of its own, so that nothing a query sets outlives it."""
+    connection = Connection(path, readonly=True)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def format_rows(rows: pa.Table, format: str) -> bytes:
+    """Rows in any of ClickHouse's output formats."""
+    with _lock:
+        connection = Connection(_path if _users else _MEMORY, readonly=False)
+    try:
+        return connection.run("SELECT * FROM Python(rows)", format, rows)
+    finally:
+        connection.close()
+
+
+def first_line(error: BaseException) -> str:
+    """ClickHouse's message in one line, without its numbers and stack."""
+    line = str(error).strip().split("\n", 1)[0]
+    return line.rsplit("DB::Exception: ", 1)[-1].strip() or type(error).__name__

@@ -1,0 +1,99 @@
+"""The owner's door: lets other processes on this machine read the warehouse while it is in use.
+
+HTTP on a loopback port that the kernel picks, behind a random word that only the user who runs the
+owner can read (DATA/warehouse.json, mode 0600). It reads; nothing else comes through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+
+from pipelines.warehouse.door_client import DoorSign, sign_path
+from pipelines.warehouse.port import Warehouse
+from schemas.errors import ZerostockError
+
+_CHUNK = 1 << 20
+
+
+class Question(msgspec.Struct):
+    """The body of POST /query."""
+
+    sql: str
+    format: str
+
+
+class Door:
+    """Answers questions about `warehouse` from `start` to `stop`, without holding up the loop.
+
+    Queries run in threads, a few at a time; the others wait their turn.
+    """
+
+    def __init__(self, warehouse: Warehouse, data: Path) -> None:
+        self._warehouse = warehouse
+        self._sign = sign_path(data)
+        self._token = secrets.token_urlsafe(32)
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="warehouse-door")
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Listen, then put up the sign. Raises OSError when it cannot listen."""
+        app = web.Application(client_max_size=16 * _CHUNK)
+        app.add_routes([web.get("/alive", self._alive), web.post("/query", self._query)])
+        # The owner decides about signals, and a reader's visits are nothing to log.
+        self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=5)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        port = self._runner.addresses[0][1]
+        self._put_up(DoorSign(port=port, token=self._token, pid=os.getpid()))
+
+    async def stop(self) -> None:
+        """Take the sign down and close; questions under way get a few seconds to end."""
+        if self._runner is None:
+            return
+        self._sign.unlink(missing_ok=True)
+        await self._runner.cleanup()
+        self._runner = None
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _put_up(self, sign: DoorSign) -> None:
+        new = self._sign.with_suffix(".json.new")
+        new.unlink(missing_ok=True)
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(msgspec.json.encode(sign))
+        new.replace(self._sign)  # never seen half written
+
+    async def _alive(self, request: web.Request) -> web.StreamResponse:
+        self._admit(request)
+        return web.Response(text="yes\n")
+
+    async def _query(self, request: web.Request) -> web.StreamResponse:
+        self._admit(request)
+        try:
+            question = msgspec.json.decode(await request.read(), type=Question)
+            answer = await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._warehouse.query_bytes, question.sql, question.format
+            )
+        except (ZerostockError, msgspec.MsgspecError) as error:
+            return web.Response(status=400, text=str(error))
+        response = web.StreamResponse()
+        response.content_length = len(answer)  # so that a cut answer is seen as one
+        await response.prepare(request)
+        whole = memoryview(answer)
+        for start in range(0, len(answer), _CHUNK):
+            await response.write(whole[start : start + _CHUNK])
+        await response.write_eof()
+        return response
+
+    def _admit(self, request: web.Request) -> None:
+        given = request.headers.get("Authorization", "")
+        if not secrets.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+            raise web.HTTPUnauthorized(text="the word of DATA/warehouse.json is wanted")

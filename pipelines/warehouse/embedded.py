@@ -1,0 +1,108 @@
+"""ClickHouse inside this process (chdb), its files under DATA/warehouse.
+
+One process owns a data directory: the lock DATA/warehouse.lock says which. Others ask the owner
+through its door.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipelines.warehouse.arrow import plain
+from pipelines.warehouse.chdb_server import Connection, directory, reader
+from pipelines.warehouse.guard import reading
+from pipelines.warehouse.lock import OwnerLock
+from pipelines.warehouse.parameters import bind, identifier
+from schemas.errors import WarehouseDown, WarehouseError
+
+# One thread keeps the rows of a batch in order: of rows with the same version the last one wins.
+_WRITER = "SET max_threads = 1, max_insert_threads = 1, max_partitions_per_insert_block = 0"
+
+_TABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
+
+
+class Embedded:
+    """A `Warehouse` in this process.
+
+    Raises `BusyError` when another live process owns `data`, `WarehouseError` when the files under
+    it cannot be opened. Rows are in the files when `insert` returns: a killed process loses none.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self._lock = OwnerLock(data / "warehouse.lock")
+        try:
+            self._path = directory(data / "warehouse")
+            self._writer = Connection(self._path, readonly=False)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._writing = threading.Lock()
+        self._state = threading.Condition()
+        self._readers = 0
+        self._open = True
+        self._writer.run(_WRITER)
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        """Append rows, columns matched by name."""
+        check_table_name(table)
+        if rows.num_rows == 0:
+            return
+        columns = ", ".join(identifier(name) for name in rows.column_names)
+        sql = f"INSERT INTO {table} ({columns}) SELECT {columns} FROM Python(rows)"  # noqa: S608
+        with self._using(), self._writing:
+            self._writer.run(sql, rows=rows)
+
+    def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> pa.Table:
+        """The result of one reading statement."""
+        data = self._read(bind(reading(sql).sql, parameters), "ArrowStream")
+        if not data:
+            return pa.table({})
+        return plain(pa.ipc.open_stream(data).read_all())
+
+    def query_bytes(self, sql: str, format: str) -> bytes:
+        """The result of one reading statement in a ClickHouse output format."""
+        statement = reading(sql)
+        return self._read(statement.sql, statement.format or format)
+
+    def execute(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
+        """Run one statement that changes something."""
+        with self._using(), self._writing:
+            self._writer.run(bind(sql, parameters))
+
+    def close(self) -> None:
+        """Wait for what runs, then let go of the directory."""
+        with self._state:
+            was_open, self._open = self._open, False
+            self._state.wait_for(lambda: self._readers == 0)
+        if was_open:
+            self._writer.close()
+            self._lock.release()
+
+    def _read(self, sql: str, format: str) -> bytes:
+        with self._using(), reader(self._path) as connection:
+            return connection.run(sql, format)
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        with self._state:
+            if not self._open:
+                raise WarehouseDown("the warehouse has been closed")
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._readers -= 1
+                self._state.notify_all()
+
+
+def check_table_name(table: str) -> None:
+    """Raise `WarehouseError` for what is not the plain name of a table."""
+    if not _TABLE.fullmatch(table):
+        raise WarehouseError(f"not the name of a table: {table!r}")

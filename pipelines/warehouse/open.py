@@ -1,0 +1,52 @@
+"""Which warehouse a command gets: embedded, native, or through the owner's door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipelines.warehouse.door_client import DoorClient
+from pipelines.warehouse.port import Warehouse
+from schemas.errors import BusyError, InputError, UsageError
+
+
+def open_warehouse(*, data: Path | None = None, url: str | None = None) -> Warehouse:
+    """A warehouse to write to: the server at `url`, or the one in this process under `data`.
+
+    Raises `BusyError` when another live process owns `data`, `WarehouseDown` when the server
+    cannot be reached, `SettingsError` for a URL that is none.
+    """
+    # Each engine is a big library: load only the one that is asked for.
+    if url is not None:
+        from pipelines.warehouse.native import Native
+
+        return Native(url)
+    if data is None:
+        raise UsageError("no warehouse was named: give a data directory or a URL")
+    from pipelines.warehouse.embedded import Embedded
+
+    return Embedded(data)
+
+
+def open_for_reading(*, data: Path | None = None, url: str | None = None) -> Warehouse:
+    """A warehouse to ask: also while another process owns `data`, through that one's door.
+
+    Raises, besides what `open_warehouse` raises, `InputError` when there is no warehouse in `data`
+    and `BusyError` when its owner has no door open.
+    """
+    if url is not None or data is None:
+        return open_warehouse(data=data, url=url)
+    if not (data / "warehouse").is_dir():
+        raise InputError(
+            f"there is no warehouse in {data}: run `zerostock run --data {data}` first"
+        )
+    door = DoorClient.find(data)
+    if door is not None:
+        return door
+    try:
+        return open_warehouse(data=data)
+    except BusyError:
+        # The owner may have opened its door just now.
+        door = DoorClient.find(data)
+        if door is None:
+            raise
+        return door

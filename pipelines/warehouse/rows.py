@@ -1,0 +1,90 @@
+"""What flows on the topics as rows of the warehouse: record batch in, (table, rows) out. Pure.
+
+Times become timestamps in ms UTC. A missing text becomes '': tables hold NULL only where "not
+yet" is an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_ms = pa.timestamp("ms", tz="UTC")
+
+Columns = dict[str, pa.Array]
+
+
+class Rows(NamedTuple):
+    """Rows ready for `Warehouse.insert(table, rows)`."""
+
+    table: str
+    rows: pa.Table
+
+
+def to_rows(kind: str, batch: pa.RecordBatch) -> Rows:
+    """The rows of an envelope of `kind` (a key of `schemas.envelope.SCHEMAS`).
+
+    Raises `KeyError` for a kind that has no table: uses and placements are not stored.
+    """
+    table, shape = _KINDS[kind]
+    columns = {name: batch.column(name) for name in batch.schema.names}
+    return Rows(table, pa.table({name: _plain(column) for name, column in shape(columns).items()}))
+
+
+def _movements(columns: Columns) -> Columns:
+    return _timed(columns, "at", "known_at")
+
+
+def _incidents(columns: Columns) -> Columns:
+    """A closing replaces its opening, whichever comes first."""
+    closed = pc.cast(pc.is_valid(columns["closed_at"]), pa.uint8())
+    kept = {name: column for name, column in columns.items() if name != "at"}
+    return _timed(kept, "opened_at", "closed_at") | {"version": closed}
+
+
+def _levels(columns: Columns) -> Columns:
+    return _timed(columns, "as_of")
+
+
+def _messages(columns: Columns) -> Columns:
+    return _timed(columns, "created_at") | {"version": pc.cast(columns["version"], pa.uint64())}
+
+
+def _anomalies(columns: Columns) -> Columns:
+    return _timed(columns, "at")
+
+
+def _registrations(columns: Columns) -> Columns:
+    return _timed(columns, "at") | {"complete": pc.cast(columns["complete"], pa.uint8())}
+
+
+def _dead_letters(columns: Columns) -> Columns:
+    return _timed(columns, "received_at")
+
+
+_KINDS: Final[dict[str, tuple[str, Callable[[Columns], Columns]]]] = {
+    "movements": ("stock_movements_rows", _movements),
+    "incidents": ("stock_incidents_rows", _incidents),
+    "levels": ("stock_levels_rows", _levels),
+    "messages": ("sms_messages_rows", _messages),
+    "anomalies": ("anomalies_rows", _anomalies),
+    "registrations": ("registrations_rows", _registrations),
+    "dead_letters": ("dead_letters_rows", _dead_letters),
+}
+
+
+def _timed(columns: Columns, *names: str) -> Columns:
+    return columns | {name: columns[name].view(_ms) for name in names}
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    if not column.null_count:
+        return column
+    if pa.types.is_string(column.type):
+        return column.fill_null("")
+    if pa.types.is_binary(column.type):
+        return column.fill_null(b"")
+    return column

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests_plain import Fact, fold
 from tests_rig import IMSIS, OUTLETS, RANGES, Rig, envelopes_of, sku_of
 
+from pipelines.core import effects
 from pipelines.core.register import Register
 
 DISORDER = 40
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_envelopes():
+    """So small that one step's rows need several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(effects, "ENVELOPE_ROWS", 3)
+        yield
 
 
 @st.composite
@@ -65,6 +75,24 @@ def test_whatever_happens_the_outcome_is_the_fold(facts, seed, partitions, sourc
     assert rig.levels() == {shelf: len(sims) for shelf, sims in truth.stock.items()}
     assert rig.incidents() == truth.incidents
     assert rig.anomalies() == {(e, register.iccid(i), k) for e, i, k in truth.anomalies}
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories(), st.integers(0, 2**32), st.sampled_from([1, 2, 4]), st.integers(1, 1_500))
+def test_input_that_ends_and_goes_on_gives_the_same(facts, seed, partitions, noon) -> None:
+    """The second day's files are read by a second run, after the first has told all it knew."""
+    random = Random(seed)
+    early, late = ([f for f in facts if (f.at < noon) == first] for first in (True, False))
+    days = [arrival(day, random, 2) for day in (early, late) if day]
+    rig = Rig(envelopes_of(days[0], partitions, DISORDER, random), seed)
+    rig.run()
+    for day in days[1:]:
+        rig.reopen(envelopes_of(day, partitions, DISORDER, random))
+        rig.run()
+    truth = fold(facts, sku_of)
+    assert rig.stock() == truth.stock
+    assert rig.incidents() == truth.incidents
+    assert rig.anomalies() == {(e, Register(RANGES).iccid(i), k) for e, i, k in truth.anomalies}
 
 
 @settings(max_examples=100, deadline=None)

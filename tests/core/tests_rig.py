@@ -82,19 +82,20 @@ def envelopes_of(
             for first, count in pieces(fact):
                 target = partition_of_block(block_of(first), partitions)
                 if fact.type == "use":
-                    row = dict(imsi=first, at=fact.at, event_id=fact.event_id, known_at=known)
+                    row = {"imsi": first, "at": fact.at, "event_id": fact.event_id}
+                    row["known_at"] = known
                     rows.setdefault((target, "late_uses"), []).append(row)
                 else:
-                    row = dict(
-                        event_id=fact.event_id,
-                        at=fact.at,
-                        known_at=known,
-                        type=int(PlacementType[fact.type.upper()]),
-                        outlet_id=fact.outlet,
-                        to_outlet_id=fact.to_outlet,
-                        first_imsi=first,
-                        count=count,
-                    )
+                    row = {
+                        "event_id": fact.event_id,
+                        "at": fact.at,
+                        "known_at": known,
+                        "type": int(PlacementType[fact.type.upper()]),
+                        "outlet_id": fact.outlet,
+                        "to_outlet_id": fact.to_outlet,
+                        "first_imsi": first,
+                        "count": count,
+                    }
                     rows.setdefault((target, "placements"), []).append(row)
         old = before - disorder if before != NO_WATERMARK else NO_WATERMARK
         for (target, kind), some in rows.items():
@@ -185,6 +186,11 @@ class Rig:
             )
             for p in range(count)
         ]
+
+    def reopen(self, logs: list[list[bytes]]) -> None:
+        """More input, after all that was there has ended."""
+        for stage, more in zip(self.stages, logs, strict=False):
+            stage.log.extend(more)
 
     def send(self, effects) -> None:
         for effect in effects:

@@ -10,10 +10,12 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from simulate_rig import Made, Town
 
-from pipelines.simulate import CityPlan, fold_truth, read_truth, simulate, vary
-from pipelines.simulate.truth import Anomaly, Incident, Message
+from pipelines.simulate import CityPlan, books, fold_truth, judge, read_truth, simulate, vary
+from pipelines.simulate.truth import Anomaly, Incident, Message, incident_order
 from schemas.errors import InputError
 
 _NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -157,19 +159,45 @@ def test_the_same_id_counts_once(town: Town) -> None:
 def test_the_holder_is_the_one_at_the_opening(town: Town) -> None:
     path = town(
         delivery(-50, "B"),
-        leaving("return", -1, "B"),
-        delivery(3, "B"),
-        leaving("return", 4, "B"),
+        leaving("return", -0.001, "B"),
+        delivery(-50, "B", BLUE),
+        leaving("return", 0, "B", BLUE),
         delivery(3, "N", RED + 5),
         leaving("return", 5, "N", RED + 5),
     )
     truth = fold_truth(path)
     assert truth.incidents == [
-        Incident("B", "RED", "W1", ms(-1), ms(3)),
-        Incident("B", "RED", "W2", ms(4), None),
+        Incident("B", "RED", "W1", ms(-0.001), None),
+        Incident("B", "BLUE", "W2", ms(0), None),
         Incident("N", "RED", "", ms(5), None),
     ]
-    assert [m.wholesaler_id for m in truth.messages] == ["W1", "W2"][1:]
+    assert [m.wholesaler_id for m in truth.messages] == ["W1", "W2"]
+
+
+def test_of_two_uses_at_one_time_the_lesser_id_is_the_first(town: Town) -> None:
+    path = town(cdr=row("c2", 5, 460000000000000) + row("c1", 5, 460000000000000))
+    assert [a.event_id for a in fold_truth(path).anomalies] == ["c1"]
+    call = {"type": "activation", "event_id": "b9", "at": iso(5), "imsi": "460000000000000"}
+    path = town(call, cdr=row("c1", 5, 460000000000000))
+    assert [a.event_id for a in fold_truth(path).anomalies] == ["b9"]
+
+
+_spans = st.tuples(st.integers(0, 30), st.none() | st.integers(0, 30), st.sampled_from(["W", "V"]))
+
+
+@given(st.lists(_spans, max_size=12), st.integers(0, 12))
+def test_both_bookkeepers_gather_the_same_messages(
+    spans: list[tuple[int, int | None, str]], wait: int
+) -> None:
+    """Times so close that every border is met."""
+    incidents = sorted(
+        (
+            Incident(f"O{n:02d}", "RED", who, at, None if length is None else at + length)
+            for n, (at, length, who) in enumerate(spans)
+        ),
+        key=incident_order,
+    )
+    assert books._messages(incidents, wait) == judge._messages(incidents, wait)
 
 
 def test_messages_gather_what_opens_in_time_and_is_still_open(town: Town) -> None:

@@ -26,7 +26,11 @@ class Frontier(msgspec.Struct, array_like=True):
     heard: dict[str, int] = {}
 
     def observe(self, header: Header, now: int) -> None:
-        """Take note of what an envelope promises; `now` is wall time in ms."""
+        """Take note of what an envelope promises; `now` is wall time in ms.
+
+        Inputs name each other before their first rows, so that none runs ahead of one not yet
+        heard. One that ended and goes on keeps its old mark until it promises more.
+        """
         for peer in header.peers:
             self.marks.setdefault(peer, NO_WATERMARK)
             self.heard.setdefault(peer, now)
@@ -45,17 +49,6 @@ class Frontier(msgspec.Struct, array_like=True):
     def all_ended(self) -> bool:
         """Whether every input there is has said that it has no more for now."""
         return bool(self.marks) and self.ended.issuperset(self.marks)
-
-
-def observe_source(frontier: Frontier, header: Header, now: int) -> None:
-    """As `Frontier.observe`, for sources: an announcement opens all sources it names.
-
-    Sources are announced together before their first rows. Opening them one by one would let the
-    first run ahead while the others still count as ended from an earlier run.
-    """
-    frontier.observe(header, now)
-    if header.peers and not header.ended:
-        frontier.ended.difference_update(header.peers)
 
 
 def source_watermark(

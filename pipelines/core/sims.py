@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from pipelines.core import placement as rules
 from pipelines.core.effects import Effect, Promise, Rows, envelopes
-from pipelines.core.frontier import Frontier, observe_source, source_watermark
+from pipelines.core.frontier import Frontier, source_watermark
 from pipelines.core.placement import Placement, PlacementType, replay, step
 from pipelines.core.register import UNUSED, Int64s, Register
 from schemas import topics
@@ -227,7 +227,7 @@ class SimSide:
                 self._take_uses(rows)
             elif header.kind == "placements":
                 self._take_placements(rows)
-        observe_source(self.frontier, header, now)
+        self.frontier.observe(header, now)
 
     def _take_uses(self, rows: pa.RecordBatch) -> None:
         imsis = rows.column(0).to_numpy()

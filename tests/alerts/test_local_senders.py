@@ -60,7 +60,10 @@ def test_a_message_is_one_line_for_ever(tmp_path: Path) -> None:
         await again.send(message("m2"))
 
     asyncio.run(work())
-    assert [json.loads(line)["message_id"] for line in path.read_text().splitlines()] == ["m1", "m2"]
+    assert [json.loads(line)["message_id"] for line in path.read_text().splitlines()] == [
+        "m1",
+        "m2",
+    ]
 
 
 def test_a_torn_line_is_written_anew(tmp_path: Path) -> None:

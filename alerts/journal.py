@@ -16,6 +16,9 @@ from pathlib import Path
 
 from schemas.errors import SettingsError
 
+#: Bytes read at a time; a file may have grown for years.
+_CHUNK = 1 << 20
+
 
 class Journal:
     """One such file, created if need be, by default readable by its owner only.
@@ -42,17 +45,26 @@ class Journal:
         with self._locked():
             self._repair()
 
-    def unread(self) -> Iterator[bytes]:
-        """The whole lines, without newline, that were appended since the last call by anyone."""
-        size = os.fstat(self._file).st_size
-        if size <= self._read:
-            return
-        data = os.pread(self._file, size - self._read, self._read)
-        end = data.rfind(b"\n") + 1
-        for line in data[:end].split(b"\n")[:-1]:
-            self.lines_read += 1
-            yield line
-        self._read += end
+    def unread(self) -> Iterator[tuple[int, bytes]]:
+        """The whole lines that were appended since the last call by anyone.
+
+        Each comes without its newline and with its place, by which `line` finds it again.
+        """
+        rest = b""
+        while chunk := os.pread(self._file, _CHUNK, self._read + len(rest)):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                place = self._read
+                self._read += len(line) + 1
+                self.lines_read += 1
+                yield place, line
+
+    def line(self, place: int) -> bytes:
+        """The line at a place that `unread` gave."""
+        data = b""
+        while b"\n" not in data:
+            data += os.pread(self._file, 4_096, place + len(data))
+        return data[: data.index(b"\n")]
 
     def append(self, line: bytes, *, unless: Callable[[], bool] | None = None) -> bool:
         """Add a line (without newline) for good.

@@ -65,7 +65,7 @@ class RefusedNumbers:
     def _read(self) -> None:
         if self._journal is None:
             return
-        for line in self._journal.unread():
+        for _, line in self._journal.unread():
             try:
                 self._take(_decode(line))
             except msgspec.MsgspecError as error:

@@ -56,7 +56,8 @@ class FileReceipts:
 
     def __init__(self, path: Path) -> None:
         self._journal = Journal(path)
-        self._records: dict[str, MessageRecord] = {}
+        # Records stay on the disk: years of texts need not be in memory.
+        self._places: dict[str, int] = {}
         self._attempts: dict[str, list[Attempt]] = {}
         self._provider_ids: set[str] = set()
         self._read()
@@ -64,7 +65,12 @@ class FileReceipts:
     def get(self, message_id: str) -> MessageRecord | None:
         """See `Receipts`."""
         self._read()
-        return self._records.get(message_id)
+        place = self._places.get(message_id)
+        if place is None:
+            return None
+        entry = _decode(self._journal.line(place))
+        assert isinstance(entry, Accepted)
+        return entry.record
 
     def put(self, record: MessageRecord) -> None:
         """See `Receipts`."""
@@ -90,7 +96,7 @@ class FileReceipts:
         self._journal.close()
 
     def _read(self) -> None:
-        for line in self._journal.unread():
+        for place, line in self._journal.unread():
             try:
                 entry = _decode(line)
             except msgspec.MsgspecError as error:
@@ -100,10 +106,10 @@ class FileReceipts:
                     "restore the file, or remove the line and accept that its SMS may go out again"
                 ) from None
             if isinstance(entry, Attempt):
-                if entry.message.message_id not in self._records:
+                if entry.message.message_id not in self._places:
                     self._attempts.setdefault(entry.message.message_id, []).append(entry)
             else:
-                self._records[entry.record.message_id] = entry.record
+                self._places[entry.record.message_id] = place
                 self._attempts.pop(entry.record.message_id, None)
                 if entry.record.provider_id:
                     self._provider_ids.add(entry.record.provider_id)

@@ -49,7 +49,7 @@ class FileSender:
         return message_id in self._ids
 
     def _read(self) -> None:
-        for line in self._journal.unread():
+        for _, line in self._journal.unread():
             try:
                 self._ids.add(_decode(line).message_id)
             except msgspec.MsgspecError:

@@ -16,6 +16,15 @@ from schemas.errors import SettingsError
 LINES = st.lists(st.binary(max_size=20).map(lambda b: b.replace(b"\n", b"")), max_size=6)
 
 
+def unread(journal: Journal) -> list[bytes]:
+    """The new lines; each must be found again at its place."""
+    lines = []
+    for place, line in journal.unread():
+        assert journal.line(place) == line
+        lines.append(line)
+    return lines
+
+
 @given(LINES, st.integers(0, 200), LINES)
 def test_a_file_cut_anywhere_goes_on(
     tmp_path_factory: pytest.TempPathFactory, before: list[bytes], cut: int, after: list[bytes]
@@ -28,11 +37,11 @@ def test_a_file_cut_anywhere_goes_on(
     whole = path.read_bytes()[:cut]
     path.write_bytes(whole)
     other = Journal(path)
-    kept = list(other.unread())
+    kept = unread(other)
     assert kept == before[: whole.count(b"\n")]
     for line in after:
         other.append(line)
-    assert list(other.unread()) == after
+    assert unread(other) == after
     assert other.lines_read == len(kept) + len(after)
     other.close()
     assert path.read_bytes() == b"".join(line + b"\n" for line in kept + after)
@@ -43,9 +52,9 @@ def test_two_writers_see_each_other(tmp_path: Path) -> None:
     one.append(b"a")
     other.append(b"b")
     one.append(b"c")
-    assert list(one.unread()) == list(other.unread()) == [b"a", b"b", b"c"]
+    assert unread(one) == unread(other) == [b"a", b"b", b"c"]
     assert not one.append(b"d", unless=lambda: True)
-    assert list(other.unread()) == []
+    assert unread(other) == []
 
 
 def test_a_line_in_the_making_is_not_read(tmp_path: Path) -> None:
@@ -53,9 +62,9 @@ def test_a_line_in_the_making_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "j").open("ab") as other:
         other.write(b"half")
         other.flush()
-        assert list(journal.unread()) == []
+        assert unread(journal) == []
         other.write(b" and half\n")
-    assert list(journal.unread()) == [b"half and half"]
+    assert unread(journal) == [b"half and half"]
 
 
 def test_the_leftover_of_a_dead_writer_is_cut_off(tmp_path: Path) -> None:
@@ -90,7 +99,19 @@ def test_a_full_disk_leaves_the_file_as_it_was(
     monkeypatch.undo()
     assert (tmp_path / "j").read_bytes() == b"a\n"
     journal.append(b"g")
-    assert list(journal.unread()) == [b"a", b"g"]
+    assert unread(journal) == [b"a", b"g"]
+
+
+def test_lines_longer_than_what_is_read_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_CHUNK", 5)
+    journal = Journal(tmp_path / "j")
+    lines = [b"", b"a" * 4, b"b" * 5, b"c" * 10_000, b"d"]
+    for line in lines:
+        journal.append(line)
+    assert unread(journal) == lines
+    assert unread(journal) == []
 
 
 def test_only_the_owner_may_read(tmp_path: Path) -> None:

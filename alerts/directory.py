@@ -1,11 +1,14 @@
-"""Who and where: what dispatch has to know of the reference tables. Reading them is elsewhere."""
+"""Who and where: what dispatch asks of the reference tables. Reading them is elsewhere."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from alerts.message import Shelf
 from schemas.messages import ListedIncident
+
+if TYPE_CHECKING:
+    from schemas.reference import Reference
 
 
 class Wholesaler(NamedTuple):
@@ -26,3 +29,30 @@ class Directory(Protocol):
 
     def shelf(self, incident: ListedIncident) -> Shelf:
         """The outlet as people call it; names are '' where there is none."""
+
+
+class ReferenceDirectory:
+    """A directory over the tables as they were read."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._tables = reference
+
+    def wholesaler(self, wholesaler_id: str) -> Wholesaler | None:
+        """See `Directory`."""
+        row = self._tables.wholesalers.get(wholesaler_id)
+        if row is None:
+            return None
+        phones = (row.phone or "", row.backup_phone or "")
+        return Wholesaler(wholesaler_id, row.name, *phones, row.language or "")
+
+    def shelf(self, incident: ListedIncident) -> Shelf:
+        """See `Directory`."""
+        outlet = self._tables.outlets.get(incident.outlet_id)
+        territory = self._tables.territories.get((outlet and outlet.territory_id) or "")
+        return Shelf(
+            incident.outlet_id,
+            outlet.name if outlet is not None else "",
+            territory.name if territory is not None else "",
+            incident.sku,
+            incident.opened_at,
+        )

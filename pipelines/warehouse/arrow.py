@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 
 def plain(table: pa.Table) -> pa.Table:
@@ -20,14 +19,19 @@ def plain(table: pa.Table) -> pa.Table:
 
 
 def _valid(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if pa.types.is_string(column.type):
-        try:
-            column.validate(full=True)
-        except pa.ArrowInvalid:
-            return column.cast(pa.binary())
-    elif pa.types.is_binary(column.type):
-        try:
-            return pc.cast(column, pa.string())
-        except pa.ArrowInvalid:
-            return column
+    """The column as text if it is valid, as binary if not; lists of texts alike."""
+    for text, raw in ((pa.string(), pa.binary()), (pa.list_(pa.string()), pa.list_(pa.binary()))):
+        if _like(column.type, text) or _like(column.type, raw):
+            binary = column.cast(raw)
+            try:
+                return binary.cast(text)
+            except pa.ArrowInvalid:
+                return binary
     return column
+
+
+def _like(type_: pa.DataType, other: pa.DataType) -> bool:
+    """Whether the types differ at most in whether list items may be NULL."""
+    if pa.types.is_list(type_) and pa.types.is_list(other):
+        return bool(type_.value_type == other.value_type)
+    return bool(type_ == other)

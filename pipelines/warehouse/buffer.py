@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pyarrow as pa
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import WarehouseDown
@@ -66,7 +66,7 @@ class Buffer:
         self._on_retry = on_retry
         self._given_up = threading.Event()
         self._wait = wait or self._given_up.wait
-        self._backoff = wait_exponential_jitter(first_wait, longest_wait, jitter=first_wait)
+        self._backoff = wait_exponential(multiplier=first_wait, max=longest_wait)
         self._piles: dict[str, _Pile] = {}
         self._lock = threading.Lock()
 

@@ -6,6 +6,7 @@ that one's directory, and stops with the last. Nothing of zerostock's own lives 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from chdb import session
 
+from pipelines.warehouse.refusals import one_line
 from schemas.errors import BusyError, WarehouseError
+
+
+def _load() -> Any:
+    """Import chdb, which would obey a config.xml in the working directory, whosever it is."""
+    here = Path.cwd()
+    strange = (here / "config.xml").exists()
+    if strange:
+        os.chdir("/")
+    try:
+        from chdb import session
+    finally:
+        if strange:
+            os.chdir(here)
+    return session
+
+
+session = _load()
 
 _MEMORY = ":memory:"
 _lock = threading.RLock()
@@ -38,9 +56,10 @@ class Connection:
             if _users and path != _path:
                 raise BusyError(f"this process has {_path} open already; close it first")
             try:
-                self._session: Any = session.Session(path)
+                # A config file that is not there, for the same reason as in `_load`.
+                self._session: Any = session.Session(f"{path}?config-file=/nonexistent.xml")
             except RuntimeError as error:
-                raise WarehouseError(first_line(error)) from None
+                raise WarehouseError(one_line(error)) from None
             _path = path
             _users += 1
         if readonly:
@@ -56,7 +75,7 @@ class Connection:
             result = self._session.query(sql, format)
             return bytes(result.bytes()) if hasattr(result, "bytes") else b""
         except RuntimeError as error:
-            raise WarehouseError(first_line(error)) from None
+            raise WarehouseError(one_line(error)) from None
 
     def close(self) -> None:
         """End the session; twice does no harm."""
@@ -94,9 +113,3 @@ def format_rows(rows: pa.Table, format: str) -> bytes:
         return connection.run("SELECT * FROM Python(rows)", format, rows)
     finally:
         connection.close()
-
-
-def first_line(error: BaseException) -> str:
-    """ClickHouse's message in one line, without its numbers and stack."""
-    line = str(error).strip().split("\n", 1)[0]
-    return line.rsplit("DB::Exception: ", 1)[-1].strip() or type(error).__name__

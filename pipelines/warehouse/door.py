@@ -94,6 +94,6 @@ class Door:
         return response
 
     def _admit(self, request: web.Request) -> None:
-        given = request.headers.get("Authorization", "")
-        if not secrets.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+        given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
+        if not secrets.compare_digest(given, f"Bearer {self._token}".encode()):
             raise web.HTTPUnauthorized(text="the word of DATA/warehouse.json is wanted")

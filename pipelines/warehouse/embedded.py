@@ -6,7 +6,6 @@ through its door.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,15 +15,13 @@ import pyarrow as pa
 
 from pipelines.warehouse.arrow import plain
 from pipelines.warehouse.chdb_server import Connection, directory, reader
-from pipelines.warehouse.guard import reading
+from pipelines.warehouse.guard import check_table_name, reading
 from pipelines.warehouse.lock import OwnerLock
 from pipelines.warehouse.parameters import bind, identifier
-from schemas.errors import WarehouseDown, WarehouseError
+from schemas.errors import WarehouseDown
 
 # One thread keeps the rows of a batch in order: of rows with the same version the last one wins.
 _WRITER = "SET max_threads = 1, max_insert_threads = 1, max_partitions_per_insert_block = 0"
-
-_TABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
 
 
 class Embedded:
@@ -100,9 +97,3 @@ class Embedded:
             with self._state:
                 self._readers -= 1
                 self._state.notify_all()
-
-
-def check_table_name(table: str) -> None:
-    """Raise `WarehouseError` for what is not the plain name of a table."""
-    if not _TABLE.fullmatch(table):
-        raise WarehouseError(f"not the name of a table: {table!r}")

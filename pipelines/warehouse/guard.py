@@ -1,4 +1,4 @@
-"""Which statements only read.
+"""Which statements only read, and what a table's name looks like.
 
 The engines enforce reading themselves (readonly connections); this check closes what they leave
 open: the client-side INTO OUTFILE, several statements in one text, looking at files by DESCRIBE
@@ -31,6 +31,8 @@ _REACHING_OUT: Final = re.compile(
 # In any disguise: an INTO OUTFILE hidden from a tokenizer would be written by the client.
 _FILES: Final = re.compile(r"\b(?:outfile|infile)\b", re.IGNORECASE)
 
+_TABLE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
+
 
 class Reading(NamedTuple):
     """One statement that only reads, without its FORMAT clause; `format` is '' if it had none."""
@@ -55,6 +57,12 @@ def reading(sql: str) -> Reading:
         raise _refused(f"{first} is not one of SELECT, WITH, SHOW, DESCRIBE, EXISTS, EXPLAIN")
     _check_sources(first, parts)
     return _split_format(sql)
+
+
+def check_table_name(table: str) -> None:
+    """Raise `WarehouseError` for what is not the plain name of a table."""
+    if not _TABLE.fullmatch(table):
+        raise WarehouseError(f"not the name of a table: {table!r}")
 
 
 def _check_sources(first: str, parts: list[Token]) -> None:

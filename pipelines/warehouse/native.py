@@ -9,18 +9,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import pyarrow as pa
 from clickhouse_driver import Client, errors
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from pipelines.warehouse.arrow import plain
-from pipelines.warehouse.embedded import check_table_name
-from pipelines.warehouse.guard import reading
+from pipelines.warehouse.guard import check_table_name, reading
 from pipelines.warehouse.native_columns import driver_column
 from pipelines.warehouse.parameters import bind, identifier
+from pipelines.warehouse.refusals import one_line
 from schemas.errors import SettingsError, WarehouseDown, WarehouseError
 
 T = TypeVar("T")
@@ -54,14 +54,12 @@ class Native:
     """
 
     def __init__(self, url: str, *, attempts: int = 3) -> None:
-        self._url = _with_timeouts(url)
         self._place = _place(url)
         self._attempts = attempts
-        self._writer = _Line(self._url)
-        self._reader = _Line(self._url)
-        self._types: dict[str, dict[str, str]] = {}
+        self._writer = _Line(_with_timeouts(url))
+        self._reader = _Line(_with_timeouts(url))
         self._may_be_told: bool | None = None
-        self._try(lambda: self._writer.call(lambda client: client.execute("SELECT 1")))
+        self._try(lambda: self._writer.call(_greet))
 
     def insert(self, table: str, rows: pa.Table) -> None:
         """Append rows, columns matched by name."""
@@ -88,8 +86,7 @@ class Native:
     def execute(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
         """Run one statement that changes something; sent once."""
         statement = bind(sql, parameters)
-        self._types.clear()
-        self._try(lambda: self._writer.call(lambda client: client.connection.force_connect()))
+        self._try(lambda: self._writer.call(_greet))
         self._try(lambda: self._writer.call(lambda client: client.execute(statement)), attempts=1)
 
     def close(self) -> None:
@@ -98,7 +95,7 @@ class Native:
         self._reader.close()
 
     def _insert(self, client: Client, table: str, rows: pa.Table) -> None:
-        types = self._types.get(table) or self._fetch_types(client, table)
+        types = _column_types(client, table)
         unknown = [name for name in rows.column_names if name not in types]
         if unknown:
             raise WarehouseError(f"table {table} has no column {unknown[0]}")
@@ -109,11 +106,6 @@ class Native:
             columnar=True,
             settings=_WRITING if _revision(client) >= _SETTINGS_AS_TEXT else None,
         )
-
-    def _fetch_types(self, client: Client, table: str) -> dict[str, str]:
-        described = client.execute(f"DESCRIBE TABLE {table}")
-        self._types[table] = types = {str(row[0]): str(row[1]) for row in described}
-        return types
 
     def _read(self, sql: str) -> pa.Table:
         def run(client: Client) -> pa.Table:
@@ -129,7 +121,7 @@ class Native:
         """
         if self._may_be_told is None:
             found = client.execute("SELECT value FROM system.settings WHERE name = 'readonly'")
-            self._may_be_told = all(str(value) == "0" for (value,) in found)
+            self._may_be_told = all(value == b"0" for (value,) in found)
         return {"readonly": 1} if self._may_be_told else None
 
     def _try(self, action: Callable[[], T], attempts: int | None = None) -> T:
@@ -137,16 +129,16 @@ class Native:
             return Retrying(
                 retry=retry_if_exception_type(_BROKEN),
                 stop=stop_after_attempt(attempts or self._attempts),
-                wait=wait_exponential_jitter(initial=0.1, max=1.0, jitter=0.1),
+                wait=wait_random_exponential(multiplier=0.2, max=1.0),
                 reraise=True,
             )(action)
         except _BROKEN as error:
-            why = _first_line(error)
+            why = one_line(error)
             raise WarehouseDown(f"cannot reach ClickHouse at {self._place}: {why}") from None
         except errors.ServerException as error:
-            raise WarehouseError(_server_message(error)) from None
+            raise WarehouseError(one_line(error.message)) from None
         except (errors.Error, pa.ArrowException, ValueError, TypeError) as error:
-            raise WarehouseError(_first_line(error)) from None
+            raise WarehouseError(one_line(error)) from None
 
 
 class _Line:
@@ -170,10 +162,6 @@ class _Line:
 
 def _with_timeouts(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in ("clickhouse", "clickhouses") or not parts.hostname:
-        raise SettingsError(
-            "the warehouse is not a URL like clickhouse://user:password@host:9000/database"
-        )
     # Text may hold any bytes, and Arrow checks it faster than the driver decodes it.
     options = {**_TIMEOUTS, "use_numpy": "true", "strings_as_bytes": "true"}
     query = urlencode({**options, **dict(parse_qsl(parts.query))})
@@ -181,13 +169,36 @@ def _with_timeouts(url: str) -> str:
 
 
 def _place(url: str) -> str:
-    """Host and port, without the password."""
+    """Host and port, without the password; raises `SettingsError` for what is no such URL."""
     parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or (9440 if parts.scheme == 'clickhouses' else 9000)}"
+    usual = {"clickhouse": 9000, "clickhouses": 9440}.get(parts.scheme)
+    try:
+        port = parts.port or usual
+    except ValueError:
+        port = None
+    if usual is None or port is None or not parts.hostname:
+        raise SettingsError(
+            "the warehouse is not a URL like clickhouse://user:password@host:9000/database"
+        )
+    return f"{parts.hostname}:{port}"
 
 
 def _revision(client: Client) -> int:
     return int(client.connection.server_info.used_revision)
+
+
+def _column_types(client: Client, table: str) -> dict[str, str]:
+    """ClickHouse's type of each column, as it is now."""
+    described = client.query_arrow(f"DESCRIBE TABLE {table}").to_pydict()
+    return {
+        name.decode(): type_.decode()
+        for name, type_ in zip(described["name"], described["type"], strict=True)
+    }
+
+
+def _greet(client: Client) -> None:
+    """See that the connection lives; the driver makes a new one if it can."""
+    client.execute("SELECT 1")
 
 
 def _nullable_as_declared(rows: pa.Table) -> pa.Table:
@@ -204,12 +215,3 @@ def _nullable_as_declared(rows: pa.Table) -> pa.Table:
 
 def _is_nullable(metadata: Mapping[bytes, bytes]) -> bool:
     return metadata.get(b"clickhouse_type", b"").startswith((b"Nullable(", b"LowCardinality(Null"))
-
-
-def _server_message(error: Any) -> str:
-    return _first_line(str(error.message).split("Stack trace:", 1)[0])
-
-
-def _first_line(error: object) -> str:
-    line = (str(error).strip() or type(error).__name__).split("\n", 1)[0]
-    return line.rsplit("DB::Exception: ", 1)[-1].strip()

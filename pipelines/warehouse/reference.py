@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 
 from pipelines.warehouse.port import Warehouse
-from schemas.errors import WarehouseError
+from schemas.errors import InputError, WarehouseError
 
 _text = pa.string()
 _day = pa.date32()
@@ -47,6 +49,33 @@ REFERENCE: Final[dict[str, pa.Schema]] = {
         ]
     ),
 }
+
+
+def load_tables(warehouse: Warehouse, folder: Path) -> dict[str, int]:
+    """Replace every reference table by its CSV file in `folder`; rows by table.
+
+    All files are read before the first table changes. Raises `InputError` for a file that is
+    missing or does not hold what it should.
+    """
+    tables = {name: read_table(folder / f"{name}.csv", REFERENCE[name]) for name in REFERENCE}
+    for name, rows in tables.items():
+        replace_reference(warehouse, name, rows)
+    return {name: rows.num_rows for name, rows in tables.items()}
+
+
+def read_table(file: Path, schema: pa.Schema) -> pa.Table:
+    """The columns of `schema` from a CSV file with a header; columns it does not name are left.
+
+    Raises `InputError` with the file's name.
+    """
+    convert = pa_csv.ConvertOptions(
+        column_types=schema, include_columns=schema.names, null_values=[""]
+    )
+    try:
+        return pa_csv.read_csv(file, convert_options=convert)
+    except (OSError, KeyError, pa.ArrowException) as error:
+        why = str(error).split("\n", 1)[0]
+        raise InputError(f"cannot use {file}: {why}") from None
 
 
 def replace_reference(warehouse: Warehouse, name: str, rows: pa.Table) -> None:

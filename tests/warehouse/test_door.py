@@ -1,0 +1,157 @@
+"""The owner's door: other processes read while the owner writes, and nobody else gets in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from warehouse_rig import OpenDoor
+
+from pipelines.warehouse import Warehouse, open_for_reading, open_warehouse
+from pipelines.warehouse.door_client import DoorClient
+from schemas.errors import BusyError, WarehouseDown, WarehouseError
+
+
+@pytest.fixture
+def visitor(door: OpenDoor) -> DoorClient:
+    """What another process gets."""
+    opened = open_for_reading(data=door.data)
+    assert isinstance(opened, DoorClient)
+    return opened
+
+
+def test_questions_and_answers(embedded: Warehouse, visitor: DoorClient) -> None:
+    embedded.execute("CREATE TABLE t (id Int64, note String) ENGINE = MergeTree ORDER BY id")
+    embedded.insert("t", pa.table({"id": [1, 2], "note": ["it's", "出"]}))
+    sql = "SELECT note FROM t WHERE id = {id:Int64}"
+    assert visitor.query(sql, {"id": 2}).to_pylist() == [{"note": "出"}]
+    assert visitor.query(sql, {"id": 3}) == embedded.query(sql, {"id": 3})
+    assert visitor.query("SELECT * FROM t") == embedded.query("SELECT * FROM t")
+    assert visitor.query_bytes("SELECT id FROM t", "CSV") == b"1\n2\n"
+    assert visitor.query_bytes("SELECT id FROM t FORMAT TSVWithNames", "CSV") == b"id\n1\n2\n"
+    with pytest.raises(WarehouseError, match="not_there") as caught:
+        visitor.query("SELECT * FROM not_there")
+    assert not isinstance(caught.value, WarehouseDown)
+
+
+def test_visitors_do_not_write(visitor: DoorClient) -> None:
+    with pytest.raises(WarehouseError, match="only be read"):
+        visitor.insert("t", pa.table({"id": [1]}))
+    with pytest.raises(WarehouseError, match="only be read"):
+        visitor.execute("DROP TABLE t")
+
+
+def test_a_long_answer_comes_whole(visitor: DoorClient) -> None:
+    rows = 3_000_000
+    found = visitor.query(f"SELECT number, toString(number) AS text FROM numbers({rows})")
+    assert found.num_rows == rows
+    assert found["number"].to_numpy().sum() == rows * (rows - 1) // 2
+    text = visitor.query_bytes(f"SELECT number FROM numbers({rows})", "TSV")
+    assert text.count(b"\n") == rows
+
+
+def test_reading_while_the_owner_writes(embedded: Warehouse, visitor: DoorClient) -> None:
+    embedded.execute("CREATE TABLE t (id Int64) ENGINE = ReplacingMergeTree ORDER BY id")
+    done = threading.Event()
+
+    def write() -> None:
+        try:
+            for start in range(0, 30_000, 500):
+                embedded.insert("t", pa.table({"id": range(start, start + 500)}))
+        finally:
+            done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    counts = [0]
+    while not done.is_set():
+        counts += visitor.query("SELECT count() AS c FROM t FINAL")["c"].to_pylist()
+    writer.join()
+    assert counts == sorted(counts)
+    assert all(count % 500 == 0 for count in counts)
+    assert visitor.query("SELECT count() AS c FROM t")["c"].to_pylist() == [30_000]
+
+
+def test_a_slow_query_does_not_hold_up_the_owners_loop(door: OpenDoor, visitor: DoorClient) -> None:
+    """While one runs the loop goes on turning: it could not count otherwise."""
+    asked, answered = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        asked.set()
+        visitor.query("SELECT sum(sipHash64(number)) AS s FROM numbers(50000000)")
+        answered.set()
+
+    async def turns_until_answered() -> int:
+        turns = 0
+        while not answered.is_set():
+            await asyncio.sleep(0.001)
+            turns += 1
+        return turns
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    asked.wait()
+    turns = asyncio.run_coroutine_threadsafe(turns_until_answered(), door.loop).result(60)
+    thread.join()
+    assert turns > 10
+
+
+def test_the_sign_is_for_the_owners_user_only(door: OpenDoor) -> None:
+    mode = (door.data / "warehouse.json").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+    assert door.sign()["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("word", ["", "guess", "gu\u00e9ss"])
+def test_without_the_word_nobody_gets_in(door: OpenDoor, word: str) -> None:
+    body = json.dumps({"sql": "SELECT 42", "format": "CSV"}).encode()
+    for path in ("/query", "/nothing-here"):
+        status, answer = door.say(body, word=word, path=path)
+        assert status in (401, 404)
+        assert b"42" not in answer
+    assert door.say(body) == (200, b"42\n")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"sql": 1, "format": "CSV"}', b"\xff"])
+def test_nonsense_is_answered_with_an_error(door: OpenDoor, body: bytes) -> None:
+    status, answer = door.say(body)
+    assert status == 400
+    assert answer
+
+
+def test_when_the_owner_is_gone_its_sign_is_too(embedded: Warehouse, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    door = OpenDoor(embedded, data)
+    visitor = DoorClient.find(data)
+    assert visitor is not None
+    door.close()
+    assert not (data / "warehouse.json").exists()
+    assert DoorClient.find(data) is None
+    with pytest.raises(WarehouseDown, match="went away"):
+        visitor.query("SELECT 1")
+
+
+def test_a_killed_owners_sign_is_passed_over(tmp_path: Path) -> None:
+    """Nobody listens there any more, or somebody who does not know the word."""
+    open_warehouse(data=tmp_path).close()
+    for text in ('{"port": 9, "token": "x", "pid": 1}', "{", ""):
+        (tmp_path / "warehouse.json").write_text(text)
+        assert DoorClient.find(tmp_path) is None
+        opened = open_for_reading(data=tmp_path)
+        assert opened.query("SELECT 1 AS one")["one"].to_pylist() == [1]
+        opened.close()
+
+
+def test_another_owners_word_is_not_taken(door: OpenDoor) -> None:
+    sign = door.sign()
+    sign_file = door.data / "warehouse.json"
+    sign_file.write_text(json.dumps({**sign, "token": "yesterday's"}))
+    assert DoorClient.find(door.data) is None
+    with pytest.raises(BusyError, match="in use by process"):
+        open_for_reading(data=door.data)

@@ -15,7 +15,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
 from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+#: One number, or a column of them.
+Numbers = TypeVar("Numbers", int, npt.NDArray[np.int64])
 
 SIM_EVENTS = "sim-events"
 STOCK_MOVEMENTS = "stock-movements"
@@ -31,12 +38,12 @@ INGEST_POSITIONS = "ingest-positions"
 SIM_BLOCK = 1_000
 
 
-def block_of(imsi: int) -> int:
+def block_of(imsi: Numbers) -> Numbers:
     """The SIM block of an IMSI; works on numpy arrays as well."""
     return imsi // SIM_BLOCK
 
 
-def partition_of_block(block: int, partitions: int) -> int:
+def partition_of_block(block: Numbers, partitions: int) -> Numbers:
     """Neighbouring blocks go to different partitions, so a busy batch spreads; vectorises."""
     return block % partitions
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 
@@ -18,14 +17,10 @@ class StreamOptions:
     """
 
     broker: str
-    reference: Path
     partitions: int = 4
     clock: str = "event"
     disorder: int = 60_000
     idle_after: int = 30_000
-    group_wait: int = 60_000
-    stale_after: int = 6 * 3_600_000
     commit_interval: int = 1_000
     session_timeout: int = 10_000
-    data: Path | None = None
     security: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,262 @@
+"""The `zerostock` command: thin functions that read options and call the parts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from infra.settings import Settings, load_settings
+from schemas.errors import UsageError, ZerostockError
+
+app = typer.Typer(
+    name="zerostock",
+    help="Tells a wholesaler to refill a shop the moment its last SIM card is sold.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+dead_letters = typer.Typer(help="What was refused, and why.", no_args_is_help=True)
+app.add_typer(dead_letters, name="dead-letters")
+
+Data = Annotated[Path | None, typer.Option(help="Data directory of an embedded run.")]
+Url = Annotated[
+    str | None, typer.Option("--warehouse", help="clickhouse://user:password@host:9000/database")
+]
+Broker = Annotated[str | None, typer.Option(help="Kafka bootstrap servers, host:port.")]
+Partitions = Annotated[int | None, typer.Option(min=1, help="Partitions of the topics.")]
+Disorder = Annotated[str | None, typer.Option(help="How late a source's events may come (60s).")]
+
+
+@app.command()
+def run(
+    input: Annotated[Path, typer.Option(help="Exchange directory with the city's files.")],
+    data: Annotated[Path, typer.Option(help="Where state and warehouse are kept.")],
+    sms: Annotated[str | None, typer.Option(help="console, file:PATH or twilio.")] = None,
+    group_wait: Annotated[str | None, typer.Option(help="Gather stock-outs this long.")] = None,
+    disorder: Disorder = None,
+    clock: Annotated[
+        str | None,
+        typer.Option(help="event: the files' own times; wall: a live feed."),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Watch DIR for more until Ctrl-C.")
+    ] = False,
+    partitions: Partitions = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="TOML file that describes an operator's own CDR export.")
+    ] = None,
+) -> None:
+    """Run everything on one machine: broker, workers, warehouse.
+
+    Ends when the input is exhausted and all of it is in the warehouse. Run again on the same
+    --data it goes on where it was, and repeats nothing.
+
+    Example: `zerostock run --input city --data state --sms file:sms.ndjson`
+    """
+    from infra.stack.run import RunPlan
+    from infra.stack.run import run as run_stack
+    from infra.stack.summary import Screen
+
+    settings = load_settings(
+        sms=_absolute(sms),
+        group_wait=group_wait,
+        disorder=disorder,
+        clock=clock,
+        partitions=partitions,
+    )
+    plan = RunPlan(input, data, settings, follow=follow, mapping=mapping)
+    outcome = asyncio.run(run_stack(plan, Screen()))
+    if outcome.stopped and not follow:
+        raise ZerostockError("stopped before the input was exhausted: run again to go on")
+
+
+def _absolute(sms: str | None) -> str | None:
+    """`file:PATH` means the same file wherever the worker runs."""
+    if sms is None or not sms.startswith("file:"):
+        return sms
+    return f"file:{Path(sms.removeprefix('file:')).absolute()}"
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Exchange directories.")],
+    broker: Broker = None,
+    partitions: Partitions = None,
+    disorder: Disorder = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Watch for more until Ctrl-C.")] = False,
+    mapping: Annotated[Path | None, typer.Option(help="TOML file describing the export.")] = None,
+) -> None:
+    """Read files into a real Kafka.
+
+    Files that were read before are not read twice; a second run is safe.
+
+    Example: `zerostock ingest city --broker kafka-1:9092`
+    """
+    from infra.ingesting import ingest_paths
+
+    settings = load_settings(broker=broker, partitions=partitions, disorder=disorder)
+    asyncio.run(ingest_paths(paths, settings, follow=follow, mapping=mapping))
+
+
+@app.command()
+def worker(
+    name: Annotated[str, typer.Argument(help="stock, alerts or warehouse")],
+    broker: Broker = None,
+    reference: Annotated[Path | None, typer.Option(help="Folder of reference tables.")] = None,
+    data: Data = None,
+    warehouse: Url = None,
+    partitions: Partitions = None,
+    sms: Annotated[str | None, typer.Option(help="console, file:PATH or twilio.")] = None,
+) -> None:
+    """Run one worker against a real Kafka.
+
+    Start as many of each as there are partitions; one that dies starts again from its last commit.
+
+    Example: `zerostock worker stock --broker kafka-1:9092 --reference city/reference`
+    """
+    if name not in ("stock", "alerts", "warehouse"):
+        raise UsageError(f"there is no worker {name!r}: use stock, alerts or warehouse")
+    from mode import Worker
+
+    from infra.wiring import new_worker
+
+    settings = load_settings(
+        broker=broker,
+        reference=reference,
+        data=data,
+        warehouse=warehouse,
+        partitions=partitions,
+        sms=_absolute(sms),
+    )
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    running = new_worker(name, settings)
+    running.finalize()
+    Worker(running, loglevel="WARNING", override_logging=False).execute_from_commandline()
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="One reading statement of ClickHouse SQL.")],
+    data: Data = None,
+    warehouse: Url = None,
+    format: Annotated[
+        str, typer.Option("--format", help="Any of ClickHouse's output formats.")
+    ] = "PrettyCompactMonoBlock",
+) -> None:
+    """Ask the warehouse, also while a run is live. Read-only.
+
+    Example: `zerostock query --data state "SELECT * FROM stock_on_hand WHERE on_hand = 0"`
+    """
+    from pipelines.warehouse import open_for_reading
+
+    settings = load_settings(data=data, warehouse=warehouse)
+    opened = open_for_reading(data=settings.data, url=settings.warehouse)
+    try:
+        sys.stdout.buffer.write(opened.query_bytes(sql, format))
+        sys.stdout.buffer.flush()
+    finally:
+        opened.close()
+
+
+@app.command()
+def migrate(data: Data = None, warehouse: Url = None) -> None:
+    """Bring the warehouse's schema up to date. Running it again does nothing.
+
+    Example: `zerostock migrate --warehouse clickhouse://default@localhost:9000/zerostock`
+    """
+    from pipelines.warehouse import migrate as apply
+    from pipelines.warehouse import open_warehouse
+
+    settings = load_settings(data=data, warehouse=warehouse)
+    opened = open_warehouse(data=settings.data, url=settings.warehouse)
+    try:
+        applied = apply(opened)
+    finally:
+        opened.close()
+    typer.echo("\n".join(f"applied {name}" for name in applied) or "already up to date")
+
+
+@dead_letters.command("list")
+def list_dead_letters(
+    data: Data = None,
+    warehouse: Url = None,
+    reason: Annotated[str | None, typer.Option(help="Only reasons that begin like this.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only sources that begin like this.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many lines to show.")] = 50,
+) -> None:
+    """Show refused lines with file, line and reason, and count them by reason.
+
+    Example: `zerostock dead-letters list --data state --reason unknown_outlet`
+    """
+    from infra.letters import show_dead_letters
+
+    settings = load_settings(data=data, warehouse=warehouse)
+    show_dead_letters(settings, reason=reason, source=source, limit=limit)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="New directory for the city.")],
+    seed: Annotated[int, typer.Option(help="The same seed makes the same city.")] = 1,
+    outlets: Annotated[int, typer.Option(help="How many shops.")] = 3_500,
+    days: Annotated[int, typer.Option(help="How many days.")] = 1,
+    cdrs: Annotated[int, typer.Option(help="How many call records, at least.")] = 2_000_000,
+    switches: Annotated[int, typer.Option(help="How many exchanges write call records.")] = 2,
+    cdr_format: Annotated[str, typer.Option(help="mixed, csv, csv.gz or parquet.")] = "mixed",
+    if_missing: Annotated[
+        bool, typer.Option("--if-missing", help="Do nothing if the city is there already.")
+    ] = False,
+) -> None:
+    """Make a city: an exchange directory, and in truth/ what must come out of it.
+
+    Example: `zerostock simulate --out city --outlets 300 --cdrs 100000`
+    """
+    from infra.simulating import make_city
+
+    make_city(
+        out,
+        if_missing=if_missing,
+        seed=seed,
+        outlets=outlets,
+        days=days,
+        cdrs=cdrs,
+        switches=switches,
+        cdr_format=cdr_format,
+    )
+
+
+def settings_for(**options: Any) -> Settings:
+    """Settings with options; a name that other modules of this package may use."""
+    return load_settings(**options)
+
+
+def main() -> None:
+    """The entry point: 0 on success, 2 on bad usage, 1 otherwise, one clear line on stderr."""
+    try:
+        app()
+    except UsageError as error:
+        sys.exit(_complain(error, 2))
+    except ZerostockError as error:
+        sys.exit(_complain(error, 1))
+    except KeyboardInterrupt:
+        sys.exit(_complain("stopped", 1))
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _complain(error: object, code: int) -> int:
+    print(f"zerostock: {error}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""`zerostock run`: a city's files through the whole system, on one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from infra.settings import Settings
+from infra.stack.broker import EmbeddedBroker
+from infra.stack.children import Child
+from infra.stack.ownership import owned
+from infra.stack.snapshot import load_snapshot, restore_snapshot, save_snapshot, take_snapshot
+from infra.stack.summary import Screen
+from infra.topics import Lag, ensure_topics
+from pipelines.ingest import IngestOptions, IngestReport, ingest
+from pipelines.ingest.mapping import Mapping, load_mapping
+from pipelines.ingest.reference import load_reference
+from pipelines.stream.app import group_id
+from pipelines.stream.warehouse import RESULT_TOPICS
+from schemas import topics
+from schemas.errors import BrokerError, InputError, ZerostockError
+
+#: The embedded broker waits about a session time-out before it lets a worker in.
+_EMBEDDED_SESSION = "2s"
+
+#: A worker that ends by itself is started again, this many times in a run.
+_RESTARTS = 10
+
+
+@dataclass
+class RunPlan:
+    """What to run; `settings` has the rest."""
+
+    input: Path
+    data: Path
+    settings: Settings
+    follow: bool = False
+    mapping: Path | None = None
+
+
+@dataclass
+class Outcome:
+    """How a run went."""
+
+    report: IngestReport
+    seconds: float
+    stopped: bool = False
+
+
+@dataclass
+class Stack:
+    """Broker and workers of one run, and what is known of their health."""
+
+    data: Path
+    settings: Settings
+    screen: Screen
+    broker: EmbeddedBroker = field(init=False)
+    workers: list[Child] = field(default_factory=list)
+    restarts: int = 0
+
+    def __post_init__(self) -> None:
+        logs = self.data / "logs"
+        shutil.rmtree(logs, ignore_errors=True)
+        logs.mkdir(parents=True)
+        self.broker = EmbeddedBroker(logs)
+
+    def start_workers(self, reference: Path) -> None:
+        """Start the three workers against the broker."""
+        env = {
+            "ZEROSTOCK_BROKER": self.broker.bootstrap,
+            "ZEROSTOCK_REFERENCE": str(reference.resolve()),
+            "ZEROSTOCK_DATA": str(self.data.resolve()),
+            "ZEROSTOCK_PARTITIONS": str(self.settings.partitions),
+            "ZEROSTOCK_CLOCK": self.settings.clock or "event",
+            "ZEROSTOCK_DISORDER": f"{self.settings.disorder}ms",
+            "ZEROSTOCK_IDLE_AFTER": f"{self.settings.idle_after}ms",
+            "ZEROSTOCK_GROUP_WAIT": f"{self.settings.group_wait}ms",
+            "ZEROSTOCK_STALE_AFTER": f"{self.settings.stale_after}ms",
+            "ZEROSTOCK_SMS": self.settings.sms,
+            "ZEROSTOCK_SESSION_TIMEOUT": _EMBEDDED_SESSION,
+            "ZEROSTOCK_COMMIT_INTERVAL": "500ms",
+        }
+        for name in ("stock", "alerts", "warehouse"):
+            worker = Child(
+                name,
+                [sys.executable, "-m", "infra.cli", "worker", name],
+                self.data / "logs" / f"{name}.log",
+                env=env,
+                show=name == "alerts",
+            )
+            self._launch(worker)
+            self.workers.append(worker)
+
+    def _launch(self, worker: Child) -> None:
+        worker.start()
+        if worker.show:
+            threading.Thread(target=self._show, args=(worker,), daemon=True).start()
+
+    def _show(self, worker: Child) -> None:
+        assert worker.process is not None
+        assert worker.process.stdout is not None
+        for line in worker.process.stdout:
+            self.screen.message(line.rstrip("\n"))
+
+    def look_after(self) -> None:
+        """Start a worker again that ended; raises when that does not help."""
+        if self.broker.ended is not None:
+            raise BrokerError(
+                f"the embedded broker ended ({self.broker.last_words()}): run again to go on"
+            )
+        for worker in self.workers:
+            if worker.ended is None:
+                continue
+            self.restarts += 1
+            if worker.ended == 1 or self.restarts > _RESTARTS:
+                raise ZerostockError(
+                    f"the {worker.name} worker ended: {worker.last_words()} (see {worker.log})"
+                )
+            self.screen.note(f"the {worker.name} worker ended and is started again")
+            self._launch(worker)
+
+    def stop(self) -> None:
+        """Stop everything, the broker last."""
+        for worker in self.workers:
+            worker.stop()
+        self.broker.stop()
+
+
+async def run(plan: RunPlan, screen: Screen) -> Outcome:
+    """Run until the input is exhausted and all of it is in the warehouse.
+
+    Going on where the last run on the same data ended. Raises `BusyError` while another run owns
+    the data, `InputError` for an input that is none, `BrokerError` and others when a part fails.
+    """
+    reference = plan.input / "reference"
+    if not plan.input.is_dir():
+        raise InputError(f"--input {plan.input} is not a directory")
+    load_reference(reference)
+    mapping = load_mapping(plan.mapping) if plan.mapping is not None else None
+    with owned(plan.data):
+        snapshot = load_snapshot(plan.data / "state.snapshot", plan.settings.partitions)
+        stack = Stack(plan.data, plan.settings, screen)
+        try:
+            stack.broker.start()
+            await ensure_topics(stack.broker.bootstrap, plan.settings.partitions)
+            if snapshot is not None:
+                await restore_snapshot(stack.broker.bootstrap, snapshot)
+            stack.start_workers(reference)
+            outcome = await _work(plan, stack, screen, mapping)
+            screen.stage("keeping the state for the next run")
+            save_snapshot(
+                plan.data / "state.snapshot",
+                await take_snapshot(stack.broker.bootstrap, plan.settings.partitions),
+            )
+            screen.summary(plan.data, outcome.report, outcome.seconds)
+        finally:
+            screen.close()
+            stack.stop()
+    return outcome
+
+
+async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | None) -> Outcome:
+    started = time.monotonic()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+    options = IngestOptions(
+        disorder_ms=plan.settings.disorder,
+        mapping=mapping,
+        follow=plan.follow,
+        throttle_group=group_id("stock"),
+    )
+    reading = asyncio.create_task(
+        ingest(
+            plan.input,
+            stack.broker.bootstrap,
+            options=options,
+            progress=screen.progress,
+            stop=stop,
+        )
+    )
+    try:
+        while not reading.done():
+            stack.look_after()
+            await asyncio.wait([reading], timeout=0.2)
+        report = reading.result()
+        screen.stage("waiting for the last rows to reach the warehouse")
+        await _drain(stack, plan.settings.partitions)
+    finally:
+        reading.cancel()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(name)
+    return Outcome(report, time.monotonic() - started, stop.is_set())
+
+
+async def _drain(stack: Stack, partitions: int) -> None:
+    """Wait until each worker has done with all that the one before it said."""
+    for worker, names in (
+        ("stock", (topics.SIM_EVENTS,)),
+        ("stock", (topics.STOCK_MOVEMENTS,)),
+        ("alerts", (topics.STOCK_INCIDENTS,)),
+        ("warehouse", RESULT_TOPICS),
+    ):
+        async with Lag(stack.broker.bootstrap, worker, partitions) as lag:
+            while await lag.of(*names):
+                stack.look_after()
+                await asyncio.sleep(0.1)

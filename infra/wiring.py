@@ -1,0 +1,223 @@
+"""The composition root: settings in, running parts out. Nothing else knows them all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import faust
+import msgspec
+import pyarrow as pa
+
+from alerts.delivery import Delivery
+from alerts.desk import DeskSide
+from alerts.directory import ReferenceDirectory
+from alerts.dispatch import Dispatcher
+from alerts.numbers import RefusedNumbers
+from alerts.receipts import FileReceipts
+from alerts.senders.console import ConsoleSender
+from alerts.senders.file import FileSender
+from alerts.senders.port import Sender
+from infra.settings import Settings
+from infra.topics import ensure_topics
+from pipelines.core.effects import Effect, Rows, envelopes
+from pipelines.core.register import Register, SimRange
+from pipelines.ingest.reference import load_reference
+from pipelines.stream.alerts import alerts_app
+from pipelines.stream.options import StreamOptions
+from pipelines.stream.stock import stock_app
+from pipelines.stream.warehouse import warehouse_app
+from pipelines.warehouse import Warehouse, migrate, open_warehouse
+from pipelines.warehouse.buffer import Buffer
+from pipelines.warehouse.door import Door
+from pipelines.warehouse.reference import REFERENCE, replace_reference
+from pipelines.warehouse.rows import to_rows
+from schemas import topics
+from schemas.errors import SettingsError
+from schemas.reference import Reference
+
+log = logging.getLogger(__name__)
+
+
+def kafka_security(settings: Settings) -> dict[str, Any]:
+    """What a Kafka client needs to be let in, as aiokafka's arguments."""
+    if settings.kafka_security == "PLAINTEXT":
+        return {}
+    found: dict[str, Any] = {"security_protocol": settings.kafka_security}
+    if settings.kafka_security.endswith("SSL"):
+        from aiokafka.helpers import create_ssl_context
+
+        found["ssl_context"] = create_ssl_context(
+            cafile=str(settings.kafka_ca) if settings.kafka_ca else None
+        )
+    if settings.kafka_security.startswith("SASL"):
+        if settings.kafka_username is None or settings.kafka_password is None:
+            raise SettingsError(
+                "ZEROSTOCK_KAFKA_SECURITY asks for a login:"
+                " set ZEROSTOCK_KAFKA_USERNAME and ZEROSTOCK_KAFKA_PASSWORD"
+            )
+        found["sasl_mechanism"] = settings.kafka_mechanism
+        found["sasl_plain_username"] = settings.kafka_username
+        found["sasl_plain_password"] = settings.kafka_password.get_secret_value()
+    return found
+
+
+def stream_options(settings: Settings) -> StreamOptions:
+    """What the workers are told."""
+    return StreamOptions(
+        broker=settings.broker,
+        partitions=settings.partitions,
+        clock=settings.clock or "wall",
+        disorder=settings.disorder,
+        idle_after=settings.idle_after,
+        commit_interval=settings.commit_interval,
+        session_timeout=settings.session_timeout,
+        security=_faust_security(kafka_security(settings)),
+    )
+
+
+def _faust_security(security: Mapping[str, Any]) -> dict[str, Any]:
+    if not security:
+        return {}
+    context = security.get("ssl_context")
+    if "sasl_mechanism" not in security:
+        return {"broker_credentials": faust.SSLCredentials(context=context)}
+    return {
+        "broker_credentials": faust.SASLCredentials(
+            username=security["sasl_plain_username"],
+            password=security["sasl_plain_password"],
+            mechanism=security["sasl_mechanism"],
+            ssl_context=context,
+        )
+    }
+
+
+def reference_of(settings: Settings) -> Reference:
+    """The reference tables that the settings name."""
+    if settings.reference is None:
+        raise SettingsError("no reference tables: give --reference DIR or ZEROSTOCK_REFERENCE")
+    return load_reference(settings.reference).reference
+
+
+def new_worker(name: str, settings: Settings) -> faust.App:
+    """The Faust application of one worker, its topics created."""
+    asyncio.run(
+        ensure_topics(
+            settings.broker, settings.partitions, settings.replication, kafka_security(settings)
+        )
+    )
+    return {"stock": _stock, "alerts": _alerts, "warehouse": _warehouse}[name](settings)
+
+
+def _stock(settings: Settings) -> faust.App:
+    reference = reference_of(settings)
+    register = Register(
+        [SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid) for b in reference.batches]
+    )
+    return stock_app(stream_options(settings), register, reference.holder)
+
+
+def new_sender(settings: Settings) -> Sender:
+    """The way out for messages that `--sms` names."""
+    kind, _, target = settings.sms.partition(":")
+    if kind == "console" and not target:
+        return ConsoleSender()
+    if kind == "file" and target:
+        return FileSender(Path(target))
+    raise SettingsError(f"--sms {settings.sms} is unknown: use console or file:PATH")
+
+
+def _alerts(settings: Settings) -> faust.App:
+    options = stream_options(settings)
+    if settings.data is None:
+        raise SettingsError("the alerts worker keeps its receipts in a directory: give --data DIR")
+    folder = settings.data / "sms"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        zone = ZoneInfo(settings.display_zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise SettingsError(
+            f"no time zone {settings.display_zone!r}: use a name like Asia/Shanghai"
+        ) from None
+    delivery = Delivery(
+        new_sender(settings),
+        FileReceipts(folder / "receipts.log"),
+        numbers=RefusedNumbers(folder / "refused-numbers.log"),
+        stale_after=settings.stale_after if options.clock == "wall" else None,
+    )
+    dispatcher = Dispatcher(delivery, ReferenceDirectory(reference_of(settings)), timezone=zone)
+
+    def new_desk(partition: int) -> DeskSide:
+        return DeskSide(partition, options.partitions, settings.group_wait)
+
+    async def deliver(side: DeskSide, now: int) -> list[Effect]:
+        before = side.frontier.reached
+        groups, promise = side.advance(now)
+        if promise is None:
+            return []
+        rows = Rows("messages")
+        for record in await dispatcher.dispatch(groups):
+            rows.add(**msgspec.structs.asdict(record))
+        return envelopes(topics.SMS_MESSAGES, side.partition, rows, promise, before)
+
+    return alerts_app(options, new_desk, deliver)
+
+
+class _WarehouseSink:
+    """Rows of the topics into ClickHouse, through the buffer that waits and tries again."""
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._buffer = buffer
+
+    async def write(self, batches: dict[str, list[pa.RecordBatch]]) -> None:
+        for kind, some in batches.items():
+            rows = pa.Table.from_batches(some).combine_chunks().to_batches()
+            for batch in rows:
+                self._buffer.add(*to_rows(kind, batch))
+        await asyncio.to_thread(self._buffer.flush)
+
+
+def store_reference(warehouse: Warehouse, reference: Reference) -> None:
+    """Put the reference tables where analysts can join them."""
+    for name, rows in (
+        ("territories", reference.territories.values()),
+        ("cells", reference.cells.values()),
+        ("wholesalers", reference.wholesalers.values()),
+        ("outlets", reference.outlets.values()),
+        ("assignments", reference.assignments),
+        ("sim_batches", reference.batches),
+    ):
+        schema = REFERENCE[name]
+        columns = {
+            field.name: pa.array([_cell(row, field) for row in rows], field.type)
+            for field in schema
+        }
+        replace_reference(warehouse, name, pa.table(columns, schema=schema))
+
+
+def _cell(row: Any, field: pa.Field) -> Any:
+    """A value as the warehouse keeps it: numbers of SIMs as numbers, text never missing."""
+    value = getattr(row, field.name)
+    if pa.types.is_int64(field.type):
+        return int(value)
+    return "" if value is None and pa.types.is_string(field.type) else value
+
+
+def _warehouse(settings: Settings) -> faust.App:
+    warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
+    migrate(warehouse)
+    if settings.reference is not None:
+        store_reference(warehouse, reference_of(settings))
+    app = warehouse_app(stream_options(settings), _WarehouseSink(Buffer(warehouse)))
+    if settings.data is not None and settings.warehouse is None:
+        door = Door(warehouse, settings.data)
+        app.on_before_shutdown.connect(lambda *_, **__: door.stop(), weak=False)
+        app.task(door.start)
+    return app
+
+
+__all__ = ["kafka_security", "new_sender", "new_worker", "reference_of"]

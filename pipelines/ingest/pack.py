@@ -1,0 +1,254 @@
+"""Accepted rows into envelopes: who is concerned, how late they are, which partition they go to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.core.effects import Effect, Rows
+from pipelines.core.placement import PlacementType
+from pipelines.ingest.check import Checked
+from pipelines.ingest.times import Int64s
+from schemas import topics
+from schemas.envelope import (
+    LATE_USES,
+    NO_WATERMARK,
+    USES,
+    Header,
+)
+from schemas.events import Delivery, Event, Refused, Registration, Return, Transfer, WriteOff
+from schemas.reference import Reference
+from schemas.topics import SIM_BLOCK, block_of, partition_of_block, partition_of_key
+
+#: Uses an envelope carries at most.
+ENVELOPE_USES = 16_384
+
+
+#: Events about where SIMs are.
+Placed = Delivery | Return | Transfer | WriteOff
+
+
+@dataclass
+class Clock:
+    """How far a source's events have come: its newest accepted time, ms."""
+
+    disorder: int
+    newest: int = NO_WATERMARK
+
+    @property
+    def watermark(self) -> int:
+        """Nothing in time is to come from below this."""
+        return NO_WATERMARK if self.newest == NO_WATERMARK else self.newest - self.disorder
+
+    def known_at(self, at: Int64s) -> Int64s:
+        """When rows in this order count: at their time, or at the watermark they came too late for.
+
+        Moves the clock on; shapes as `at`, ms.
+        """
+        before = np.maximum.accumulate(np.concatenate([[self.newest], at]))
+        self.newest = int(before[-1])
+        promised = np.where(before == NO_WATERMARK, NO_WATERMARK, before - self.disorder)
+        known: Int64s = np.maximum(at, promised[:-1])
+        return known
+
+
+@dataclass
+class Packed:
+    """A chunk as envelopes, its refused lines, and what was counted on the way."""
+
+    effects: list[Effect]
+    refused: list[tuple[int, str, bytes]]
+    uses: int = 0
+    placements: int = 0
+    outsiders: int = 0
+
+
+def pack_chunk(
+    checked: Checked, source: str, clock: Clock, reference: Reference, partitions: int
+) -> Packed:
+    """The envelopes of a chunk; the last of each partition bears the source's new watermark."""
+    before = clock.watermark
+    others, refused, outsiders = _resolve(checked, reference)
+    lines = np.concatenate([checked.lines, np.array([line for line, _, _ in others], np.int64)])
+    times = np.concatenate([checked.at, np.array([e.at for _, e, _ in others], np.int64)])
+    order = np.argsort(lines, kind="stable")
+    known = np.empty(len(lines), np.int64)
+    known[order] = clock.known_at(times[order])
+    ours = reference.registered(checked.imsis)
+    packed = Packed([], checked.refused + refused, outsiders=outsiders + int((~ours).sum()))
+    batches: dict[int, list[tuple[str, pa.RecordBatch]]] = {p: [] for p in range(partitions)}
+    for partition, kind, rows in _uses(checked, known[: len(checked.at)], ours, partitions):
+        batches[partition].append((kind, rows))
+        packed.uses += rows.num_rows
+    placements: dict[int, Rows] = {}
+    registrations: dict[int, Rows] = {}
+    for (_, event, ranges), known_at in zip(others, known[len(checked.at) :].tolist(), strict=True):
+        if isinstance(event, Registration):
+            partition = partition_of_block(block_of(int(event.imsi)), partitions)
+            registrations.setdefault(partition, Rows("registrations")).add(
+                event_id=event.event_id, imsi=int(event.imsi), at=event.at, complete=event.complete
+            )
+            continue
+        if not isinstance(event, Placed):
+            continue
+        packed.placements += 1
+        for first, count in _cut(ranges):
+            partition = partition_of_block(block_of(first), partitions)
+            _add_placement(
+                placements.setdefault(partition, Rows("placements")), event, known_at, first, count
+            )
+    for partition, rows in placements.items():
+        batches[partition].append(("placements", rows.batch()))
+    for partition, some in batches.items():
+        packed.effects += _enveloped(some, source, partition, before, clock.watermark)
+    for partition, rows in registrations.items():
+        packed.effects.append(
+            Effect(topics.REGISTRATIONS, partition, Header("registrations"), rows.batch())
+        )
+    return packed
+
+
+def dead_letters(name: str, refused: list[tuple[int, str, bytes]], partitions: int) -> list[Effect]:
+    """The dead letters of a file as one envelope."""
+    if not refused:
+        return []
+    rows = Rows("dead_letters")
+    now = time.time_ns() // 1_000_000
+    for line, reason, payload in refused:
+        rows.add(source=name, position=line, received_at=now, reason=reason, payload=payload)
+    partition = partition_of_key(name, partitions)
+    batch = rows.batch()
+    header = Header("dead_letters")
+    return [
+        Effect(topics.DEAD_LETTERS, partition, header, batch.slice(at, _LETTERS_AT_ONCE))
+        for at in range(0, batch.num_rows, _LETTERS_AT_ONCE)
+    ]
+
+
+_LETTERS_AT_ONCE = 1_000
+
+
+def announcement(
+    source: str, peers: tuple[str, ...], watermark: int, ended: bool, partitions: int
+) -> list[Effect]:
+    """A word of a source to all partitions, without rows."""
+    header = Header("none", source, watermark, ended, peers)
+    return [Effect(topics.SIM_EVENTS, p, header) for p in range(partitions)]
+
+
+_Resolved = list[tuple[int, Event, list[tuple[int, int]]]]
+
+
+def _resolve(
+    checked: Checked, reference: Reference
+) -> tuple[_Resolved, list[tuple[int, str, bytes]], int]:
+    """Other events with the SIM ranges they speak of; those naming unknown things are refused."""
+    found: _Resolved = []
+    refused: list[tuple[int, str, bytes]] = []
+    outsiders = 0
+    for (line, event), raw in zip(checked.others, checked.raw_others, strict=True):
+        try:
+            ranges = _ranges(event, reference)
+        except Refused as reason:
+            refused.append((line, str(reason), raw))
+            continue
+        if isinstance(event, Registration) and not _holds(reference, event.imsi):
+            outsiders += 1
+        found.append((line, event, ranges))
+    return found, refused, outsiders
+
+
+def _holds(reference: Reference, imsi: str) -> bool:
+    return bool(reference.registered(np.array([int(imsi)]))[0])
+
+
+def _ranges(event: Event, reference: Reference) -> list[tuple[int, int]]:
+    if not isinstance(event, Placed):
+        return []
+    if isinstance(event, Transfer):
+        outlets = [event.from_outlet_id, event.to_outlet_id]
+    else:
+        outlets = [event.outlet_id]
+    for outlet_id in outlets:
+        if outlet_id not in reference.outlets:
+            raise Refused(f"unknown_outlet: {outlet_id} is not in outlets.csv")
+    if isinstance(event, Delivery) and event.wholesaler_id not in reference.wholesalers:
+        raise Refused(f"unknown_wholesaler: {event.wholesaler_id} is not in wholesalers.csv")
+    ranges = reference.imsi_ranges(event.first_iccid, event.count)
+    if ranges is None:
+        raise Refused(
+            f"unknown_sim: sim_batches.csv does not hold {event.first_iccid} and the"
+            f" {event.count - 1} after it"
+        )
+    return ranges
+
+
+def _cut(ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Ranges of SIMs cut at block borders."""
+    for first, count in ranges:
+        start, end = first, first + count
+        while start < end:
+            border = min(end, (block_of(start) + 1) * SIM_BLOCK)
+            yield start, border - start
+            start = border
+
+
+_TYPES: dict[type[Placed], PlacementType] = {
+    Delivery: PlacementType.DELIVERY,
+    Return: PlacementType.RETURN,
+    Transfer: PlacementType.TRANSFER,
+    WriteOff: PlacementType.WRITE_OFF,
+}
+
+
+def _add_placement(rows: Rows, event: Placed, known_at: int, first: int, count: int) -> None:
+    if isinstance(event, Transfer):
+        outlet_id, to_outlet_id = event.from_outlet_id, event.to_outlet_id
+    else:
+        outlet_id, to_outlet_id = event.outlet_id, ""
+    rows.add(
+        event_id=event.event_id,
+        at=event.at,
+        known_at=known_at,
+        type=int(_TYPES[type(event)]),
+        outlet_id=outlet_id,
+        to_outlet_id=to_outlet_id,
+        first_imsi=first,
+        count=count,
+    )
+
+
+def _uses(
+    checked: Checked, known: Int64s, ours: np.ndarray[tuple[int], np.dtype[np.bool_]], parts: int
+) -> Iterator[tuple[int, str, pa.RecordBatch]]:
+    """Calls and activations of registered SIMs by partition, in the order of lines."""
+    late = bool((known > checked.at)[ours].any())
+    kind, schema = ("late_uses", LATE_USES) if late else ("uses", USES)
+    partition_of = np.where(ours, partition_of_block(block_of(checked.imsis), parts), -1)
+    for partition in range(parts):
+        rows = np.flatnonzero(partition_of == partition)
+        for start in range(0, len(rows), ENVELOPE_USES):
+            some = rows[start : start + ENVELOPE_USES]
+            columns = [
+                pa.array(checked.imsis[some]),
+                pa.array(checked.at[some]),
+                checked.ids.take(pa.array(some)),
+            ]
+            if late:
+                columns.append(pa.array(known[some]))
+            yield partition, kind, pa.record_batch(columns, schema=schema)
+
+
+def _enveloped(
+    batches: list[tuple[str, pa.RecordBatch]], source: str, partition: int, before: int, after: int
+) -> Iterator[Effect]:
+    """A partition's share of a chunk: the new watermark is true only once all of it is there."""
+    if not batches:
+        yield Effect(topics.SIM_EVENTS, partition, Header("none", source, after))
+    for number, (kind, rows) in enumerate(batches, start=1):
+        mark = after if number == len(batches) else before
+        yield Effect(topics.SIM_EVENTS, partition, Header(kind, source, mark), rows)

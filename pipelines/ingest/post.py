@@ -1,0 +1,131 @@
+"""The way to Kafka: sends envelopes and positions, and waits when the readers are far behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from pipelines.core.effects import Effect
+from pipelines.ingest.positions import Position, decode, encode
+from schemas.envelope import pack
+from schemas.errors import BrokerError
+from schemas.topics import INGEST_POSITIONS, SIM_EVENTS
+
+#: Envelopes of one partition that may wait for the stock worker.
+MOST_AHEAD = 64
+
+
+class Post(Protocol):
+    """Where ingest puts what it has read."""
+
+    partitions: int
+
+    async def positions(self) -> dict[str, Position]:
+        """The newest position of each file, by its name."""
+
+    async def send(self, effects: list[Effect]) -> None:
+        """Take envelopes; order is kept within a partition."""
+
+    async def keep(self, positions: dict[str, Position]) -> None:
+        """Note how far files were read, after everything sent before is safe."""
+
+
+class KafkaPost:
+    """A Kafka producer, with the positions topic and, if asked, back-pressure."""
+
+    def __init__(
+        self, broker: str, security: Mapping[str, Any], throttle_group: str | None
+    ) -> None:
+        self._broker = broker
+        self._security = dict(security)
+        self._group = throttle_group
+        self._waiting: list[Awaitable[Any]] = []
+        self._sent: dict[int, int] = {}
+        self.partitions = 0
+
+    async def __aenter__(self) -> KafkaPost:
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._broker,
+            acks="all",
+            compression_type="lz4",
+            linger_ms=5,
+            max_batch_size=1024 * 1024,
+            max_request_size=4 * 1024 * 1024,
+            **self._security,
+        )
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._broker,
+            group_id=self._group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            **self._security,
+        )
+        try:
+            await self._producer.start()
+            await self._consumer.start()
+            self.partitions = len(await self._producer.partitions_for(SIM_EVENTS))
+        except KafkaError as error:
+            raise BrokerError(f"Kafka at {self._broker} cannot be reached: {error}") from None
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._producer.stop()
+        await self._consumer.stop()
+
+    async def positions(self) -> dict[str, Position]:
+        """See `Post`."""
+        part = TopicPartition(INGEST_POSITIONS, 0)
+        self._consumer.assign([part])
+        await self._consumer.seek_to_beginning(part)
+        (end,) = (await self._consumer.end_offsets([part])).values()
+        found: dict[str, Position] = {}
+        read = 0
+        while True:
+            # The embedded broker may report an end too low, so an empty read has the last word.
+            some = (await self._consumer.getmany(part, timeout_ms=100)).get(part, [])
+            for message in some:
+                found[message.key.decode()] = decode(message.value)
+                read = message.offset + 1
+            if not some and read >= end:
+                return found
+
+    async def send(self, effects: list[Effect]) -> None:
+        """See `Post`."""
+        for effect in effects:
+            data = pack(effect.header, effect.rows)
+            self._waiting.append(
+                await self._producer.send(effect.topic, data, partition=effect.partition)
+            )
+        await self._throttle()
+
+    async def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for sent in waiting:
+            record = await sent
+            if record.topic == SIM_EVENTS:
+                self._sent[record.partition] = record.offset + 1
+
+    async def keep(self, positions: dict[str, Position]) -> None:
+        """See `Post`."""
+        await self._flush()
+        for name, position in positions.items():
+            await self._producer.send(
+                INGEST_POSITIONS, encode(position), key=name.encode(), partition=0
+            )
+        await self._producer.flush()
+
+    async def _throttle(self) -> None:
+        """Wait while the group is too far behind what was sent."""
+        if len(self._waiting) < MOST_AHEAD:
+            return
+        await self._flush()
+        if self._group is None:
+            return
+        for partition, sent in self._sent.items():
+            part = TopicPartition(SIM_EVENTS, partition)
+            while sent - max(await self._consumer.committed(part) or 0, 0) > MOST_AHEAD:
+                await asyncio.sleep(0.05)

@@ -1,0 +1,95 @@
+"""Reads the reference tables of an exchange directory."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas import reference as tables
+from schemas.errors import InputError
+from schemas.events import Refused, validate
+from schemas.reference import Reference
+
+#: The tables and their models. Cells matter only to the analysts.
+_MODELS: dict[str, type[Any]] = {
+    "territories": tables.Territory,
+    "cells": tables.Cell,
+    "wholesalers": tables.Wholesaler,
+    "outlets": tables.Outlet,
+    "assignments": tables.Assignment,
+    "sim_batches": tables.SimBatch,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedLine:
+    """A line that cannot be used: where it stands, its bytes, and why."""
+
+    source: str
+    line: int
+    reason: str
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class LoadedReference:
+    """The tables, and the rows that could not be used."""
+
+    reference: Reference
+    refused: list[RefusedLine]
+
+
+def load_reference(folder: Path) -> LoadedReference:
+    """Read all tables of `reference/`.
+
+    A row that cannot be used is refused and the others go on. Raises `InputError`, in one line
+    that says what to do, for a missing file or column and for batches that overlap.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is missing: an exchange directory needs a reference/ folder")
+    refused: list[RefusedLine] = []
+    rows = {name: list(_table(folder / f"{name}.csv", model, refused))
+            for name, model in _MODELS.items()}  # fmt: skip
+    return LoadedReference(
+        Reference(
+            territories={r.territory_id: r for r in rows["territories"]},
+            cells={r.cell_id: r for r in rows["cells"]},
+            wholesalers={r.wholesaler_id: r for r in rows["wholesalers"]},
+            outlets={r.outlet_id: r for r in rows["outlets"]},
+            assignments=rows["assignments"],
+            batches=list({r.batch_id: r for r in rows["sim_batches"]}.values()),
+        ),
+        refused,
+    )
+
+
+def _table(path: Path, model: type[Any], refused: list[RefusedLine]) -> Iterator[Any]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    header = _fields(lines[0].removeprefix(b"\xef\xbb\xbf")) if lines else None
+    needed = [name for name, f in model.model_fields.items() if f.is_required()]
+    missing = [name for name in needed if name not in (header or [])]
+    if header is None or missing:
+        raise InputError(f"{path} has no column {', '.join(missing or needed)}")
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        try:
+            fields = _fields(line)
+            if fields is None or len(fields) != len(header):
+                raise Refused(f"malformed: {len(header)} fields expected")  # noqa: TRY301
+            yield validate(model, dict(zip(header, fields, strict=True)))
+        except Refused as reason:
+            refused.append(RefusedLine(f"reference/{path.name}", number, str(reason), line))
+
+
+def _fields(line: bytes) -> list[str] | None:
+    try:
+        return next(csv.reader([line.decode()], strict=True))
+    except (UnicodeDecodeError, csv.Error, StopIteration):
+        return None

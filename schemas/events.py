@@ -1,0 +1,136 @@
+"""What can happen: the models that decide which lines of events and call records are accepted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schemas.fields import Count, EmptyIsNone, Fen, Iccid, Identifier, Imsi, Time
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Call(_Record):
+    """A call detail record, a CDR; the SIM was on a phone and in use at `start_time`."""
+
+    type: Literal["call"] = "call"
+    call_id: Identifier
+    start_time: Time
+    imsi: Imsi
+    msisdn: str | None = None
+    duration_s: Annotated[float | None, EmptyIsNone, Field(ge=0, allow_inf_nan=False)] = None
+    cell_id: str | None = None
+    charge_fen: Annotated[Fen | None, EmptyIsNone] = None
+
+    @property
+    def event_id(self) -> str:
+        """The call's id, as events have one."""
+        return self.call_id
+
+    @property
+    def at(self) -> int:
+        """When it began, ms."""
+        return self.start_time
+
+
+class _Event(_Record):
+    event_id: Identifier
+    at: Time
+
+
+class Delivery(_Event):
+    """SIMs are now at an outlet."""
+
+    type: Literal["delivery"]
+    outlet_id: Identifier
+    wholesaler_id: Identifier
+    first_iccid: Iccid
+    count: Count
+
+
+class Return(_Event):
+    """SIMs go from an outlet back to its wholesaler."""
+
+    type: Literal["return"]
+    outlet_id: Identifier
+    first_iccid: Iccid
+    count: Count
+    reason: str | None = None
+
+
+class Transfer(_Event):
+    """SIMs go from one outlet to another."""
+
+    type: Literal["transfer"]
+    from_outlet_id: Identifier
+    to_outlet_id: Identifier
+    first_iccid: Iccid
+    count: Count
+
+
+class WriteOff(_Event):
+    """SIMs are damaged, lost or stolen."""
+
+    type: Literal["write_off"]
+    outlet_id: Identifier
+    first_iccid: Iccid
+    count: Count
+    reason: str | None = None
+
+
+class Activation(_Event):
+    """The network switched a SIM on."""
+
+    type: Literal["activation"]
+    imsi: Imsi
+
+
+class Registration(_Event):
+    """A subscriber's papers came back."""
+
+    type: Literal["registration"]
+    imsi: Imsi
+    complete: bool
+
+
+Event = Delivery | Return | Transfer | WriteOff | Activation | Registration | Call
+
+MODELS: Final[dict[str, type[Event]]] = {
+    get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(Event)
+}
+
+
+class Refused(ValueError):
+    """A line that cannot be accepted; the text is the dead letter's reason."""
+
+
+def accept(row: Any) -> Event:
+    """The event that a decoded JSON object is. Raises `Refused` with a reason to act on."""
+    if not isinstance(row, dict):
+        raise Refused("malformed: not a JSON object")
+    kind = row.get("type")
+    model = MODELS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        raise Refused(f"unknown_type: {kind!r}" if kind is not None else "unknown_type: none given")
+    event: Event = validate(model, row)
+    return event
+
+
+def accept_call(row: dict[str, Any]) -> Call:
+    """The call that a row of a CDR file is. Raises `Refused`."""
+    call: Call = validate(Call, {**row, "type": "call"})
+    return call
+
+
+def validate(model: type[Any], row: dict[str, Any]) -> Any:
+    """The row as a model. Raises `Refused` naming the first field that is wrong."""
+    try:
+        return model.model_validate(row)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "row"
+        what = "missing" if first["type"] == "missing" else first["msg"]
+        raise Refused(f"invalid_field: {name}: {what.removeprefix('Value error, ')}") from None

@@ -1,0 +1,147 @@
+"""The reference tables: who and what there is, and who held what when."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from schemas.errors import InputError
+from schemas.fields import Count, EmptyIsNone, Iccid, Identifier, Imsi, Phone, Time
+
+_Day = Annotated[date | None, EmptyIsNone]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Territory(_Row):
+    """A part of the city; `parent_id` is the part that it belongs to."""
+
+    territory_id: Identifier
+    name: str
+    parent_id: Annotated[Identifier | None, EmptyIsNone] = None
+
+
+class Cell(_Row):
+    """A radio cell."""
+
+    cell_id: Identifier
+    territory_id: Identifier
+
+
+class Wholesaler(_Row):
+    """Who refills outlets; phones in E.164."""
+
+    wholesaler_id: Identifier
+    name: str
+    phone: Annotated[Phone | None, EmptyIsNone] = None
+    backup_phone: Annotated[Phone | None, EmptyIsNone] = None
+    language: Annotated[str | None, EmptyIsNone] = None
+
+
+class Outlet(_Row):
+    """A shop that sells SIM cards."""
+
+    outlet_id: Identifier
+    name: str
+    kind: str
+    territory_id: Annotated[Identifier | None, EmptyIsNone] = None
+    opened_on: _Day = None
+    closed_on: _Day = None
+
+
+class Assignment(_Row):
+    """From `valid_from` (ms) on, a wholesaler holds an outlet."""
+
+    outlet_id: Identifier
+    wholesaler_id: Identifier
+    valid_from: Time
+
+
+class SimBatch(_Row):
+    """The i-th SIM has `first_imsi + i` and `first_iccid + i`."""
+
+    batch_id: Identifier
+    sku: Identifier
+    first_iccid: Iccid
+    first_imsi: Imsi
+    count: Count
+
+
+@dataclass
+class Reference:
+    """All reference tables of an exchange directory, with the look-ups that are asked of them."""
+
+    territories: dict[str, Territory] = field(default_factory=dict)
+    cells: dict[str, Cell] = field(default_factory=dict)
+    wholesalers: dict[str, Wholesaler] = field(default_factory=dict)
+    outlets: dict[str, Outlet] = field(default_factory=dict)
+    assignments: list[Assignment] = field(default_factory=list)
+    batches: list[SimBatch] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._holders: dict[str, tuple[list[int], list[str]]] = {}
+        for row in sorted(self.assignments, key=lambda a: a.valid_from):
+            times, holders = self._holders.setdefault(row.outlet_id, ([], []))
+            times.append(row.valid_from)
+            holders.append(row.wholesaler_id)
+        self.batches.sort(key=lambda b: b.first_imsi)
+        self._imsi_start = np.array([int(b.first_imsi) for b in self.batches], np.int64)
+        self._imsi_end = self._imsi_start + np.array([b.count for b in self.batches], np.int64)
+        self._by_iccid = sorted(self.batches, key=lambda b: (len(b.first_iccid), b.first_iccid))
+        self._iccid_start = [(len(b.first_iccid), int(b.first_iccid)) for b in self._by_iccid]
+        self._refuse_overlaps()
+
+    def _refuse_overlaps(self) -> None:
+        for number in np.flatnonzero(self._imsi_start[1:] < self._imsi_end[:-1]):
+            one, other = self.batches[number], self.batches[number + 1]
+            raise InputError(
+                f"sim_batches.csv: {one.batch_id} and {other.batch_id} have IMSIs in common"
+            )
+        for one, other in zip(self._by_iccid, self._by_iccid[1:], strict=False):
+            if len(one.first_iccid) == len(other.first_iccid) and (
+                int(one.first_iccid) + one.count > int(other.first_iccid)
+            ):
+                raise InputError(
+                    f"sim_batches.csv: {one.batch_id} and {other.batch_id} have ICCIDs in common"
+                )
+
+    def holder(self, outlet_id: str, at: int) -> str:
+        """The wholesaler who holds an outlet at a time (ms); "" when nobody does."""
+        times, holders = self._holders.get(outlet_id, ((), ()))
+        index = bisect_right(times, at) - 1
+        return holders[index] if index >= 0 else ""
+
+    def registered(self, imsis: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which IMSIs some batch holds; same shape."""
+        if not self.batches:
+            return np.zeros(len(imsis), bool)
+        index = np.searchsorted(self._imsi_start, imsis, side="right") - 1
+        return (index >= 0) & (imsis < self._imsi_end[index])
+
+    def imsi_ranges(self, first_iccid: str, count: int) -> list[tuple[int, int]] | None:
+        """The SIMs of consecutive ICCIDs as (first IMSI, count) by batch.
+
+        None when some of them are in no batch.
+        """
+        width, first, left = len(first_iccid), int(first_iccid), count
+        ranges: list[tuple[int, int]] = []
+        while left > 0:
+            index = bisect_right(self._iccid_start, (width, first)) - 1
+            if index < 0:
+                return None
+            batch = self._by_iccid[index]
+            offset = first - int(batch.first_iccid)
+            if len(batch.first_iccid) != width or offset >= batch.count:
+                return None
+            taken = min(left, batch.count - offset)
+            ranges.append((int(batch.first_imsi) + offset, taken))
+            first, left = first + taken, left - taken
+        return ranges

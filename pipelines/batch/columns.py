@@ -114,11 +114,12 @@ def _blank_to_null(values: pl.Series) -> pl.Series:
         values = values.cast(pl.String)
     if values.dtype != pl.String:
         return values
-    # Looked for first: almost no column has any, and stripping rewrites every string.
-    if values.str.contains(r"^\s|\s$|^$").any():
-        values = values.str.strip_chars()
-        return values.set(values == "", None)
-    return values
+    return _unless(values, values == "")
+
+
+def _unless(values: pl.Series, wrong: pl.Series) -> pl.Series:
+    """Null where `wrong`; the very same column, not a copy, where nothing is."""
+    return values.set(wrong, None) if wrong.any() else values
 
 
 # --- kinds of columns ---------------------------------------------------------------------------
@@ -134,7 +135,7 @@ def choice(name: str, options: Sequence[str]) -> Column:
 
     def parse(values: pl.Series) -> pl.Series:
         words = values.cast(pl.String)
-        return words.set(~words.is_in(list(options)), None)
+        return _unless(words, ~words.is_in(list(options)))
 
     return Column(name, parse, f"one of {', '.join(options)}")
 
@@ -157,7 +158,7 @@ def parse_time(values: pl.Series) -> pl.Series:
         if parsed.null_count() > values.null_count():
             short = values.str.to_datetime("%Y-%m-%dT%H:%M%#z", time_unit="ms", strict=False)
             parsed = parsed.zip_with(parsed.is_not_null(), short.dt.epoch("ms"))
-        return parsed.set(~shape, None) if not shape.all() else parsed
+        return _unless(parsed, ~shape)
     if isinstance(values.dtype, pl.Datetime):
         return values.dt.epoch("ms")
     return pl.Series(values.name, [None], dtype=pl.Int64).new_from_index(0, len(values))
@@ -171,10 +172,10 @@ def day(name: str, *, required: bool = True, present: bool = True) -> Column:
             return values
         if isinstance(values.dtype, pl.Datetime):
             days = values.dt.date()
-            return days.set(values.dt.time() != dt.time(), None)
+            return _unless(days, values.dt.time() != dt.time())
         words = values.cast(pl.String)
         shape = words.str.contains(r"^\d{4}-\d{2}-\d{2}$")
-        return words.str.to_date("%Y-%m-%d", strict=False).set(~shape, None)
+        return _unless(words.str.to_date("%Y-%m-%d", strict=False), ~shape)
 
     return Column(name, parse, "a day (YYYY-MM-DD)", required, present)
 
@@ -184,7 +185,7 @@ def month(name: str) -> Column:
 
     def parse(values: pl.Series) -> pl.Series:
         words = values.cast(pl.String)
-        return words.set(~words.str.contains(r"^\d{4}-(0[1-9]|1[0-2])$"), None)
+        return _unless(words, ~words.str.contains(r"^\d{4}-(0[1-9]|1[0-2])$"))
 
     return Column(name, parse, "a month (YYYY-MM)")
 
@@ -197,7 +198,7 @@ def whole(name: str, *, required: bool = True, present: bool = True) -> Column:
             return values.str.replace(r"^\+", "").cast(pl.Int64, strict=False)
         if values.dtype.is_float():
             numbers = values.cast(pl.Int64, strict=False)
-            return numbers.set(numbers.cast(pl.Float64) != values, None)
+            return _unless(numbers, numbers.cast(pl.Float64) != values)
         return values.cast(pl.Int64, strict=False)
 
     return Column(name, parse, "a whole number", required, present)
@@ -208,6 +209,6 @@ def number(name: str, *, most: float, required: bool = True) -> Column:
 
     def parse(values: pl.Series) -> pl.Series:
         numbers = values.cast(pl.Float64, strict=False)
-        return numbers.set(~(numbers.abs() <= most), None)
+        return _unless(numbers, ~(numbers.abs() <= most))
 
     return Column(name, parse, f"a number up to {most:g}", required)

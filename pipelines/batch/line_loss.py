@@ -12,6 +12,7 @@ Which reading counts and what a balance is, is in `pipelines.core.loss`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import apache_beam as beam
 import numpy as np
@@ -24,6 +25,7 @@ from pipelines.batch.columns import (
     Dataset,
     check,
     choice,
+    empty_rejects,
     number,
     text,
     time,
@@ -33,9 +35,9 @@ from pipelines.batch.once import once
 from pipelines.batch.sources import Chunk, read
 from pipelines.batch.tables import REAL, TEXT, ResultTable
 from pipelines.batch.transforms import (
-    REJECTED,
     Group,
     Piece,
+    Results,
     Side,
     SumFrames,
     from_bytes,
@@ -68,7 +70,7 @@ _READING = (
 BOUNDARY = Dataset(
     "boundary_readings", (text("meter_id"), choice("direction", ("in", "out")), *_READING)
 )
-CUSTOMER = Dataset("customer_readings", (text("meter_id"), text("customer_id"), *_READING))
+CUSTOMER = Dataset("customer_readings", (text("meter_id"), *_READING))
 
 LINE_LOSS = ResultTable(
     "line_loss",
@@ -102,7 +104,6 @@ _ENERGY = {
 _SUSPECT = {
     "meter": pl.String,
     "meter_id": pl.String,
-    "owner": pl.String,
     "unit_id": pl.String,
     "sign": pl.Int8,
     "start": pl.Int64,
@@ -126,74 +127,60 @@ _THRESHOLD = {"level": pl.String, "threshold": pl.Float64, SOURCE: pl.String, RO
 
 
 def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
+    grid = together("Grid", {"units": Side(plan.read(pipeline, GRID_UNITS), "unit_id", _UNIT)}, 1)
+    units = grid | "Units once" >> beam.Map(_units_once, plan.results)
+    known = beam.pvalue.AsIter(units)
     bits = (plan.parts - 1).bit_length()
-    grid = _units(plan.read(pipeline, GRID_UNITS), plan)
-    units = beam.pvalue.AsIter(grid | "Units to bytes" >> beam.Map(lambda p: to_bytes(p.frame)))
-    partial, prints = [], []
+    sums, prints, suspects = [], [], []
     for dataset in (BOUNDARY, CUSTOMER):
-        added = plan.read(pipeline, dataset) | f"Add up {dataset.name}" >> beam.ParDo(
-            _AddUp(dataset, plan.span, bits), units
-        ).with_outputs(REJECTED, "prints", main="sums")
-        _ = added[REJECTED] | f"Unfit {dataset.name}" >> plan.results.write(REJECTED, "unfit-")
-        partial.append(added["sums"])
+        then = partial(_add_up, dataset=dataset, span=plan.span, bits=bits, results=plan.results)
+        added = plan.read(pipeline, dataset, then, [known], ["prints", "suspects"])
+        sums.append(added["main"])
         prints.append(added["prints"])
-    found = beam.pvalue.AsIter(
+        suspects.append(added["suspects"])
+    across = (
         prints
         | "Fingerprints" >> beam.Flatten()
         | "By meter" >> beam.GroupByKey()
-        | "Suspects" >> beam.ParDo(_suspects)
+        | "Suspects across chunks" >> beam.FlatMap(_suspects)
     )
-    clashing = [
-        pipeline
-        | f"Chunks of {dataset.name} again" >> beam.Create(list(plan.chunks[dataset.name]))
+    found = beam.pvalue.AsIter([*suspects, across] | "Suspects" >> beam.Flatten())
+    rows = [
+        plan.chunk_list(pipeline, dataset, " again")
         | f"Read suspects of {dataset.name}"
-        >> beam.ParDo(_ReadSuspects(dataset, plan.span, bits), found, units)
+        >> beam.ParDo(_ReadSuspects(dataset, plan.span, bits), found, known)
         for dataset in (BOUNDARY, CUSTOMER)
     ]
-    side = Side(
-        clashing | "Suspects' rows" >> beam.Flatten(), "meter", pl.DataFrame(schema=_SUSPECT)
-    )
-    settled = together("Settle", {"rows": side}, plan.parts) | "Settle" >> beam.ParDo(
-        _Settle(plan.span)
-    ).with_outputs(REJECTED, main="sums")
-    _ = settled[REJECTED] | "Clashes" >> plan.results.write(REJECTED, "clash-")
-    sums = (
-        [*partial, settled["sums"]]
+    rows_of_suspects = Side(rows | "Suspects' rows" >> beam.Flatten(), "meter", _SUSPECT)
+    settled = together("Of one meter", {"rows": rows_of_suspects}, plan.parts)
+    sums.append(settled | "Settle" >> beam.Map(_settle, plan.span, plan.results))
+    total = (
+        sums
         | "Sums" >> beam.Flatten()
-        | "Add up sums" >> beam.CombineGlobally(SumFrames(["unit_id"])).without_defaults()
-        | "Name sums" >> beam.Map(lambda frame: Piece("sums", frame))
+        | "Add up" >> beam.CombineGlobally(SumFrames(["unit_id"])).without_defaults()
+        | "Total" >> beam.Map(lambda frame: Piece("total", frame))
     )
-    _ = (
-        together(
-            "Roll up",
-            {
-                "energy": Side(sums, "unit_id", pl.DataFrame(schema=_ENERGY)),
-                "units": Side(grid, "unit_id", pl.DataFrame(schema=_UNIT)),
-                "thresholds": Side(
-                    plan.read(pipeline, THRESHOLDS), "level", pl.DataFrame(schema=_THRESHOLD)
-                ),
-            },
-            parts=1,
-        )
-        | "Balance" >> beam.Map(lambda group: _balance(group, plan.period))
-        | "Write" >> plan.results.write(LINE_LOSS.name)
-    )
+    sides = {
+        "energy": Side(total, "unit_id", _ENERGY),
+        "units": Side(
+            units | "Grid again" >> beam.Map(lambda data: Piece("units", from_bytes(data))),
+            "unit_id",
+            _UNIT,
+        ),
+        "thresholds": Side(plan.read(pipeline, THRESHOLDS), "level", _THRESHOLD),
+    }
+    _ = together("Roll up", sides, 1) | "Balance" >> beam.Map(_balance, plan.period, plan.results)
 
 
-def _units(pieces: beam.PCollection, plan: Plan) -> beam.PCollection:
+#: What is worked with; where a row came from is looked up only for those that are told about.
+_FIT = ("meter", "unit_id", "sign", "start", "end", "kwh", "quality")
+
+
+def _units_once(group: Group, results: Results) -> bytes:
     """The grid, each unit once."""
-    grouped = together(
-        "Grid", {"units": Side(pieces, "unit_id", pl.DataFrame(schema=_UNIT))}, parts=1
-    )
-
-    def each_once(group: Group) -> Iterator[object]:
-        kept, rejects = once(group.frames["units"], ["unit_id"])
-        yield beam.pvalue.TaggedOutput(REJECTED, Piece(group.name, rejects))
-        yield Piece(group.name, kept)
-
-    parted = grouped | "Units once" >> beam.ParDo(each_once).with_outputs(REJECTED, main="units")
-    _ = parted[REJECTED] | "Units twice" >> plan.results.write(REJECTED, "units-")
-    return parted["units"]
+    kept, rejects = once(group.frames["units"], ["unit_id"])
+    results.refuse("units", rejects)
+    return to_bytes(kept)
 
 
 def _meters(rows: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
@@ -202,33 +189,30 @@ def _meters(rows: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
     A boundary meter may stand between two units, in for one and out for the other.
     """
     if dataset.name == CUSTOMER.name:
-        return rows.with_columns(
-            meter="meter_id", owner="customer_id", sign=pl.lit(0, pl.Int8)
-        )  # fmt: skip
+        return rows.with_columns(meter="meter_id", sign=pl.lit(0, pl.Int8))
     return rows.with_columns(
         meter=pl.concat_str("meter_id", "unit_id", "direction", separator="\x1f"),
-        owner=pl.lit(""),
         sign=pl.when(direction="in").then(1).otherwise(-1).cast(pl.Int8),
     )
 
 
-def _fit(rows: pl.DataFrame, span: tuple[int, int]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(readings that touch the month and tell an amount; rejects among those that touch it)."""
-    start, end = span
+def _fit(rows: pl.DataFrame, span: tuple[int, int]) -> tuple[pl.Series, pl.DataFrame]:
+    """(which readings touch the month and tell an amount; rejects among those that touch it)."""
     backwards = pl.col("end") <= pl.col("start")
-    touching = rows.filter(loss.overlaps(start, end) | backwards)
-    told = touching.filter(pl.col("quality") != "missing")
+    amiss = backwards | pl.col("kwh").is_null() | (pl.col("kwh") < 0)
+    told = (pl.col("quality") != "missing") & (loss.overlaps(*span) | backwards)
+    judged = rows.select(fit=told & ~amiss, amiss=told & amiss)
+    if not judged["amiss"].any():
+        return judged["fit"], empty_rejects()
     reason = (
         pl.when(backwards)
         .then(pl.lit("invalid_field: end: not after start"))
         .when(pl.col("kwh").is_null())
         .then(pl.lit("invalid_field: kwh: missing"))
-        .when(pl.col("kwh") < 0)
-        .then(pl.lit("negative_kwh: the meter ran backwards or rolled over"))
+        .otherwise(pl.lit("negative_kwh: the meter ran backwards or rolled over"))
     )
-    unfit = backwards | pl.col("kwh").is_null() | (pl.col("kwh") < 0)
-    rejects = told.filter(unfit).select(SOURCE, ROW, reason.alias("reason"))
-    return (told.filter(~unfit) if rejects.height else told), rejects
+    rejects = rows.filter(judged["amiss"]).select(SOURCE, ROW, reason.alias("reason"))
+    return judged["fit"], rejects
 
 
 def _energy(rows: pl.DataFrame, span: tuple[int, int]) -> pl.DataFrame:
@@ -250,27 +234,38 @@ def _energy(rows: pl.DataFrame, span: tuple[int, int]) -> pl.DataFrame:
     )
 
 
-class _AddUp(beam.DoFn):  # type: ignore[misc]
-    """Readings → sums by unit, fingerprints by part, rejects."""
-
-    def __init__(self, dataset: Dataset, span: tuple[int, int], bits: int) -> None:
-        self._dataset, self._span, self._bits = dataset, span, bits
-
-    def process(self, piece: Piece, units: Iterable[bytes]) -> Iterator[object]:
-        rows, rejects = _fit(_meters(piece.frame, self._dataset), self._span)
-        sums = _energy(rows, self._span)
-        strange = _strangers(sums, units)
-        if strange.height:
-            unknown = rows.join(strange, on="unit_id", how="semi").select(
-                SOURCE, ROW, pl.format("unknown_unit: {}", "unit_id").alias("reason")
-            )
-            rejects = pl.concat([rejects, unknown])
-            rows = rows.join(strange, on="unit_id", how="anti")
-            sums = sums.join(strange, on="unit_id", how="anti")
-        yield beam.pvalue.TaggedOutput(REJECTED, Piece(piece.name, rejects))
-        yield sums
-        for part, prints in _fingerprints(rows, self._span, self._bits):
-            yield beam.pvalue.TaggedOutput("prints", (part, prints.tobytes()))
+def _add_up(
+    piece: Piece,
+    units: Iterable[bytes],
+    *,
+    dataset: Dataset,
+    span: tuple[int, int],
+    bits: int,
+    results: Results,
+) -> Iterator[object]:
+    """Readings → sums by unit; on the side fingerprints by part, and rejects."""
+    readings = _meters(piece.frame, dataset)
+    fit, unfit = _fit(readings, span)
+    rows = readings.select(_FIT)
+    rows = rows if fit.all() else rows.filter(fit)
+    sums = _energy(rows, span)
+    strange = _strangers(sums, units)
+    unknown = empty_rejects()
+    if strange.height:
+        unknown = (
+            readings.filter(fit)
+            .join(strange, on="unit_id", how="semi")
+            .select(SOURCE, ROW, pl.format("unknown_unit: {}", "unit_id").alias("reason"))
+        )
+        rows = rows.join(strange, on="unit_id", how="anti")
+        sums = sums.join(strange, on="unit_id", how="anti")
+    results.refuse(f"unfit-{piece.name}", unfit, unknown)
+    yield sums
+    for part, prints in _fingerprints(rows, span, bits):
+        found = loss.suspects(prints)
+        if len(found):
+            yield beam.pvalue.TaggedOutput("suspects", _with_part(found, part))
+        yield beam.pvalue.TaggedOutput("prints", (part, loss.joined(prints).tobytes()))
 
 
 def _strangers(rows: pl.DataFrame, units: Iterable[bytes]) -> pl.DataFrame:
@@ -280,7 +275,7 @@ def _strangers(rows: pl.DataFrame, units: Iterable[bytes]) -> pl.DataFrame:
     return ids.join(pl.concat(known), on="unit_id", how="anti") if known else ids
 
 
-def _hashes(rows: pl.DataFrame, bits: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+def _hashes(rows: pl.DataFrame, bits: int) -> loss.UInt64s:
     """METER_BITS + `bits` of a hash of each row's meter; the upper `bits` are its part."""
     hashes = rows["meter"].hash().to_numpy()
     return hashes >> np.uint64(64 - loss.METER_BITS - bits)
@@ -288,30 +283,37 @@ def _hashes(rows: pl.DataFrame, bits: int) -> np.ndarray[tuple[int], np.dtype[np
 
 def _fingerprints(
     rows: pl.DataFrame, span: tuple[int, int], bits: int
-) -> Iterator[tuple[int, np.ndarray[tuple[int], np.dtype[np.uint64]]]]:
+) -> Iterator[tuple[int, loss.UInt64s]]:
     """(part, fingerprints) of the readings, as `loss.suspects` wants them."""
     start, end = span
     hashes = _hashes(rows, bits)
-    begins = rows["start"].clip(lower_bound=start).to_numpy() - start
-    ends = rows["end"].clip(upper_bound=end).to_numpy() - start
-    prints = loss.fingerprints(hashes & np.uint64(_METER_MASK), begins, ends)
+    times = rows.select(
+        (pl.col("start").clip(start) - start) // loss.TICK,
+        (pl.col("end").clip(None, end) - start + loss.TICK - 1) // loss.TICK,
+    )
+    begins, ends = times["start"].to_numpy(), times["end"].to_numpy()
     if bits == 0:
-        yield 0, prints
+        yield 0, loss.fingerprints(hashes, begins, ends)
         return
-    parts = np.tile((hashes >> np.uint64(loss.METER_BITS)).astype(np.uint16), 2)
-    order = np.argsort(parts, kind="stable")
-    ordered = parts[order]
+    parts = (hashes >> np.uint64(loss.METER_BITS)).astype(np.uint16)
     for part in np.unique(parts):
-        first, last = np.searchsorted(ordered, [part, part + 1])
-        yield int(part), prints[order[first:last]]
+        of = parts == part
+        meters = hashes[of] & np.uint64(_METER_MASK)
+        yield int(part), loss.fingerprints(meters, begins[of], ends[of])
 
 
 def _suspects(group: tuple[int, Iterable[bytes]]) -> Iterator[bytes]:
     """The hashes (with their part) of meters that may have overlapping readings."""
     part, prints = group
-    found = loss.suspects(np.concatenate([np.frombuffer(data, np.uint64) for data in prints]))
+    together = np.concatenate([np.frombuffer(data, np.uint64) for data in prints])
+    together.sort()
+    found = loss.suspects(together)
     if len(found):
-        yield (found | np.uint64(part << loss.METER_BITS)).tobytes()
+        yield _with_part(found, part)
+
+
+def _with_part(meters: loss.UInt64s, part: int) -> bytes:
+    return (meters | np.uint64(part << loss.METER_BITS)).tobytes()
 
 
 class _ReadSuspects(beam.DoFn):  # type: ignore[misc]
@@ -326,55 +328,48 @@ class _ReadSuspects(beam.DoFn):  # type: ignore[misc]
         hashes = [np.frombuffer(data, np.uint64) for data in suspects]
         if not hashes:
             return
-        wanted = np.concatenate(hashes)
+        wanted = pl.Series(np.concatenate(hashes)).unique()
         known = list(units)
         for block, (raw, _) in enumerate(read(chunk, self._dataset)):
             good, _ = check(raw, self._dataset)
-            rows, _ = _fit(_meters(good, self._dataset), self._span)
-            rows = rows.filter(np.isin(_hashes(rows, self._bits), wanted))
+            rows = _meters(good, self._dataset)
+            rows = rows.filter(pl.Series(_hashes(rows, self._bits)).is_in(wanted))
+            rows = rows.filter(_fit(rows, self._span)[0])
             rows = rows.join(_strangers(rows, known).unique(), on="unit_id", how="anti")
             yield Piece(f"{self._dataset.name}-{chunk.number}-{block}", rows.select(*_SUSPECT))
 
 
-class _Settle(beam.DoFn):  # type: ignore[misc]
-    """All readings of suspect meters → what to take off the sums, and rejects."""
-
-    def __init__(self, span: tuple[int, int]) -> None:
-        self._span = span
-
-    def process(self, group: Group) -> Iterator[object]:
-        rows = group.frames["rows"].sort("meter", "start").with_row_index("_n")
-        before = pl.col("end").cum_max().shift().over("meter")
-        clashing = rows.filter((pl.col("start") < before).any().over("meter"))
-        dropped: list[int] = []
-        rejects: dict[str, list[object]] = {SOURCE: [], ROW: [], "reason": []}
-        for meter in clashing.partition_by("meter"):
-            repeated, refused = loss.settle(_readings(meter))
-            dropped += [reading.place for reading in repeated]
-            for reading, clash in refused:
-                dropped.append(reading.place)
-                rejects[SOURCE].append(reading.source)
-                rejects[ROW].append(reading.row)
-                rejects["reason"].append(
-                    f"overlap: meter {meter['meter_id'][0]} has another reading"
-                    f" of that time in {clash.source} row {clash.row}"
-                )
-        yield beam.pvalue.TaggedOutput(
-            REJECTED, Piece(group.name, pl.DataFrame(rejects, schema=REJECTS))
-        )
-        off = _energy(rows.filter(pl.col("_n").is_in(dropped)), self._span)
-        yield off.with_columns(pl.exclude("unit_id") * -1)
+def _settle(group: Group, span: tuple[int, int], results: Results) -> pl.DataFrame:
+    """All readings of suspect meters → what to take off the sums by unit."""
+    rows = group.frames["rows"].sort("meter", "start", "end").with_row_index("_n")
+    before = pl.col("end").cum_max().shift().over("meter")
+    clashing = rows.filter((pl.col("start") < before).any().over("meter"))
+    off: list[int] = []
+    rejects: dict[str, list[object]] = {SOURCE: [], ROW: [], "reason": []}
+    for meter in clashing.partition_by("meter"):
+        repeated, clashes = loss.settle(_readings(meter))
+        off += [reading.place for reading in repeated]
+        for reading, clash in clashes:
+            off.append(reading.place)
+            rejects[SOURCE].append(reading.source)
+            rejects[ROW].append(reading.row)
+            rejects["reason"].append(
+                f"overlap: meter {meter['meter_id'][0]} has another reading"
+                f" of that time in {clash.source} row {clash.row}"
+            )
+    results.refuse(f"overlap-{group.name}", pl.DataFrame(rejects, schema=REJECTS))
+    energy = _energy(rows.filter(pl.col("_n").is_in(off)), span)
+    return energy.with_columns(pl.exclude("unit_id") * -1)
 
 
 def _readings(rows: pl.DataFrame) -> list[loss.Reading]:
-    return [
-        loss.Reading(row["quality"] == "estimated", row["start"], row["end"], row["kwh"],
-                     f"{row['owner']}\x1f{row['unit_id']}", row[SOURCE], row[ROW], row["_n"])
-        for row in rows.iter_rows(named=True)
-    ]  # fmt: skip
+    columns = rows.select(
+        pl.col("quality") == "estimated", "start", "end", "kwh", "unit_id", SOURCE, ROW, "_n"
+    )
+    return [loss.Reading(*row) for row in columns.iter_rows()]
 
 
-def _balance(group: Group, period: str) -> Piece:
+def _balance(group: Group, period: str, results: Results) -> None:
     units = {
         row["unit_id"]: loss.Unit(row["unit_id"], row["level"], row["parent_id"] or "")
         for row in group.frames["units"].sort("level", "unit_id").iter_rows(named=True)
@@ -391,7 +386,15 @@ def _balance(group: Group, period: str) -> Piece:
     kinds = {
         name: pl.Float64 if kind == REAL else pl.String for name, kind in LINE_LOSS.columns.items()
     }
-    return Piece(group.name, pl.DataFrame(loss.to_columns(period, rows), schema=kinds))
+    results.put(LINE_LOSS.name, "all", pl.DataFrame(loss.to_columns(period, rows), schema=kinds))
 
 
-JOB = Job("line-loss", "period", (GRID_UNITS, THRESHOLDS, BOUNDARY, CUSTOMER), (LINE_LOSS,), _build)
+JOB = Job(
+    "line-loss",
+    "period",
+    (GRID_UNITS, THRESHOLDS, BOUNDARY, CUSTOMER),
+    (LINE_LOSS,),
+    _build,
+    # Sixteen bytes a reading and the rows of a few meters are all that comes together in one place.
+    part_bytes=512 << 20,
+)

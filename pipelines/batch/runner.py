@@ -26,10 +26,15 @@ from typing import TYPE_CHECKING
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+    TypeOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from pipelines.batch.job import Job, Plan, month_span, parts_for
+from pipelines.batch.job import Job, Plan, month_span
 from pipelines.batch.ledger import Run, RunState, drop_old, drop_run
 from pipelines.batch.loading import compare, frames, load, rows_read
 from pipelines.batch.report import Progress, RunReport
@@ -65,7 +70,8 @@ def run(
     progress(f"{job.name} {when}: {count} files, {size / 1e6:.1f} MB")
     state = RunState(_run_id(job, when), job.name, when, datetime.now(UTC), _version())
     with _work_folder(beam_args, state.run_id) as folder:
-        made = Plan(when, chunks, Results(folder), parts or parts_for(size))
+        many = _runner_named(beam_args)
+        made = Plan(when, chunks, Results(folder), parts or job.parts(size), spread=many)
         if dry_run:
             _compute(job, made, beam_args, progress)
             return _dry_report(job, warehouse, state, folder, began)
@@ -134,9 +140,10 @@ def _work_folder(beam_args: Sequence[str], run_id: str) -> Iterator[str]:
 
 def _compute(job: Job, plan: Plan, beam_args: Sequence[str], progress: Progress) -> None:
     options = PipelineOptions(list(beam_args))
-    named = any(arg.split("=")[0] == "--runner" for arg in beam_args)
+    options.view_as(TypeOptions).pipeline_type_check = False  # mypy has; this takes half a second
     # In process unless told otherwise: Beam's own default downloads a program first.
-    pipeline = beam.Pipeline(runner=None if named else FnApiRunner(), options=options)
+    runner = None if _runner_named(beam_args) else FnApiRunner()
+    pipeline = beam.Pipeline(runner=runner, options=options)
     job.build(pipeline, plan)
     progress(f"{job.name} {plan.period}: computing")
     try:
@@ -146,6 +153,11 @@ def _compute(job: Job, plan: Plan, beam_args: Sequence[str], progress: Progress)
         raise type(error)(_without_step(str(error))) from error
     except Exception as error:
         raise BatchError(f"the pipeline failed: {_last_line(error)}") from error
+
+
+def _runner_named(beam_args: Sequence[str]) -> bool:
+    named = PipelineOptions(list(beam_args)).view_as(StandardOptions).runner
+    return named not in (None, "FnApiRunner")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
@@ -266,15 +267,16 @@ def _no_rows(names: Sequence[str]) -> pl.DataFrame:
 
 
 def _decode(batch: Any, names: Sequence[str]) -> pl.DataFrame:
-    """Text columns; bytes that are not UTF-8 become U+FFFD rather than stop the file."""
+    """Text without blanks around it; bytes that are not UTF-8 become U+FFFD, not a failed file."""
     columns = {}
     for name in names:
         raw = batch.column(name)
         try:
-            columns[name] = raw.cast(pa.large_string())
+            texts = raw.cast(pa.large_string())
         except pa.ArrowInvalid:
-            texts = [value.as_py().decode("utf-8", "replace") for value in raw]
-            columns[name] = pa.array(texts, pa.large_string())
+            decoded = [value.as_py().decode("utf-8", "replace") for value in raw]
+            texts = pa.array(decoded, pa.large_string())
+        columns[name] = pc.utf8_trim_whitespace(texts)
     frame = pl.from_arrow(pa.table(columns))
     assert isinstance(frame, pl.DataFrame)
     return frame

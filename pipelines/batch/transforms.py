@@ -7,8 +7,9 @@ What a job computes is in its own file; the arithmetic is in `pipelines.core`.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import apache_beam as beam
 import polars as pl
@@ -47,48 +48,68 @@ def from_bytes(data: bytes) -> pl.DataFrame:
     return pl.read_ipc_stream(data)
 
 
-class _Read(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The folder in which a pipeline leaves what it found, for the driver to load.
 
-    def process(self, chunk: Chunk) -> Iterator[object]:
+    Steps write there themselves, a file a piece. A step that is tried again writes the same file
+    again, so nothing is there twice.
+    """
+
+    folder: str
+
+    def put(self, table: str, name: str, *frames: pl.DataFrame) -> None:
+        """Leave rows of `table`; the name is the same whenever the same piece comes by."""
+        rows = pl.concat(frames)
+        if rows.is_empty():
+            return
+        path = f"{self.folder}/{table}/{name}.arrow"
+        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+            stream.write(to_bytes(rows))
+
+    def refuse(self, name: str, *rejects: pl.DataFrame) -> None:
+        """Leave rejects."""
+        self.put(REJECTED, name, *rejects)
+
+
+#: What to do with usable rows where they are read: (piece, side inputs…) → elements.
+Then = Callable[..., Iterable[object]]
+
+
+class ReadDataset(beam.DoFn):  # type: ignore[misc]
+    """Chunks of one data set → what `then` makes of the usable rows.
+
+    `then` runs in the step that reads, so that rows which it sums up never travel. Counts and
+    rejects go to the results.
+    """
+
+    def __init__(self, dataset: Dataset, results: Results, then: Then) -> None:
+        self._dataset, self._results, self._then = dataset, results, then
+
+    @beam.typehints.no_annotations  # type: ignore[untyped-decorator]
+    def process(self, chunk: Chunk, *sides: object) -> Iterator[object]:
+        """Read the chunk, a block at a time."""
         for block, (raw, misfits) in enumerate(read(chunk, self._dataset)):
             name = f"{self._dataset.name}-{chunk.number:06d}-{block:06d}"
             good, rejects = check(raw, self._dataset)
-            count = pl.DataFrame({"rows": [raw.height + misfits.height]})
-            yield beam.pvalue.TaggedOutput(COUNTED, Piece(name, count))
-            yield beam.pvalue.TaggedOutput(REJECTED, Piece(name, pl.concat([misfits, rejects])))
+            self._results.put(COUNTED, name, pl.DataFrame({"rows": [raw.height + misfits.height]}))
+            self._results.refuse(name, misfits, rejects)
             if good.height:
-                yield Piece(name, good)
+                yield from self._then(Piece(name, good), *sides)
 
 
-class ReadDataset(beam.PTransform):  # type: ignore[misc]
-    """Chunks of one data set → pieces of usable rows; counts and rejects go to the results."""
-
-    def __init__(self, dataset: Dataset, chunks: Sequence[Chunk], results: Results) -> None:
-        super().__init__()
-        self._dataset, self._chunks, self._results = dataset, chunks, results
-
-    def expand(self, begin: beam.Pipeline) -> beam.PCollection:
-        """Read in parallel, one chunk at a time."""
-        found = (
-            begin
-            | beam.Create(list(self._chunks), reshuffle=False)
-            | beam.Reshuffle()
-            | beam.ParDo(_Read(self._dataset)).with_outputs(COUNTED, REJECTED, main="good")
-        )
-        _ = found[COUNTED] | "Counts" >> self._results.write(COUNTED)
-        _ = found[REJECTED] | "Rejects" >> self._results.write(REJECTED)
-        return found["good"]
+def as_they_are(piece: Piece) -> Iterator[Piece]:
+    """Hand usable rows on whole."""
+    yield piece
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the inputs that `Together` joins: its pieces, and the column that holds the key."""
+    """One of the inputs that `together` joins: pieces, the column of the key, all columns."""
 
     pieces: beam.PCollection
     key: str
-    empty: pl.DataFrame
+    schema: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +129,7 @@ def together(label: str, sides: Mapping[str, Side], parts: int) -> beam.PCollect
         side.pieces | f"{label}: split {name}" >> beam.ParDo(_Split(name, side.key, parts))
         for name, side in sides.items()
     ]
-    empty = {name: to_bytes(side.empty) for name, side in sides.items()}
+    empty = {name: to_bytes(pl.DataFrame(schema=side.schema)) for name, side in sides.items()}
     return (
         keyed
         | f"{label}: flatten" >> beam.Flatten()
@@ -174,29 +195,3 @@ class SumFrames(beam.CombineFn):  # type: ignore[misc]
 
     def _total(self, frames: list[pl.DataFrame]) -> pl.DataFrame:
         return pl.concat(frames).group_by(self._by).agg(pl.all().sum())
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """The folder in which a pipeline leaves what it found, for the driver to load.
-
-    A file a piece, under a name that a retried step writes again: nothing is there twice.
-    """
-
-    folder: str
-
-    def write(self, table: str, step: str = "") -> beam.PTransform:
-        """Write pieces as rows of `table`; `step` tells apart what different steps write there."""
-        return beam.ParDo(_Write(f"{self.folder}/{table}", step))
-
-
-class _Write(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, folder: str, step: str) -> None:
-        self._folder, self._step = folder, step
-
-    def process(self, piece: Piece) -> None:
-        if piece.frame.is_empty():
-            return
-        path = f"{self._folder}/{self._step}{piece.name}.arrow"
-        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-            stream.write(to_bytes(piece.frame))

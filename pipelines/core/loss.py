@@ -53,41 +53,61 @@ def overlaps(start: int, end: int) -> pl.Expr:
 
 # --- readings of one meter that overlap ---------------------------------------------------------
 
-#: Bits of a fingerprint that tell meters apart, and times (ms in a month fit 32 bits), and ends.
-METER_BITS = 31
-_TIME_BITS = 32
+#: Times in fingerprints are seconds (in ms): starts rounded down, ends up, so that none is missed.
+TICK = 1000
+
+#: Bits of a fingerprint that tell meters apart, and times (the seconds of a month fit 22 bits).
+METER_BITS = 41
+_TIME_BITS = 22
+
+UInt64s = npt.NDArray[np.uint64]
+Int64s = npt.NDArray[np.int64]
 
 
-def fingerprints(
-    meters: npt.NDArray[np.uint64],
-    starts: npt.NDArray[np.int64],
-    ends: npt.NDArray[np.int64],
-) -> npt.NDArray[np.uint64]:
-    """Two numbers a reading (its start, its end) whose sorted order shows every overlap.
+def fingerprints(meters: UInt64s, starts: Int64s, ends: Int64s) -> UInt64s:
+    """Two numbers a reading, its start and its end, sorted.
 
-    `meters` holds METER_BITS of a hash; times are ms since the period's start, within it. Sorted,
-    the numbers of a meter without overlaps alternate start, end, start, end.
+    `meters` holds METER_BITS of a hash; times are ticks since the period's start, within it. Those
+    of a meter without overlaps alternate start, end, start, end.
     """
-    high = meters << np.uint64(_TIME_BITS + 1)
-    first = high | (starts.astype(np.uint64) << np.uint64(1)) | np.uint64(1)
-    last = high | (ends.astype(np.uint64) << np.uint64(1))
-    return np.concatenate([first, last])
+    prints = np.empty(2 * len(meters), np.uint64)
+    firsts, lasts = prints[: len(meters)], prints[len(meters) :]
+    np.left_shift(meters, np.uint64(_TIME_BITS), out=firsts)
+    np.bitwise_or(firsts, ends.view(np.uint64), out=lasts)
+    np.bitwise_or(firsts, starts.view(np.uint64), out=firsts)
+    np.left_shift(prints, np.uint64(1), out=prints)
+    np.bitwise_or(firsts, np.uint64(1), out=firsts)
+    prints.sort()
+    return prints
 
 
-def suspects(prints: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The meter hashes among the fingerprints that may have readings which overlap.
+def suspects(prints: UInt64s) -> UInt64s:
+    """The meter hashes among sorted fingerprints that may have readings which overlap.
 
     Never misses one; names a few too many, as different meters can share a hash.
     """
-    ordered = np.sort(prints)
-    meter = ordered >> np.uint64(_TIME_BITS + 1)
-    starts = (ordered & np.uint64(1)) == 1
-    double = (meter[1:] == meter[:-1]) & starts[1:] & starts[:-1]
-    return np.unique(meter[1:][double])
+    flags = (prints & np.uint64(1)).astype(np.bool_)
+    # The second of two starts in a row is of a meter with both, unless a meter begins with it.
+    second = np.flatnonzero(flags[1:] & flags[:-1]) + 1
+    meters = prints >> np.uint64(_TIME_BITS + 1)
+    return np.unique(meters[second][meters[second] == meters[second - 1]])
+
+
+def joined(prints: UInt64s) -> UInt64s:
+    """Fewer fingerprints that show the same overlaps with others: where a reading ends at the very
+    time at which the meter's next one starts, the two are as good as one long reading."""
+    if not len(prints):
+        return prints
+    meets = prints[1:] == (prints[:-1] | np.uint64(1))
+    meets &= prints[1:] != prints[:-1]
+    keep = np.ones(len(prints), np.bool_)
+    keep[:-1] &= ~meets
+    keep[1:] &= ~meets
+    return prints[keep]
 
 
 class Reading(NamedTuple):
-    """One reading of a suspect meter, as far as it decides which readings count."""
+    """One reading of a suspect meter, as far as it decides which readings count; times in ms."""
 
     estimated: bool
     start: int

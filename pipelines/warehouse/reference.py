@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
+from pydantic import BaseModel
 
+from pipelines.ingest.reference import load_reference
 from pipelines.warehouse.port import Warehouse
-from schemas.errors import InputError, WarehouseError
+from schemas.errors import WarehouseError
+from schemas.reference import Reference
 
 _text = pa.string()
 _day = pa.date32()
@@ -52,30 +55,42 @@ REFERENCE: Final[dict[str, pa.Schema]] = {
 
 
 def load_tables(warehouse: Warehouse, folder: Path) -> dict[str, int]:
-    """Replace every reference table by its CSV file in `folder`; rows by table.
+    """Replace every reference table by what `folder` holds; rows by table.
 
-    All files are read before the first table changes. Raises `InputError` for a file that is
-    missing or does not hold what it should.
+    Rows that cannot be used are left out, as everywhere: the warehouse holds what the stream works
+    with. Raises `InputError` for a missing file or column before the first table changes.
     """
-    tables = {name: read_table(folder / f"{name}.csv", REFERENCE[name]) for name in REFERENCE}
+    tables = reference_rows(load_reference(folder).reference)
     for name, rows in tables.items():
         replace_reference(warehouse, name, rows)
     return {name: rows.num_rows for name, rows in tables.items()}
 
 
-def read_table(file: Path, schema: pa.Schema) -> pa.Table:
-    """The columns of `schema` from a CSV file with a header; columns it does not name are left.
+def reference_rows(reference: Reference) -> dict[str, pa.Table]:
+    """The rows of each reference table, of the schemas in `REFERENCE`."""
+    models: dict[str, Iterable[BaseModel]] = {
+        "territories": reference.territories.values(),
+        "cells": reference.cells.values(),
+        "wholesalers": reference.wholesalers.values(),
+        "outlets": reference.outlets.values(),
+        "assignments": reference.assignments,
+        "sim_batches": reference.batches,
+    }
+    return {name: _rows(models[name], schema) for name, schema in REFERENCE.items()}
 
-    Raises `InputError` with the file's name.
-    """
-    convert = pa_csv.ConvertOptions(
-        column_types=schema, include_columns=schema.names, null_values=[""]
-    )
-    try:
-        return pa_csv.read_csv(file, convert_options=convert)
-    except (OSError, KeyError, pa.ArrowException) as error:
-        why = str(error).split("\n", 1)[0]
-        raise InputError(f"cannot use {file}: {why}") from None
+
+def _rows(models: Iterable[BaseModel], schema: pa.Schema) -> pa.Table:
+    found = list(models)
+    return pa.table(
+        {
+            # Nothing known is '' in a text column, as on the topics.
+            f.name: [
+                "" if value is None and f.type == _text else value
+                for value in (getattr(model, f.name) for model in found)
+            ]
+            for f in schema
+        }
+    ).cast(schema)
 
 
 def replace_reference(warehouse: Warehouse, name: str, rows: pa.Table) -> None:

@@ -333,7 +333,7 @@ class _ReadSuspects(beam.DoFn):  # type: ignore[misc]
         for block, (raw, _) in enumerate(read(chunk, self._dataset)):
             good, _ = check(raw, self._dataset)
             rows = _meters(good, self._dataset)
-            rows = rows.filter(pl.Series(_hashes(rows, self._bits)).is_in(wanted))
+            rows = rows.filter(pl.Series(_hashes(rows, self._bits)).is_in(wanted.implode()))
             rows = rows.filter(_fit(rows, self._span)[0])
             rows = rows.join(_strangers(rows, known).unique(), on="unit_id", how="anti")
             yield Piece(f"{self._dataset.name}-{chunk.number}-{block}", rows.select(*_SUSPECT))

@@ -26,9 +26,9 @@ LEVELS = ("region", "voltage", "feeder", "transformer_area")
 
 #: A loss rate above this is `high`; a file `loss_thresholds` (level, threshold) replaces them.
 THRESHOLDS: Mapping[str, float] = {
-    "region": 0.05,
-    "voltage": 0.05,
-    "feeder": 0.06,
+    "region": 0.08,
+    "voltage": 0.08,
+    "feeder": 0.08,
     "transformer_area": 0.07,
 }
 

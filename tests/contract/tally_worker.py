@@ -204,7 +204,7 @@ def build(options: Options) -> faust.App:
         await sent
         if fact["id"] == options.hold:
             say("holding", id=fact["id"])
-            while os.path.exists(f"{options.datadir}/hold"):  # noqa: ASYNC110, ASYNC240
+            while os.path.exists(f"{options.datadir}/hold"):
                 await asyncio.sleep(0.01)
         step("before state")
         record["ids"].append(fact["id"])

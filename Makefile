@@ -16,7 +16,7 @@ help: ## list the targets
 setup: .venv/.installed ## install into .venv
 
 run: setup ## a simulated city through the whole system
-	@$(BIN)/zerostock simulate --out demo-data/city && $(BIN)/zerostock run --input demo-data/city --data demo-data/state
+	@$(BIN)/zerostock simulate --out demo-data/city --if-missing && $(BIN)/zerostock run --input demo-data/city --data demo-data/state
 
 test: setup ## all tests this machine can run
 	@$(BIN)/python -m pytest

@@ -145,6 +145,10 @@ async def run(plan: RunPlan, screen: Screen) -> Outcome:
     mapping = load_mapping(plan.mapping) if plan.mapping is not None else None
     with owned(plan.data):
         snapshot = load_snapshot(plan.data / "state.snapshot", plan.settings.partitions)
+        if snapshot is not None and not plan.follow and snapshot.covers(plan.input):
+            screen.stage("nothing new to read")
+            screen.summary(plan.data, IngestReport(), 0.0)
+            return Outcome(IngestReport(), 0.0)
         stack = Stack(plan.data, plan.settings, screen)
         try:
             stack.broker.start()
@@ -156,7 +160,7 @@ async def run(plan: RunPlan, screen: Screen) -> Outcome:
             screen.stage("keeping the state for the next run")
             save_snapshot(
                 plan.data / "state.snapshot",
-                await take_snapshot(stack.broker.bootstrap, plan.settings.partitions),
+                await take_snapshot(stack.broker.bootstrap, plan.settings.partitions, plan.input),
             )
             screen.summary(plan.data, outcome.report, outcome.seconds)
         finally:

@@ -8,6 +8,7 @@ have deterministic ids, so nothing comes out twice.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from infra.topics import CHANGELOGS
+from pipelines.ingest.files import find_sources
+from pipelines.ingest.positions import decode, has_more
 from pipelines.stream.keeper import unstamped
 from schemas.errors import InputError
 from schemas.topics import INGEST_POSITIONS
@@ -25,6 +28,27 @@ class Snapshot(msgspec.Struct):
 
     partitions: int
     entries: dict[str, list[dict[bytes, bytes]]]
+    reference: str = ""
+
+    def covers(self, directory: Path) -> bool:
+        """Whether all there is in an exchange directory was read, with these reference tables."""
+        if self.reference != reference_fingerprint(directory):
+            return False
+        (positions,) = self.entries[INGEST_POSITIONS]
+        read = {name.decode(): decode(value) for name, value in positions.items()}
+        return not any(
+            has_more(file, read.get(file.name))
+            for files in find_sources(directory).values()
+            for file in files
+        )
+
+
+def reference_fingerprint(directory: Path) -> str:
+    """A hash of the reference tables."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted((directory / "reference").glob("*.csv")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def load_snapshot(path: Path, partitions: int) -> Snapshot | None:
@@ -58,8 +82,8 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
     draft.replace(path)
 
 
-async def take_snapshot(broker: str, partitions: int) -> Snapshot:
-    """Read the compacted topics of a broker at rest."""
+async def take_snapshot(broker: str, partitions: int, directory: Path) -> Snapshot:
+    """Read the compacted topics of a broker at rest, after it was fed from `directory`."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=broker, auto_offset_reset="earliest", enable_auto_commit=False
     )
@@ -71,7 +95,7 @@ async def take_snapshot(broker: str, partitions: int) -> Snapshot:
             entries[topic] = [await _newest(consumer, topic, p) for p in range(parts)]
     finally:
         await consumer.stop()
-    return Snapshot(partitions, entries)
+    return Snapshot(partitions, entries, reference_fingerprint(directory))
 
 
 async def _newest(consumer: AIOKafkaConsumer, topic: str, partition: int) -> dict[bytes, bytes]:

@@ -88,8 +88,13 @@ class Screen:
 
     def _show(self, warehouse: Warehouse, report: IngestReport, seconds: float) -> None:
         say = self.console.print
-        rate = f", {report.rows / seconds:,.0f} rows/s" if report.rows else ""
-        say(f"\n[bold]{report.rows:,} rows read in {seconds:.1f} s{rate}[/bold]")
+        if report.rows:
+            rate = report.rows / seconds
+            say(
+                f"\n[bold]{report.rows:,} rows read in {seconds:.1f} s, {rate:,.0f} a second[/bold]"
+            )
+        else:
+            say("\n[bold]nothing new was read; this is how things stand[/bold]")
         facts = Table.grid(padding=(0, 2))
         for name, sql in _FACTS:
             facts.add_row(name, f"{_one(warehouse, sql):,}")

@@ -19,7 +19,7 @@ from pipelines.ingest.check import Checked, check, header_names, missing_columns
 from pipelines.ingest.files import Chunk, SourceFile, find_sources
 from pipelines.ingest.mapping import Mapping as ExportMapping
 from pipelines.ingest.pack import Clock, Packed, announcement, dead_letters, pack_chunk
-from pipelines.ingest.positions import Position
+from pipelines.ingest.positions import Position, has_more
 from pipelines.ingest.post import KafkaPost, Post
 from pipelines.ingest.reference import load_reference
 from schemas.envelope import NO_WATERMARK
@@ -211,7 +211,7 @@ class _Reading:
         new = [name for name in found if name not in self.sources]
         for name, files in found.items():
             source = self.sources.setdefault(name, _Source(name, self.options.disorder_ms))
-            source.files = [file for file in files if self._has_more(file)]
+            source.files = [file for file in files if has_more(file, self.positions.get(file.name))]
             for file in files:
                 position = self.positions.get(file.name)
                 if position is not None:
@@ -229,12 +229,6 @@ class _Reading:
                     self.post.partitions,
                 )
             )
-
-    def _has_more(self, file: SourceFile) -> bool:
-        position = self.positions.get(file.name)
-        if position is None:
-            return True
-        return not position.done or position.size != file.size()
 
     async def _read(self, reference: Reference, stop: asyncio.Event) -> None:
         """Read all files there are, always from the source whose events are oldest."""

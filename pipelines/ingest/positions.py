@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from pipelines.ingest.files import SourceFile
 from schemas.envelope import NO_WATERMARK
 
 
@@ -30,3 +31,8 @@ def encode(position: Position) -> bytes:
 def decode(data: bytes) -> Position:
     """What `encode` wrote."""
     return msgspec.json.decode(data, type=Position)
+
+
+def has_more(file: SourceFile, position: Position | None) -> bool:
+    """Whether a file holds anything that was not read up to its position."""
+    return position is None or not position.done or position.size != file.size()

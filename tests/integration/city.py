@@ -50,7 +50,8 @@ def incidents(data: Path) -> list[tuple]:
         " FROM stock_incidents"
     )
     return sorted(
-        (o, s, w, int(opened), closed and int(closed)) for o, s, w, opened, closed in rows(data, sql)
+        (o, s, w, int(opened), closed and int(closed))
+        for o, s, w, opened, closed in rows(data, sql)
     )
 
 

@@ -15,7 +15,15 @@ from schemas import topics
 def alerts_app(options: StreamOptions, new_desk: Callable[[int], Side], deliver: Act) -> faust.App:
     """The application; `deliver` sends what a desk has due and says what became of it."""
     app = new_app("alerts", options)
-    desks = Keeper(app, "desks", options.partitions, new_desk, deliver, options.commit_interval)
+    desks = Keeper(
+        app,
+        "desks",
+        options.partitions,
+        new_desk,
+        deliver,
+        options.commit_interval,
+        options.session_timeout,
+    )
 
     @app.agent(app.topic(topics.STOCK_INCIDENTS, value_type=bytes), name="desks")  # type: ignore[untyped-decorator]
     async def follow_incidents(stream: faust.Stream[bytes]) -> None:

@@ -65,6 +65,9 @@ def new_app(worker: str, options: StreamOptions) -> faust.App:
         producer_compression_type="lz4",
         producer_linger=0.002,
         stream_recovery_delay=0.0,
+        # At a rebalance what is in hand is dropped and delivered again; waiting for it to be
+        # acknowledged would wait for ever, because the keeper acknowledges in steps.
+        stream_wait_empty=False,
         worker_redirect_stdouts=False,
         **options.security,
     )

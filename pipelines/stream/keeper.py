@@ -22,6 +22,7 @@ from faust.types import TP, EventT, Message, StreamT
 
 from pipelines.core.effects import Effect, Rows
 from pipelines.stream.app import hasten_fetches
+from pipelines.stream.fence import Fence
 from pipelines.stream.offsets import Offsets
 from schemas import topics
 from schemas.envelope import Header, pack, unpack
@@ -105,6 +106,7 @@ class Keeper:
         make_side: Callable[[int], Side],
         act: Act,
         commit_interval: int,
+        session_timeout: int,
     ) -> None:
         self.app = app
         self.make_side = make_side
@@ -120,12 +122,14 @@ class Keeper:
         self.table.keeper = self
         app.tables.add(self.table)
         app.task(self._tick)
+        app.task(self._watch)
         self.sides: dict[int, Side] = {}
         self._stamps: dict[tuple[int, bytes], int] = {}
         self._taken: list[tuple[StreamT[bytes], EventT]] = []
         self._sent: list[Awaitable[Any]] = []
         self._stamp: dict[int, int] = {}
         self._offsets = Offsets()
+        self._fence = Fence(session_timeout / 1_000)
         self._generation = 0
         self._lock = asyncio.Lock()
         self._advanced = self._committed = time.monotonic()
@@ -187,6 +191,14 @@ class Keeper:
         except Exception:
             die("a worker's clock failed")
 
+    async def _watch(self) -> None:
+        await self._fence.beat()
+        die("this process stood still and may have been replaced")
+
+    def _must_be_whole(self) -> None:
+        if not self._fence.whole:
+            die("this process stood still and may have been replaced")
+
     async def _take(self, stream: StreamT[bytes], event: EventT) -> None:
         message = event.message
         if not self._offsets.fresh(message):
@@ -215,6 +227,7 @@ class Keeper:
             await self._commit(generation)
 
     async def _send(self, effect: Effect) -> None:
+        self._must_be_whole()
         self._sent.append(
             await self.app.producer.send(
                 effect.topic,
@@ -231,6 +244,7 @@ class Keeper:
         for sent in self._sent:
             await sent
         self._sent.clear()
+        self._must_be_whole()
         # 2. State: the facts first, then, by itself, the frontier that says they are complete. (The
         # embedded broker reports as the end of a log the start of its last batch, and a recovery
         # would stop there: a frontier in a batch of its own is always read.)

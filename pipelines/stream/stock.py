@@ -35,8 +35,24 @@ def stock_app(options: StreamOptions, register: Register, holder: Holder) -> fau
     async def fold(side: SimSide | OutletSide, now: int) -> list[Effect]:
         return side.advance(now)
 
-    sims = Keeper(app, "sims", options.partitions, new_sims, fold, options.commit_interval)
-    outlets = Keeper(app, "outlets", options.partitions, new_outlets, fold, options.commit_interval)
+    sims = Keeper(
+        app,
+        "sims",
+        options.partitions,
+        new_sims,
+        fold,
+        options.commit_interval,
+        options.session_timeout,
+    )
+    outlets = Keeper(
+        app,
+        "outlets",
+        options.partitions,
+        new_outlets,
+        fold,
+        options.commit_interval,
+        options.session_timeout,
+    )
 
     @app.agent(app.topic(topics.SIM_EVENTS, value_type=bytes), name="sims")  # type: ignore[untyped-decorator]
     async def follow_sims(stream: faust.Stream[bytes]) -> None:

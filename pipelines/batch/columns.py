@@ -37,11 +37,16 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A kind of input file: its name in the exchange directory and its columns."""
+    """A kind of input file: its name, where it lies below the input folder, and its columns.
+
+    A data set of `events` is NDJSON files, which have no columns.
+    """
 
     name: str
     columns: tuple[Column, ...]
     optional: bool = False
+    folders: tuple[str, ...] = ("utility", "")
+    events: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -202,6 +207,19 @@ def whole(name: str, *, required: bool = True, present: bool = True) -> Column:
         return values.cast(pl.Int64, strict=False)
 
     return Column(name, parse, "a whole number", required, present)
+
+
+def imsi(name: str) -> Column:
+    """An IMSI, as Int64: 15 digits, or a Parquet whole number."""
+
+    def parse(values: pl.Series) -> pl.Series:
+        if values.dtype == pl.String:
+            shape = values.str.contains("^[0-9]{15}$")
+            return _unless(values.cast(pl.Int64, strict=False), ~shape)
+        numbers = values.cast(pl.Int64, strict=False)
+        return _unless(numbers, (numbers < 0) | (numbers >= 10**15))
+
+    return Column(name, parse, "an IMSI of 15 digits")
 
 
 def number(name: str, *, most: float, required: bool = True) -> Column:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.batch.columns import Dataset
 from pipelines.batch.sources import Chunk
@@ -22,13 +24,17 @@ _MOST_PARTS = 512
 class Plan:
     """All a job's pipeline is built from. `period` is YYYY-MM or, for an `as_of` job, the day.
 
-    `parts` is into how many groups keys are split; `spread` says that there are many workers.
+    `parts` is into how many groups keys are split; `root` is the input folder; `until` the last
+    day looked at, where that is not the month's last; `spread` says that there are many workers.
     """
 
     period: str
     chunks: Mapping[str, Sequence[Chunk]]
     results: Results
     parts: int
+    root: str
+    options: JobOptions
+    until: date | None = None
     spread: bool = False
 
     def read(
@@ -57,8 +63,11 @@ class Plan:
 
     @property
     def span(self) -> tuple[int, int]:
-        """The month's start and end, ms UTC."""
-        return month_span(self.period)
+        """The start and end, ms UTC, of the month in the time zone asked for."""
+        start, end = month_span(self.period, self.options.zone)
+        if self.until is not None:
+            end = min(end, _midnight(self.until + timedelta(days=1), self.options.zone))
+        return start, end
 
     @property
     def as_of(self) -> date:
@@ -70,11 +79,12 @@ class Plan:
 class Job:
     """A batch job. `build` adds its steps to a pipeline; results go to `plan.results`.
 
+    A job that takes `either` does, as of a day, that day's month up to the day.
     For every `part_bytes` of input there is one more group of keys, each held in memory whole.
     """
 
     name: str
-    when: Literal["period", "as_of"]
+    when: Literal["period", "as_of", "either"]
     datasets: tuple[Dataset, ...]
     tables: tuple[ResultTable, ...]
     build: Callable[[beam.Pipeline, Plan], None]
@@ -85,11 +95,35 @@ class Job:
         return min(_MOST_PARTS, 1 + size // self.part_bytes)
 
 
-def month_span(period: str) -> tuple[int, int]:
-    """(start, end) of a month YYYY-MM in ms UTC. Raises `UsageError`."""
+def month_span(period: str, zone: ZoneInfo) -> tuple[int, int]:
+    """(start, end) in ms UTC of a month YYYY-MM of a time zone. Raises `UsageError`."""
     try:
-        start = datetime.strptime(period, "%Y-%m").replace(tzinfo=UTC)
+        first = datetime.strptime(period, "%Y-%m").date()  # noqa: DTZ007 - a month has no zone
     except ValueError as error:
         raise UsageError(f"a period is a month like 2026-01, not {period!r}") from error
-    end = start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
-    return int(start.timestamp() * 1000), int(end.timestamp() * 1000)
+    after = (first + timedelta(days=31)).replace(day=1)
+    return _midnight(first, zone), _midnight(after, zone)
+
+
+def _midnight(day: date, zone: ZoneInfo) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)
+
+
+class JobOptions(PipelineOptions):  # type: ignore[misc]
+    """What jobs take among the Beam options."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: Any) -> None:
+        parser.add_argument(
+            "--time-zone", default="UTC", help="the months of which place (Asia/Shanghai)"
+        )
+        parser.add_argument("--inactive-days", type=int, default=30, help="silent so long: lost")
+        parser.add_argument("--silent-days", type=int, default=5, help="silent so long: listed")
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone whose months are meant. Raises `UsageError`."""
+        try:
+            return ZoneInfo(self.time_zone)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise UsageError(f"no time zone {self.time_zone!r}") from error

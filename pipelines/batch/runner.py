@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
@@ -34,7 +35,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from pipelines.batch.job import Job, Plan, month_span
+from pipelines.batch.job import Job, JobOptions, Plan, month_span
 from pipelines.batch.ledger import Run, RunState, drop_old, drop_run
 from pipelines.batch.loading import compare, frames, load, rows_read
 from pipelines.batch.report import Progress, RunReport
@@ -71,7 +72,16 @@ def run(
     state = RunState(_run_id(job, when), job.name, when, datetime.now(UTC), _version())
     with _work_folder(beam_args, state.run_id) as folder:
         many = _runner_named(beam_args)
-        made = Plan(when, chunks, Results(folder), parts or job.parts(size), spread=many)
+        made = Plan(
+            when,
+            chunks,
+            Results(folder),
+            parts or job.parts(size),
+            str(input),
+            PipelineOptions(list(beam_args)).view_as(JobOptions),
+            until=as_of if job.when == "either" else None,
+            spread=many,
+        )
         if dry_run:
             _compute(job, made, beam_args, progress)
             return _dry_report(job, warehouse, state, folder, began)
@@ -102,13 +112,17 @@ def run(
 
 
 def _when(job: Job, period: str | None, as_of: date | None) -> str:
+    if (period is None) == (as_of is None):
+        raise UsageError(f"{job.name} wants either a period or a day as of which")
     if job.when == "as_of":
-        if as_of is None or period is not None:
+        if as_of is None:
             raise UsageError(f"{job.name} wants --as-of DATE")
         return as_of.isoformat()
-    if period is None or as_of is not None:
-        raise UsageError(f"{job.name} wants --period YYYY-MM")
-    month_span(period)
+    if period is None:
+        if as_of is None or job.when == "period":
+            raise UsageError(f"{job.name} wants --period YYYY-MM")
+        return f"{as_of:%Y-%m}"
+    month_span(period, ZoneInfo("UTC"))
     return period
 
 

@@ -35,7 +35,8 @@ _CSV_BLOCK = 32 << 20
 
 _LONGEST_HEADER = 1 << 16
 
-_KINDS = re.compile(r"\.(csv|csv\.gz|parquet)$")
+_TABLES = re.compile(r"\.(csv|csv\.gz|parquet)$")
+_EVENTS = re.compile(r"\.(ndjson|ndjson\.gz)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +72,22 @@ def is_local(path: str) -> bool:
     return "://" not in path
 
 
-def find(root: str, name: str, folders: Sequence[str] = ("utility", "")) -> list[File]:
-    """The files of one data set, in order: NAME.csv[.gz], NAME.parquet, or a folder NAME of parts.
+def find(root: str, dataset: Dataset) -> list[File]:
+    """The files of a data set, in order: NAME.csv[.gz], NAME.parquet, or a folder NAME of parts.
 
-    Looks in each of `folders` below the root until one has any.
+    Looks in each of the data set's folders below the root until one has any.
     """
     root = root.rstrip("/")
-    for folder in folders:
-        base = "/".join(part for part in (root, folder, name) if part)
+    kinds = _EVENTS if dataset.events else _TABLES
+    for folder in dataset.folders:
+        base = "/".join(part for part in (root, folder, dataset.name) if part)
         found = {
             entry.path: File(entry.path, _below(root, entry.path), entry.size_in_bytes)
             for result in FileSystems.match([f"{base}.*", f"{base}/**"])
             for entry in result.metadata_list
-            if _KINDS.search(entry.path)
+            if kinds.search(entry.path)
             and not _hidden(_below(root, entry.path))
-            and (entry.path.startswith(base + "/") or _KINDS.sub("", entry.path) == base)
+            and (entry.path.startswith(base + "/") or kinds.sub("", entry.path) == base)
         }
         if found:
             return [found[path] for path in sorted(found)]
@@ -94,11 +96,12 @@ def find(root: str, name: str, folders: Sequence[str] = ("utility", "")) -> list
 
 def require(root: str, dataset: Dataset) -> list[File]:
     """`find`, raising `InputError` where a data set that a job cannot do without has no file."""
-    files = find(root, dataset.name)
+    files = find(root, dataset)
     if not files and not dataset.optional:
+        kinds = ".ndjson, .ndjson.gz" if dataset.events else ".csv, .csv.gz or .parquet"
+        places = " or ".join(f"{root}/{folder}".rstrip("/") for folder in dataset.folders)
         raise InputError(
-            f"no {dataset.name}.csv, .csv.gz or .parquet, and no folder {dataset.name},"
-            f" in {root} or {root}/utility"
+            f"no {dataset.name} ({kinds}, or a folder {dataset.name} of such) in {places}"
         )
     return files
 
@@ -126,6 +129,9 @@ def plan(files: Sequence[File], dataset: Dataset, chunk_rows: int = CHUNK_ROWS) 
     """
     chunks: list[Chunk] = []
     for file in files:
+        if dataset.events:
+            chunks.append(Chunk(len(chunks), file))
+            continue
         if not file.parquet:
             check_header(dataset, _csv_header(file), file.source)
             chunks.append(Chunk(len(chunks), file))

@@ -1,0 +1,67 @@
+-- Subscriber loss: subscribers won and lost, by month.
+
+CREATE TABLE IF NOT EXISTS subscriber_loss_rows
+(
+    run_id          String,
+    period          String,
+    dimension       String,
+    key             String,
+    base            Int64,
+    lost            Int64,
+    pre_lost        Int64,
+    loss_rate       Float64,
+    pre_loss_rate   Float64,
+    annualised_rate Float64
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY run_id
+ORDER BY (period, dimension, key);
+
+CREATE VIEW IF NOT EXISTS subscriber_loss AS
+SELECT * EXCEPT run_id
+FROM subscriber_loss_rows
+WHERE run_id IN (SELECT run_id FROM batch_current);
+
+CREATE TABLE IF NOT EXISTS subscriber_retention_rows
+(
+    run_id         String,
+    period         String,
+    dimension      String,
+    key            String,
+    cohort         String,
+    activated      Int64,
+    in_service     Int64,
+    retention_rate Float64
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY run_id
+ORDER BY (period, dimension, key, cohort);
+
+CREATE VIEW IF NOT EXISTS subscriber_retention AS
+SELECT * EXCEPT run_id
+FROM subscriber_retention_rows
+WHERE run_id IN (SELECT run_id FROM batch_current);
+
+-- Who has not been heard of for days: the account managers' list.
+CREATE TABLE IF NOT EXISTS silent_subscribers_rows
+(
+    run_id        String,
+    period        String,
+    imsi          Int64,
+    first_use     DateTime64(3, 'UTC'),
+    last_seen     DateTime64(3, 'UTC'),
+    silent_days   Int64,
+    outlet_id     String,
+    wholesaler_id String,
+    territory_id  String,
+    account       String,
+    manager       String
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY run_id
+ORDER BY (period, imsi);
+
+CREATE VIEW IF NOT EXISTS silent_subscribers AS
+SELECT * EXCEPT run_id
+FROM silent_subscribers_rows
+WHERE run_id IN (SELECT run_id FROM batch_current);

@@ -33,6 +33,7 @@ class Fence:
 
     async def beat(self) -> None:
         """Beat until the process has stood still."""
+        self._beat()
         while self.whole:
             await asyncio.sleep(BEAT)
 

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import os
 import struct
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Protocol
@@ -62,9 +63,8 @@ def now_ms() -> int:
 
 def die(reason: str) -> None:
     """End the process at once, leaving everything since the last commit to be done again."""
-    log.critical(
-        "%s; this worker ends and starts again from its last commit", reason, exc_info=True
-    )
+    failed = sys.exc_info()[0] is not None
+    log.critical("%s; this worker ends and starts again", reason, exc_info=failed)
     logging.shutdown()
     os._exit(70)
 

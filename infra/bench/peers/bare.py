@@ -1,0 +1,113 @@
+"""The same core in a bare consumer loop: no framework, the same effects, state and commits.
+
+python -m infra.bench.peers.bare BROKER REFERENCE PARTITIONS
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from pipelines.core.ledger import OutletSide
+from pipelines.core.register import Register, SimRange
+from pipelines.core.sims import SimSide
+from pipelines.ingest.reference import load_reference
+from schemas import topics
+from schemas.envelope import pack, unpack
+
+TICK = 0.02
+COMMIT = 1.0
+_CHANGELOG = "zerostock-stock-{}-changelog"
+
+
+async def follow(broker: str, reference: Path, partitions: int) -> None:
+    """Recover, then work until killed."""
+    found = load_reference(reference).reference
+    register = Register(
+        [SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid) for b in found.batches]
+    )
+    sides: dict[TopicPartition, tuple[str, Any]] = {}
+    for p in range(partitions):
+        sims = SimSide(p, partitions, register, found.holder)
+        sides[TopicPartition(topics.SIM_EVENTS, p)] = ("sims", sims)
+        outlets = OutletSide(p, partitions, found.holder)
+        sides[TopicPartition(topics.STOCK_MOVEMENTS, p)] = ("outlets", outlets)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=broker,
+        group_id="zerostock-bare",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=20,
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+    )
+    producer = AIOKafkaProducer(
+        bootstrap_servers=broker,
+        acks="all",
+        compression_type="lz4",
+        linger_ms=2,
+        max_request_size=4 * 1024 * 1024,
+    )
+    await consumer.start()
+    await producer.start()
+    await recover(consumer, {_CHANGELOG.format(n): n for n, _ in sides.values()}, sides)
+    consumer.assign(list(sides))
+    await consumer.seek_to_beginning()
+    sent: list[Awaitable[Any]] = []
+    taken: dict[TopicPartition, int] = {}
+    committed = time.monotonic()
+    while True:
+        start = time.monotonic()
+        while time.monotonic() - start < TICK:
+            for part, messages in (await consumer.getmany(timeout_ms=10, max_records=8)).items():
+                for message in messages:
+                    header, rows = unpack(message.value)
+                    sides[part][1].take(header, rows, int(time.time() * 1000))
+                    taken[part] = message.offset + 1
+        for _, side in sides.values():
+            for effect in side.advance(int(time.time() * 1000)):
+                data = pack(effect.header, effect.rows)
+                sent.append(await producer.send(effect.topic, data, partition=effect.partition))
+        if taken and time.monotonic() - committed >= COMMIT:
+            await asyncio.gather(*sent)
+            writes = [
+                await producer.send(_CHANGELOG.format(name), value, key, part.partition)
+                for part, (name, side) in sides.items()
+                for key, value in side.changes()
+            ]
+            await asyncio.gather(*writes)
+            await consumer.commit(taken)
+            sent.clear()
+            taken.clear()
+            committed = time.monotonic()
+
+
+async def recover(
+    consumer: AIOKafkaConsumer,
+    changelogs: dict[str, str],
+    sides: dict[TopicPartition, tuple[str, Any]],
+) -> None:
+    """Give each side its entries back."""
+    by_place = {(name, part.partition): side for part, (name, side) in sides.items()}
+    parts = [TopicPartition(t, p) for t, name in changelogs.items() for n, p in by_place
+             if n == name]  # fmt: skip
+    consumer.assign(parts)
+    await consumer.seek_to_beginning()
+    left = {part for part, end in (await consumer.end_offsets(parts)).items() if end}
+    while left:
+        some = await consumer.getmany(timeout_ms=500)
+        for part, messages in some.items():
+            for message in messages:
+                side = by_place[changelogs[part.topic], part.partition]
+                side.load(message.key, message.value[8:])
+        if not some:
+            left.clear()
+
+
+if __name__ == "__main__":
+    asyncio.run(follow(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))

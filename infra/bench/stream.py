@@ -1,0 +1,129 @@
+"""CDRs a second through one stock worker, all state and guarantees on.
+
+The worker is the product's, started as a process; the topic is full before it starts. The limit is
+fetching the same topic and decoding it. Peers: the same core in a bare consumer loop; plain Faust
+and Quix Streams on an event a message, with fewer events since they are slower. All answers are
+compared with what the made traffic must give.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from infra.bench import events, peers
+from infra.bench.progress import Mark, rate
+from infra.bench.report import Line, of_runs
+from infra.bench.rig import Rig, resident
+from infra.bench.town import Town
+from infra.bench.traffic import Traffic, make_traffic
+from infra.stack.children import Child
+from pipelines.core.register import Int64s
+from schemas import topics
+from schemas.envelope import unpack
+from schemas.errors import ZerostockError
+
+_Start = Callable[[Rig], Child]
+
+
+def run(
+    *,
+    cdrs: int = 12_000_000,
+    sims: int = 10_000_000,
+    shelved: int = 1_000_000,
+    outlets: int = 13_500,
+    partitions: int = 2,
+    runs: int = 3,
+    peer_events: int = 60_000,
+    broker: str | None = None,
+) -> Iterator[Line]:
+    """The lines of the benchmark; `peer_events` 0 leaves the per-event peers out."""
+    town = Town(sims, shelved, outlets, partitions)
+    traffic = make_traffic(town, cdrs)
+    prepared = [(p, None, data) for p, data, _, _ in traffic.chunks()]
+    ours, limits, bare = [], [], []
+    for number in range(runs):
+        with Rig(town, broker) as rig:
+            asyncio.run(rig.fill_state())
+            asyncio.run(rig.fill(topics.SIM_EVENTS, prepared))
+            limits.append(asyncio.run(_fetch_and_decode(rig, cdrs)))
+            speed, memory = asyncio.run(_follow(rig, traffic, Rig.start_worker))
+            ours.append(speed)
+        if number == 0:
+            yield Line("stream", "worker memory", "MiB", memory / 2**20)
+        with Rig(town, broker) as rig:
+            asyncio.run(rig.fill_state())
+            asyncio.run(rig.fill(topics.SIM_EVENTS, prepared))
+            bare.append(asyncio.run(_follow(rig, traffic, _start_bare))[0])
+    figure, spread = of_runs(ours)
+    limit, _ = of_runs(limits)
+    yield Line("stream", "throughput", "CDR/s", figure, spread, limit, of_runs(bare)[0],
+               "same core, bare consumer loop")  # fmt: skip
+    if not peer_events:
+        return
+    few = traffic.first(peer_events)
+    for name, start in events.programs().items():
+        speeds = [events.speed(few, start, broker) for _ in range(runs)]
+        yield Line("stream", "against events", "CDR/s", figure, spread, limit,
+                   of_runs(speeds)[0], name)  # fmt: skip
+
+
+# Ours and the same core without Faust
+
+
+def _start_bare(rig: Rig) -> Child:
+    reference = str(rig.folder / "reference")
+    argv = [rig.address, reference, str(rig.town.partitions)]
+    return rig.start("bare", [sys.executable, "-m", f"{peers.__name__}.bare", *argv])
+
+
+async def _follow(rig: Rig, traffic: Traffic, start: _Start) -> tuple[float, int]:
+    """CDRs a second and bytes of memory of a reader that works through the topic."""
+    rows_by_mark = _rows_by_mark(traffic)
+    child = start(rig)
+    marks: list[Mark] = []
+    moved: list[tuple[Int64s, Int64s]] = []
+    last = {partition: max(found) for partition, found in rows_by_mark.items()}
+
+    async for message, header, rows in rig.read_to_end(topics.STOCK_MOVEMENTS):
+        partition = int(header.source.removeprefix("sims/"))
+        done = rows_by_mark[partition].get(min(header.watermark, last[partition]))
+        if done is not None:
+            marks.append(Mark(message.timestamp, partition, done))
+        if rows is not None:
+            moved.append((rows.column("imsi").to_numpy(), rows.column("at").to_numpy()))
+    opened = {}
+    async for _, _, rows in rig.read_to_end(topics.STOCK_INCIDENTS):
+        for row in rows.to_pylist() if rows is not None else ():
+            opened[row["outlet_id"]] = row["opened_at"]
+    found = {i: a for imsis, at in moved for i, a in zip(imsis.tolist(), at.tolist(), strict=True)}
+    if found != traffic.first_uses():
+        raise ZerostockError(f"{child.name} found other first uses than there were")
+    if opened != traffic.stock_outs():
+        raise ZerostockError(f"{child.name} found other stock-outs than there were")
+    return rate(marks), resident(child)
+
+
+def _rows_by_mark(traffic: Traffic) -> dict[int, dict[int, int]]:
+    """By partition: the rows that are done with once a watermark is reached."""
+    found: dict[int, dict[int, int]] = {}
+    total = dict.fromkeys(range(traffic.town.partitions), 0)
+    for partition, _, mark, rows in traffic.chunks():
+        total[partition] += rows
+        found.setdefault(partition, {})[mark] = total[partition]
+    return found
+
+
+async def _fetch_and_decode(rig: Rig, cdrs: int) -> float:
+    """CDRs a second of a consumer that decodes the topic and does nothing else."""
+    rows = 0
+    async with rig.consumer(topics.SIM_EVENTS) as consumer:
+        started = time.perf_counter()
+        while rows < cdrs:
+            for messages in (await consumer.getmany(timeout_ms=1_000)).values():
+                for message in messages:
+                    _, batch = unpack(message.value)
+                    rows += batch.num_rows if batch is not None else 0
+        return rows / (time.perf_counter() - started)

@@ -1,0 +1,41 @@
+"""Each benchmark runs at a tiny size and prints lines of the promised form; no times are judged."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from infra import bench
+from schemas.errors import UsageError
+
+FIELDS = ["bench", "metric", "unit", "ours", "spread", "limit", "peer", "peer_name"]
+TINY = {"sims": 20_000, "shelved": 2_000, "outlets": 30, "runs": 1}
+
+
+def lines_of(capsys: pytest.CaptureFixture[str], name: str, **options: object) -> list[dict]:
+    bench.main(name, True, **options)
+    *lines, about = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert {"machine", "versions"} <= about.keys()
+    for line in lines:
+        assert list(line) == FIELDS
+        assert line["bench"] == name
+        assert line["ours"] > 0
+    return lines
+
+
+def test_stream(capsys: pytest.CaptureFixture[str]) -> None:
+    found = lines_of(capsys, "stream", cdrs=300_000, peer_events=0, **TINY)
+    assert [line["metric"] for line in found] == ["worker memory", "throughput"]
+    assert found[1]["limit"] > 0
+    assert found[1]["peer"] > 0
+
+
+def test_a_benchmark_that_there_is_not() -> None:
+    with pytest.raises(UsageError, match="stream"):
+        bench.main("steam", True)
+
+
+def test_an_option_that_there_is_not() -> None:
+    with pytest.raises(UsageError, match="cdr"):
+        bench.main("stream", True, cdr=1)

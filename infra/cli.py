@@ -6,11 +6,11 @@ import asyncio
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from infra.settings import Settings, load_settings
+from infra.settings import load_settings
 from schemas.errors import UsageError, ZerostockError
 
 app = typer.Typer(
@@ -79,6 +79,8 @@ def run(
 def _absolute(sms: str | None) -> str | None:
     """`file:PATH` means the same file wherever the worker runs."""
     if sms is None or not sms.startswith("file:"):
+        if sms not in (None, "console", "twilio"):
+            raise UsageError(f"--sms {sms} is unknown: use console, file:PATH or twilio")
         return sms
     return f"file:{Path(sms.removeprefix('file:')).absolute()}"
 
@@ -233,9 +235,60 @@ def simulate(
     )
 
 
-def settings_for(**options: Any) -> Settings:
-    """Settings with options; a name that other modules of this package may use."""
-    return load_settings(**options)
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def batch(
+    beam: typer.Context,
+    job: Annotated[str, typer.Argument(help="line-loss, arrears or subscriber-loss")],
+    input: Annotated[str, typer.Option(help="Exchange directory, or any Beam file system.")],
+    period: Annotated[str | None, typer.Option(help="The month, as YYYY-MM.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="The day, as YYYY-MM-DD.")] = None,
+    data: Data = None,
+    warehouse: Url = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would change.")] = False,
+) -> None:
+    """Run a Beam job and replace what it wrote before for the same period.
+
+    Options that are not listed here go to Beam.
+
+    Example: `zerostock batch line-loss --period 2026-03 --input city --data state`
+    """
+    from infra.batching import run_batch
+
+    settings = load_settings(data=data, warehouse=warehouse)
+    run_batch(
+        job,
+        settings,
+        input=input,
+        period=period,
+        as_of=as_of,
+        beam_args=beam.args,
+        dry_run=dry_run,
+    )
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(
+    sizes: typer.Context,
+    name: Annotated[str, typer.Argument(help="Which benchmark; see docs/performance.md.")],
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Measure this machine, beside the limit and beside peers.
+
+    Each benchmark takes sizes as further options, like `--cdrs 1000000`.
+
+    Example: `zerostock bench stream --json`
+    """
+    from infra.bench import main as measure
+
+    measure(name, json, **_sizes(sizes.args))
+
+
+def _sizes(arguments: list[str]) -> dict[str, int]:
+    """`--cdrs 1000 --runs 3` as names and numbers."""
+    pairs = list(zip(arguments[::2], arguments[1::2], strict=False))
+    if len(arguments) % 2 or not all(n.startswith("--") and v.isdigit() for n, v in pairs):
+        raise UsageError("sizes are given like --cdrs 1000000")
+    return {name.removeprefix("--").replace("-", "_"): int(value) for name, value in pairs}
 
 
 def main() -> None:

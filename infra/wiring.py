@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import faust
@@ -19,9 +18,7 @@ from alerts.directory import ReferenceDirectory
 from alerts.dispatch import Dispatcher
 from alerts.numbers import RefusedNumbers
 from alerts.receipts import FileReceipts
-from alerts.senders.console import ConsoleSender
-from alerts.senders.file import FileSender
-from alerts.senders.port import Sender
+from alerts.senders import open_sender
 from infra.settings import Settings
 from infra.topics import ensure_topics
 from pipelines.core.effects import Effect, Rows, envelopes
@@ -39,6 +36,9 @@ from pipelines.warehouse.rows import to_rows
 from schemas import topics
 from schemas.errors import SettingsError
 from schemas.reference import Reference
+
+if TYPE_CHECKING:
+    from alerts.senders.twilio import TwilioOptions
 
 log = logging.getLogger(__name__)
 
@@ -121,14 +121,18 @@ def _stock(settings: Settings) -> faust.App:
     return stock_app(stream_options(settings), register, reference.holder)
 
 
-def new_sender(settings: Settings) -> Sender:
-    """The way out for messages that `--sms` names."""
-    kind, _, target = settings.sms.partition(":")
-    if kind == "console" and not target:
-        return ConsoleSender()
-    if kind == "file" and target:
-        return FileSender(Path(target))
-    raise SettingsError(f"--sms {settings.sms} is unknown: use console or file:PATH")
+def _twilio(settings: Settings) -> TwilioOptions | None:
+    if settings.twilio_account_sid is None or settings.twilio_auth_token is None:
+        return None
+    from alerts.senders.twilio import TwilioOptions
+
+    return TwilioOptions(
+        account_sid=settings.twilio_account_sid,
+        auth_token=settings.twilio_auth_token.get_secret_value(),
+        from_number=settings.twilio_from or "",
+        messaging_service_sid=settings.twilio_messaging_service_sid or "",
+        base_url=settings.twilio_base_url or "",
+    )
 
 
 def _alerts(settings: Settings) -> faust.App:
@@ -143,9 +147,10 @@ def _alerts(settings: Settings) -> faust.App:
         raise SettingsError(
             f"no time zone {settings.display_zone!r}: use a name like Asia/Shanghai"
         ) from None
+    receipts = FileReceipts(folder / "receipts.log")
     delivery = Delivery(
-        new_sender(settings),
-        FileReceipts(folder / "receipts.log"),
+        open_sender(settings.sms, twilio=_twilio(settings), claimed=receipts.claimed),
+        receipts,
         numbers=RefusedNumbers(folder / "refused-numbers.log"),
         stale_after=settings.stale_after if options.clock == "wall" else None,
     )
@@ -220,4 +225,4 @@ def _warehouse(settings: Settings) -> faust.App:
     return app
 
 
-__all__ = ["kafka_security", "new_sender", "new_worker", "reference_of"]
+__all__ = ["kafka_security", "new_worker", "reference_of"]

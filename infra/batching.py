@@ -1,0 +1,72 @@
+"""`zerostock batch`, as a person sees it."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from rich.console import Console
+from rich.table import Table
+
+from infra.settings import Settings
+from pipelines.batch import RunReport, run_job
+from pipelines.warehouse import migrate, open_warehouse
+from schemas.errors import UsageError
+
+
+def run_batch(
+    job: str,
+    settings: Settings,
+    *,
+    input: str,
+    period: str | None,
+    as_of: str | None,
+    beam_args: list[str],
+    dry_run: bool,
+) -> None:
+    """Run a job, telling how far it is, and print what it wrote."""
+    console = Console(highlight=False)
+    errors = Console(stderr=True, highlight=False)
+    warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
+    try:
+        migrate(warehouse)
+        report = run_job(
+            job,
+            period=period,
+            as_of=_day(as_of),
+            input=input,
+            warehouse=warehouse,
+            beam_args=beam_args,
+            dry_run=dry_run,
+            progress=lambda line: errors.print(line, markup=False),
+        )
+    finally:
+        warehouse.close()
+    _tell(console, report)
+
+
+def _day(text: str | None) -> date | None:
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--as-of {text} is not a day; write it like 2026-03-31") from None
+
+
+def _tell(console: Console, report: RunReport) -> None:
+    console.print(
+        f"{report.job} {report.period}: {report.status}, {report.rows_read:,} rows read,"
+        f" {report.rows_rejected:,} rejected, {report.seconds:.1f} s"
+    )
+    table = Table(box=None)
+    table.add_column("table")
+    if report.changes:
+        for name in ("added", "removed", "changed", "same"):
+            table.add_column(name, justify="right")
+        for name, c in report.changes.items():
+            table.add_row(name, *(f"{n:,}" for n in (c.added, c.removed, c.changed, c.same)))
+    else:
+        table.add_column("rows", justify="right")
+        for name, rows in report.rows_written.items():
+            table.add_row(name, f"{rows:,}")
+    console.print(table)

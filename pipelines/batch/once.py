@@ -16,7 +16,7 @@ def once(rows: pl.DataFrame, key: list[str]) -> tuple[pl.DataFrame, pl.DataFrame
     if rows.select(pl.struct(key).n_unique()).item() == rows.height:
         return rows, empty_rejects()
     values = [name for name in rows.columns if name not in (*key, SOURCE, ROW)]
-    ordered = rows.sort([*key, *values, SOURCE, ROW], nulls_last=True)
+    ordered = rows.sort(*key, *values, SOURCE, ROW)
     kept = ordered.unique(key, keep="first", maintain_order=True)
     first = kept.select(
         *key,

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,30 +65,30 @@ def run(
     """Run a job and tell what came of it; see `pipelines.batch.run_job`."""
     began = time.monotonic()
     when = _when(job, period, as_of)
+    options = PipelineOptions(list(beam_args))
     files = {dataset.name: require(str(input), dataset) for dataset in job.datasets}
-    chunks = {d.name: plan(files[d.name], d, chunk_rows) for d in job.datasets}
     size = sum(file.size for some in files.values() for file in some)
+    made = Plan(
+        when,
+        {d.name: plan(files[d.name], d, chunk_rows) for d in job.datasets},
+        Results(""),
+        parts or job.parts(size),
+        str(input),
+        options.view_as(JobOptions),
+        until=as_of if job.when == "either" else None,
+        spread=_runner_named(options),
+    )
     count = sum(len(some) for some in files.values())
     progress(f"{job.name} {when}: {count} files, {size / 1e6:.1f} MB")
     state = RunState(_run_id(job, when), job.name, when, datetime.now(UTC), _version())
-    with _work_folder(beam_args, state.run_id) as folder:
-        many = _runner_named(beam_args)
-        made = Plan(
-            when,
-            chunks,
-            Results(folder),
-            parts or job.parts(size),
-            str(input),
-            PipelineOptions(list(beam_args)).view_as(JobOptions),
-            until=as_of if job.when == "either" else None,
-            spread=many,
-        )
+    with _work_folder(options, state.run_id) as folder:
+        made = replace(made, results=Results(folder))
         if dry_run:
-            _compute(job, made, beam_args, progress)
+            compute(job, made, options, progress)
             return _dry_report(job, warehouse, state, folder, began)
         with Run(warehouse, state) as entry, ThreadPoolExecutor(1) as background:
             sums = background.submit(_checksums, files)
-            _compute(job, made, beam_args, progress)
+            compute(job, made, options, progress)
             written = _load(job, warehouse, state, folder, progress)
             entry.note(
                 rows_read=rows_read(folder),
@@ -139,9 +140,9 @@ def _checksums(files: dict[str, list[File]]) -> dict[str, str]:
 
 
 @contextmanager
-def _work_folder(beam_args: Sequence[str], run_id: str) -> Iterator[str]:
+def _work_folder(options: PipelineOptions, run_id: str) -> Iterator[str]:
     """Where the pipeline leaves its results: below --temp_location, which workers must reach."""
-    shared = PipelineOptions(list(beam_args)).view_as(GoogleCloudOptions).temp_location
+    shared = options.view_as(GoogleCloudOptions).temp_location
     folder = f"{shared.rstrip('/')}/{run_id}" if shared else tempfile.mkdtemp(prefix="zerostock-")
     try:
         yield folder
@@ -152,11 +153,14 @@ def _work_folder(beam_args: Sequence[str], run_id: str) -> Iterator[str]:
             FileSystems.delete([folder])
 
 
-def _compute(job: Job, plan: Plan, beam_args: Sequence[str], progress: Progress) -> None:
-    options = PipelineOptions(list(beam_args))
+def compute(job: Job, plan: Plan, options: PipelineOptions, progress: Progress) -> None:
+    """Run a job's pipeline, which leaves its results in the plan's folder.
+
+    Raises `BatchError` where it fails, `InputError` where a file turns out to be unreadable.
+    """
     options.view_as(TypeOptions).pipeline_type_check = False  # mypy has; this takes half a second
     # In process unless told otherwise: Beam's own default downloads a program first.
-    runner = None if _runner_named(beam_args) else FnApiRunner()
+    runner = None if _runner_named(options) else FnApiRunner()
     pipeline = beam.Pipeline(runner=runner, options=options)
     job.build(pipeline, plan)
     progress(f"{job.name} {plan.period}: computing")
@@ -169,8 +173,8 @@ def _compute(job: Job, plan: Plan, beam_args: Sequence[str], progress: Progress)
         raise BatchError(f"the pipeline failed: {_last_line(error)}") from error
 
 
-def _runner_named(beam_args: Sequence[str]) -> bool:
-    named = PipelineOptions(list(beam_args)).view_as(StandardOptions).runner
+def _runner_named(options: PipelineOptions) -> bool:
+    named = options.view_as(StandardOptions).runner
     return named not in (None, "FnApiRunner")
 
 

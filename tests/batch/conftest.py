@@ -1,0 +1,42 @@
+"""A warehouse with the batch tables, and jobs run without one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from pipelines.warehouse.lexer import statements
+from pipelines.warehouse.migrations import migrations
+from pipelines.warehouse.open import open_warehouse
+from pipelines.warehouse.port import Warehouse
+
+
+@pytest.fixture(scope="session")
+def shared_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """One embedded warehouse for all tests of this folder; only the batch tables are in it."""
+    opened = open_warehouse(data=tmp_path_factory.mktemp("data"))
+    for migration in migrations():
+        if "0010" <= migration.name < "0030":
+            for statement in statements(migration.sql):
+                opened.execute(statement)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def warehouse(shared_warehouse: Warehouse) -> Warehouse:
+    """The warehouse, empty."""
+    tables = shared_warehouse.query(
+        "SELECT name, engine FROM system.tables WHERE database = currentDatabase()"
+    ).to_pylist()
+    for table in tables:
+        if table["name"].startswith("batch_lock_"):
+            shared_warehouse.execute(f"DROP VIEW {table['name']}")
+        elif table["engine"].endswith("MergeTree"):
+            shared_warehouse.execute(f"TRUNCATE TABLE {table['name']}")
+    return shared_warehouse

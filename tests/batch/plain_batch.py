@@ -1,0 +1,177 @@
+"""The jobs once more, as plainly as they can be written, over lists of dicts and exact numbers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import date
+from fractions import Fraction
+from typing import Any
+
+Row = dict[str, Any]
+
+
+# --- line loss -----------------------------------------------------------------------------------
+
+
+def plain_line_loss(
+    units: list[Row], boundary: list[Row], customer: list[Row], start: int, end: int
+) -> dict[str, Row]:
+    """unit_id → figures in kWh (Fraction, or None where nobody knows), without loops."""
+    known = {u["unit_id"]: u for u in units}
+    supplied: dict[str, Fraction] = {}
+    sold: defaultdict[str, Fraction] = defaultdict(Fraction)
+    estimated: defaultdict[str, Fraction] = defaultdict(Fraction)
+    for r in _counting(boundary, known, start, end, ("meter_id", "unit_id", "direction")):
+        sign = 1 if r["direction"] == "in" else -1
+        supplied[r["unit_id"]] = supplied.get(r["unit_id"], Fraction()) + sign * _part(
+            r, start, end
+        )
+    for r in _counting(customer, known, start, end, ("meter_id",)):
+        sold[r["unit_id"]] += _part(r, start, end)
+        if r["quality"] == "estimated":
+            estimated[r["unit_id"]] += _part(r, start, end)
+
+    def below(unit_id: str) -> list[str]:
+        return [u["unit_id"] for u in units if u["parent_id"] == unit_id]
+
+    def total(unit_id: str, of: dict[str, Fraction]) -> Fraction:
+        return of[unit_id] + sum((total(child, of) for child in below(unit_id)), Fraction())
+
+    result = {}
+    for unit_id in known:
+        own, children = supplied.get(unit_id), below(unit_id)
+        transferred = sum((supplied.get(child, Fraction()) for child in children), Fraction())
+        sold_total = total(unit_id, sold)
+        complete = own is not None and all(child in supplied for child in children)
+        loss = None if own is None else own - sold_total
+        result[unit_id] = {
+            "supplied_kwh": own,
+            "transferred_kwh": transferred,
+            "sold_kwh": sold[unit_id],
+            "own_loss_kwh": own - transferred - sold[unit_id]
+            if complete and own is not None
+            else None,
+            "sold_total_kwh": sold_total,
+            "loss_kwh": loss,
+            "loss_rate": loss / own if loss is not None and own else None,
+            "estimated_share": total(unit_id, estimated) / sold_total if sold_total else None,
+        }
+    return result
+
+
+def _counting(
+    readings: list[Row], units: dict[str, Row], start: int, end: int, meter: tuple[str, ...]
+) -> list[Row]:
+    """The readings that count: usable, touching the month, no two of a meter overlapping."""
+    fit = [
+        r
+        for r in readings
+        if r["quality"] != "missing"
+        and r["kwh"] is not None
+        and r["kwh"] >= 0
+        and r["start"] < r["end"]
+        and r["start"] < end
+        and r["end"] > start
+        and r["unit_id"] in units
+    ]
+    fit.sort(
+        key=lambda r: (r["quality"] == "estimated", r["start"], r["end"], r["kwh"], r["unit_id"])
+    )
+    kept: list[Row] = []
+    for r in fit:
+        same = [k for k in kept if all(k[name] == r[name] for name in meter)]
+        if not any(k["start"] < r["end"] and r["start"] < k["end"] for k in same):
+            kept.append(r)
+    return kept
+
+
+def _part(r: Row, start: int, end: int) -> Fraction:
+    inside = min(r["end"], end) - max(r["start"], start)
+    return Fraction(str(r["kwh"])) * Fraction(inside, r["end"] - r["start"])
+
+
+# --- arrears -------------------------------------------------------------------------------------
+
+
+def _once(rows: Iterable[Row], key: str) -> list[Row]:
+    found: dict[str, Row] = {}
+    for row in rows:
+        found.setdefault(row[key], row)
+    return list(found.values())
+
+
+def bucket(days: int) -> str:
+    """The ageing bucket."""
+    if days <= 0:
+        return "not_due"
+    for most, name in (
+        (30, "1-30"),
+        (60, "31-60"),
+        (90, "61-90"),
+        (180, "91-180"),
+        (365, "181-365"),
+    ):
+        if days <= most:
+            return name
+    return "365+"
+
+
+def plain_arrears(
+    customers: list[Row], bills: list[Row], payments: list[Row], as_of: date
+) -> dict[str, Any]:
+    """ageing {(dimension, key, bucket): [fen, bills, customers]} and recovery
+    {(period, dimension, key): [charged, received, cash]}, allocated and unallocated."""
+    who = {c["customer_id"]: c for c in customers}
+    bills = [b for b in _once(bills, "bill_id") if b["issued_on"] <= as_of]
+    payments = [p for p in _once(payments, "payment_id") if p["paid_on"] <= as_of]
+    still_open = {b["bill_id"]: max(b["amount_fen"], 0) for b in bills}
+    credit: defaultdict[str, int] = defaultdict(int)
+    for p in sorted(payments, key=lambda p: (p["paid_on"], p["payment_id"])):
+        left = p["amount_fen"]
+        if p["bill_id"] in still_open:
+            taken = min(left, still_open[p["bill_id"]])
+            still_open[p["bill_id"]] -= taken
+            left -= taken
+        credit[p["customer_id"]] += left
+    for b in bills:
+        if b["amount_fen"] < 0:
+            credit[b["customer_id"]] -= b["amount_fen"]
+    for b in sorted(bills, key=lambda b: (b["due_on"] or b["issued_on"], b["bill_id"])):
+        taken = min(credit[b["customer_id"]], still_open[b["bill_id"]])
+        credit[b["customer_id"]] -= taken
+        still_open[b["bill_id"]] -= taken
+
+    def keys(customer_id: str) -> list[tuple[str, str]]:
+        c = who.get(customer_id, {})
+        return [
+            ("all", "all"),
+            ("segment", c.get("segment") or "unknown"),
+            ("hall", c.get("hall_id") or "unknown"),
+        ]
+
+    ageing: dict[tuple[str, str, str], list[Any]] = {}
+    recovery: dict[tuple[str, str, str], list[int]] = {}
+    for b in bills:
+        days = (as_of - (b["due_on"] or b["issued_on"])).days
+        for dimension, key in keys(b["customer_id"]):
+            if still_open[b["bill_id"]]:
+                cell = ageing.setdefault((dimension, key, bucket(days)), [0, 0, set()])
+                cell[0] += still_open[b["bill_id"]]
+                cell[1] += 1
+                cell[2].add(b["customer_id"])
+            if b["amount_fen"] > 0:
+                sums = recovery.setdefault((b["billing_period"], dimension, key), [0, 0, 0])
+                sums[0] += b["amount_fen"]
+                sums[1] += b["amount_fen"] - still_open[b["bill_id"]]
+    billed = {period for period, _, _ in recovery}
+    for p in payments:
+        month = f"{p['paid_on']:%Y-%m}"
+        for dimension, key in keys(p["customer_id"]):
+            if month in billed:
+                recovery.setdefault((month, dimension, key), [0, 0, 0])[2] += p["amount_fen"]
+    return {
+        "ageing": {k: [fen, n, len(c)] for k, (fen, n, c) in ageing.items()},
+        "recovery": recovery,
+        "unallocated": {c: fen for c, fen in credit.items() if fen},
+    }

@@ -1,0 +1,296 @@
+"""Line loss against plain sums, on random grids and on everything that goes wrong with meters."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from batch_rig import compute_tables, reasons, write_csv
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plain_batch import plain_line_loss
+
+from pipelines.core import loss
+
+START = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1000)
+END = int(datetime(2026, 2, 1, tzinfo=UTC).timestamp() * 1000)
+HOUR = 3_600_000
+UNIT = ("unit_id", "level", "parent_id", "name")
+BOUNDARY = ("meter_id", "unit_id", "direction", "start", "end", "kwh", "quality")
+CUSTOMER = ("meter_id", "customer_id", "unit_id", "start", "end", "kwh", "quality")
+Row = dict[str, Any]
+
+
+def iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def unit(unit_id: str, parent_id: str = "", level: str = "feeder") -> Row:
+    return {"unit_id": unit_id, "level": level, "parent_id": parent_id, "name": ""}
+
+
+def reading(unit_id: str, kwh: float | None, meter: str = "", **more: Any) -> Row:
+    return {
+        "meter_id": meter or f"m-{unit_id}",
+        "customer_id": "c",
+        "unit_id": unit_id,
+        "direction": "in",
+        "start": START,
+        "end": END,
+        "kwh": kwh,
+        "quality": "measured",
+    } | more
+
+
+def write(root: Path, units: list[Row], boundary: list[Row], customer: list[Row]) -> None:
+    def told(rows: list[Row]) -> list[Row]:
+        return [r | {"start": iso(r["start"]), "end": iso(r["end"])} for r in rows]
+
+    write_csv(root / "utility/grid_units.csv", UNIT, units)
+    write_csv(root / "utility/boundary_readings.csv", BOUNDARY, told(boundary))
+    write_csv(root / "utility/customer_readings.csv", CUSTOMER, told(customer))
+
+
+def run(root: Path, **how: Any) -> dict[str, list[Row]]:
+    return compute_tables("line-loss", root, "2026-01", **how)
+
+
+def by_unit(tables: dict[str, list[Row]]) -> dict[str, Row]:
+    return {row["unit_id"]: row for row in tables["line_loss"]}
+
+
+def a_grid(rng: random.Random) -> tuple[list[Row], list[Row], list[Row]]:
+    """A forest of units with readings: straddling, repeated, overlapping, unusable ones too."""
+    units = [unit(f"u{i}", f"u{rng.randrange(i)}" if i and rng.random() < 0.9 else "")
+             for i in range(rng.randint(1, 9))]  # fmt: skip
+
+    def readings(meters: int) -> list[Row]:
+        rows = []
+        for _ in range(rng.randint(0, 4 * meters)):
+            start = START + rng.randint(-300, 750) * HOUR + rng.choice((0, 0, 1, 1500))
+            rows.append(
+                reading(
+                    rng.choice([u["unit_id"] for u in units] + ["nowhere"]),
+                    rng.choice([round(rng.uniform(0, 500), 3), 0, None, -3.5]),
+                    f"m{rng.randrange(meters)}",
+                    direction=rng.choice(("in", "in", "out")),
+                    start=start,
+                    end=start + rng.choice((0, 1, 24, 24, 100, 900)) * HOUR + rng.choice((0, 7)),
+                    quality=rng.choice(("measured", "measured", "estimated", "missing")),
+                )
+            )
+            if rng.random() < 0.2:
+                rows.append(dict(rows[-1]))
+        return rows
+
+    return units, readings(6), readings(12)
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_equals_the_plain_sums(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    rng = random.Random(seed)
+    units, boundary, customer = a_grid(rng)
+    root = tmp_path_factory.mktemp("grid")
+    write(root, units, boundary, customer)
+    found = by_unit(run(root, parts=rng.choice((1, 2, 5))))
+    wanted = plain_line_loss(units, boundary, customer, START, END)
+    assert found.keys() == wanted.keys()
+    for unit_id, figures in wanted.items():
+        for name, value in figures.items():
+            got = found[unit_id][name]
+            if value is None:
+                assert got is None, (unit_id, name)
+            else:
+                assert got == pytest.approx(float(value), abs=1e-6), (unit_id, name)
+
+
+@settings(max_examples=4, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_order_chunks_parts_and_kind_of_file_change_nothing(
+    seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    rng = random.Random(seed)
+    units, boundary, customer = a_grid(rng)
+    one, other = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("other")
+    write(one, units, boundary, customer)
+    for rows in (units, boundary, customer):
+        rng.shuffle(rows)
+    write(other, units, boundary, customer)
+    text = pl.read_csv(other / "utility/customer_readings.csv", infer_schema=False)
+    typed = text.with_columns(
+        pl.col("start", "end").str.to_datetime("%+", time_unit="ms"),
+        pl.col("kwh").cast(pl.Float64),
+    )
+    (other / "utility/customer_readings.csv").unlink()
+    (other / "utility/customer_readings").mkdir()
+    half = typed.height // 2
+    typed[:half].write_parquet(
+        other / "utility/customer_readings/a.parquet", row_group_size=max(1, half // 3)
+    )
+    text[half:].write_csv(other / "utility/customer_readings/b.csv")
+    assert run(one)["line_loss"] == run(other, chunk_rows=1, parts=3)["line_loss"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_own_losses_add_up_to_the_loss_of_the_tree(seed: int) -> None:
+    rng = random.Random(seed)
+    units = {
+        f"u{i}": loss.Unit(f"u{i}", "feeder", f"u{rng.randrange(i)}" if i else "")
+        for i in range(rng.randint(1, 30))
+    }
+    energy = {
+        unit_id: loss.Energy(rng.randrange(10**15), rng.randrange(10**13)) for unit_id in units
+    }
+    rows = loss.line_loss(units, energy)
+    assert sum(row.own_loss for row in rows if row.own_loss is not None) == rows[0].loss
+
+
+def test_statuses_and_what_cannot_be_known(tmp_path: Path) -> None:
+    units = [
+        unit("R", "", "region"), unit("F", "R"), unit("G", "R"),
+        unit("T", "F", "transformer_area"), unit("orphan", "gone"),
+    ]  # fmt: skip
+    boundary = [
+        reading("R", 1000), reading("F", 400), reading("T", 100), reading("orphan", 50),
+        reading("G", 0, quality="missing"),
+    ]  # fmt: skip
+    customer = [reading("T", 120), reading("F", 260, "m2"), reading("orphan", 49.9, "m3")]
+    write(tmp_path, units, boundary, customer)
+    found = by_unit(run(tmp_path))
+    assert {u: found[u]["status"] for u in found} == {
+        "R": "high", "F": "ok", "G": "skipped", "T": "negative", "orphan": "ok",
+    }  # fmt: skip
+    assert found["G"]["reason"] == "no supply reading"
+    assert found["G"]["supplied_kwh"] is None
+    assert found["R"]["own_loss_kwh"] is None
+    assert "1 of 2 children" in found["R"]["reason"]
+    assert found["F"]["own_loss_kwh"] == 400 - 100 - 260
+    assert found["F"]["loss_rate"] == (400 - 380) / 400
+    assert "gone is not among" in found["orphan"]["reason"]
+
+
+def test_a_loop_is_told_and_skipped_and_what_hangs_below_it_counts(tmp_path: Path) -> None:
+    units = [unit("A", "C"), unit("B", "A"), unit("C", "B"), unit("D", "A"), unit("S", "S")]
+    write(tmp_path, units, [reading(u, 100) for u in "ABCDS"], [reading("D", 99)])
+    found = by_unit(run(tmp_path))
+    assert found["A"]["reason"] == found["C"]["reason"] == "the hierarchy has a loop: A > C > B > A"
+    assert found["S"]["reason"] == "the hierarchy has a loop: S > S"
+    assert [found[u]["status"] for u in "ABCDS"] == [*["skipped"] * 3, "ok", "skipped"]
+    assert found["A"]["supplied_kwh"] == 100
+    assert found["A"]["loss_kwh"] is None
+    assert found["D"]["loss_kwh"] == 1
+
+
+def test_readings_that_clash_are_told_and_the_measured_one_counts(tmp_path: Path) -> None:
+    estimate = reading("T", 900, quality="estimated")
+    write(
+        tmp_path,
+        [unit("T")],
+        [reading("T", 500)],
+        [estimate, reading("T", 400, start=START + HOUR), reading("T", 400, start=START + HOUR)],
+    )
+    tables = run(tmp_path)
+    assert by_unit(tables)["T"]["sold_kwh"] == 400
+    assert tables["batch_rejects"] == [
+        {
+            "job": "line-loss",
+            "period": "2026-01",
+            "source": "utility/customer_readings.csv",
+            "row": 1,
+            "reason": "overlap: meter m-T has another reading of that time in"
+            " utility/customer_readings.csv row 2",
+        }
+    ]
+
+
+def test_what_cannot_be_used_is_told_with_its_row(tmp_path: Path) -> None:
+    good = reading("T", 10)
+    write(
+        tmp_path,
+        [unit("T"), unit("T"), unit("T", "X"), unit("L", "", "village")],
+        [good],
+        [
+            good | {"unit_id": "nowhere", "meter_id": "a"},
+            good | {"kwh": -1, "meter_id": "b"},
+            good | {"kwh": None, "meter_id": "c"},
+            good | {"end": START, "meter_id": "d"},
+            good | {"quality": "guessed", "meter_id": "e"},
+            good | {"kwh": None, "quality": "missing", "meter_id": "f"},
+            good | {"kwh": -1, "start": END, "end": END + HOUR, "meter_id": "g"},
+        ],
+    )
+    tables = run(tmp_path)
+    told = {(r["source"].split("/")[1], r["row"]): r["reason"] for r in tables["batch_rejects"]}
+    assert told == {
+        (
+            "grid_units.csv",
+            3,
+        ): "conflict: unit_id T has other values in utility/grid_units.csv row 1",
+        ("grid_units.csv", 4): "invalid_field: level: 'village' is not one of"
+        " region, voltage, feeder, transformer_area",
+        ("customer_readings.csv", 1): "unknown_unit: nowhere",
+        ("customer_readings.csv", 2): "negative_kwh: the meter ran backwards or rolled over",
+        ("customer_readings.csv", 3): "invalid_field: kwh: missing",
+        ("customer_readings.csv", 4): "invalid_field: end: not after start",
+        ("customer_readings.csv", 5): "invalid_field: quality: 'guessed' is not one of"
+        " measured, estimated, missing",
+    }
+    assert tables["_rows_read"] == [{"rows": 12}]
+    assert by_unit(tables)["T"]["sold_kwh"] == 0
+
+
+def test_the_same_file_twice_counts_once(tmp_path: Path) -> None:
+    rows = [reading("T", 7.5, f"m{i}") for i in range(40)]
+    write(tmp_path, [unit("T")], [reading("T", 400)], rows)
+    once = run(tmp_path)
+    copy = (tmp_path / "utility/customer_readings.csv").read_text()
+    (tmp_path / "utility/customer_readings.csv").unlink()
+    (tmp_path / "utility/customer_readings").mkdir()
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / "utility/customer_readings" / name).write_text(copy)
+    twice = run(tmp_path, parts=4)
+    assert twice["line_loss"] == once["line_loss"]
+    assert reasons(twice) == []
+
+
+def test_thresholds_come_from_a_file_and_months_from_a_place(tmp_path: Path) -> None:
+    shift = 8 * HOUR
+    span = {"start": START - shift, "end": END - shift}
+    write(tmp_path, [unit("T")], [reading("T", 100, **span)], [reading("T", 97, **span)])
+    (tmp_path / "utility/loss_thresholds.csv").write_text("level,threshold\nfeeder,0.02\n")
+    assert by_unit(run(tmp_path))["T"]["supplied_kwh"] < 100
+    there = by_unit(run(tmp_path, args=["--time-zone=Asia/Shanghai"]))["T"]
+    assert there["supplied_kwh"] == 100
+    assert there["status"] == "high"
+
+
+@given(st.data())
+def test_fingerprints_miss_no_overlap(data: st.DataObject) -> None:
+    import numpy as np
+
+    spans = st.tuples(st.integers(0, 3), st.integers(0, 20), st.integers(1, 8))
+    chunks = data.draw(st.lists(st.lists(spans, max_size=6), min_size=1, max_size=4))
+    found: set[int] = set()
+    sent = []
+    for chunk in chunks:
+        meters = np.array([m for m, _, _ in chunk], np.uint64)
+        starts = np.array([s for _, s, _ in chunk], np.int64)
+        ends = np.array([s + n for _, s, n in chunk], np.int64)
+        prints = loss.fingerprints(meters, starts, ends)
+        found |= set(loss.suspects(prints).tolist())
+        sent.append(loss.joined(prints))
+    found |= set(loss.suspects(np.sort(np.concatenate(sent))).tolist())
+    rows = [row for chunk in chunks for row in chunk]
+    clashing = {
+        m
+        for i, (m, s, n) in enumerate(rows)
+        for other, t, k in rows[:i]
+        if m == other and s < t + k and t < s + n
+    }
+    assert found == clashing

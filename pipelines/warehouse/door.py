@@ -16,6 +16,7 @@ import msgspec
 from aiohttp import web
 
 from pipelines.warehouse.door_client import DoorSign, sign_path
+from pipelines.warehouse.embedded import Embedded
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import ZerostockError
 
@@ -47,7 +48,7 @@ class Door:
         app = web.Application(client_max_size=16 * _CHUNK)
         app.add_routes([web.get("/alive", self._alive), web.post("/query", self._query)])
         # The owner decides about signals, and a reader's visits are nothing to log.
-        self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=5)
+        self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=2)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
@@ -55,13 +56,16 @@ class Door:
         self._put_up(DoorSign(port=port, token=self._token, pid=os.getpid()))
 
     async def stop(self) -> None:
-        """Take the sign down and close; questions under way get a few seconds to end."""
+        """Take the sign down and close; questions under way get two seconds to end."""
         if self._runner is None:
             return
         self._sign.unlink(missing_ok=True)
         await self._runner.cleanup()
         self._runner = None
         self._threads.shutdown(wait=False, cancel_futures=True)
+        if isinstance(self._warehouse, Embedded):
+            # Python waits for its threads when it ends: nobody is to wait for a visitor's query.
+            self._warehouse.end_queries()
 
     def _put_up(self, sign: DoorSign) -> None:
         new = self._sign.with_suffix(".json.new")

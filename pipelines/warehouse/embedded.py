@@ -23,16 +23,20 @@ from schemas.errors import WarehouseDown
 # One thread keeps the rows of a batch in order: of rows with the same version the last one wins.
 _WRITER = "SET max_threads = 1, max_insert_threads = 1, max_partitions_per_insert_block = 0"
 
+#: Seconds that a query may go on when its warehouse is being closed.
+_GRACE = 2.0
+
 
 class Embedded:
     """A `Warehouse` in this process.
 
-    Raises `BusyError` when another live process owns `data`, `WarehouseError` when the files under
-    it cannot be opened. Rows are in the files when `insert` returns: a killed process loses none.
+    Raises `BusyError` when another live process owns `data` and goes on owning it for `patience`
+    seconds, `WarehouseError` when the files under it cannot be opened. Rows are in the files when
+    `insert` returns: a killed process loses none.
     """
 
-    def __init__(self, data: Path) -> None:
-        self._lock = OwnerLock(data / "warehouse.lock")
+    def __init__(self, data: Path, *, patience: float = 0.0) -> None:
+        self._lock = OwnerLock(data / "warehouse.lock", patience=patience)
         try:
             self._path = directory(data / "warehouse")
             self._writer = Connection(self._path, readonly=False)
@@ -41,7 +45,7 @@ class Embedded:
             raise
         self._writing = threading.Lock()
         self._state = threading.Condition()
-        self._readers = 0
+        self._users = 0
         self._open = True
         self._writer.run(_WRITER)
 
@@ -72,14 +76,29 @@ class Embedded:
         with self._using(), self._writing:
             self._writer.run(bind(sql, parameters))
 
+    def end_queries(self) -> None:
+        """Cancel the queries under way (not the inserts); they fail with `WarehouseError`."""
+        killer = Connection(self._path, readonly=False)
+        try:
+            killer.run("KILL QUERY WHERE Settings['readonly'] = '1' ASYNC")
+        finally:
+            killer.close()
+
     def close(self) -> None:
-        """Wait for what runs, then let go of the directory."""
+        """Let what runs end, queries only for a moment; then let go of the directory."""
         with self._state:
-            was_open, self._open = self._open, False
-            self._state.wait_for(lambda: self._readers == 0)
-        if was_open:
-            self._writer.close()
-            self._lock.release()
+            if not self._open:
+                return
+            self._open = False
+            idle = self._state.wait_for(self._idle, _GRACE)
+            while not idle:
+                self.end_queries()  # again, for those that had not quite begun
+                idle = self._state.wait_for(self._idle, 0.2)
+        self._writer.close()
+        self._lock.release()
+
+    def _idle(self) -> bool:
+        return self._users == 0
 
     def _read(self, sql: str, format: str) -> bytes:
         with self._using(), reader(self._path) as connection:
@@ -90,10 +109,10 @@ class Embedded:
         with self._state:
             if not self._open:
                 raise WarehouseDown("the warehouse has been closed")
-            self._readers += 1
+            self._users += 1
         try:
             yield
         finally:
             with self._state:
-                self._readers -= 1
+                self._users -= 1
                 self._state.notify_all()

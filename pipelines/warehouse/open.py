@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from pipelines.warehouse.door_client import DoorClient
@@ -9,11 +10,14 @@ from pipelines.warehouse.port import Warehouse
 from schemas.errors import BusyError, InputError, UsageError
 
 
-def open_warehouse(*, data: Path | None = None, url: str | None = None) -> Warehouse:
+def open_warehouse(
+    *, data: Path | None = None, url: str | None = None, patience: float = 3.0
+) -> Warehouse:
     """A warehouse to write to: the server at `url`, or the one in this process under `data`.
 
-    Raises `BusyError` when another live process owns `data`, `WarehouseDown` when the server
-    cannot be reached, `SettingsError` for a URL that is none.
+    Raises `BusyError` when another live process owns `data` for longer than `patience` seconds (a
+    mere reader is soon gone), `WarehouseDown` when the server cannot be reached, `SettingsError`
+    for a URL that is none.
     """
     # Each engine is a big library: load only the one that is asked for.
     if url is not None:
@@ -24,29 +28,28 @@ def open_warehouse(*, data: Path | None = None, url: str | None = None) -> Wareh
         raise UsageError("no warehouse was named: give a data directory or a URL")
     from pipelines.warehouse.embedded import Embedded
 
-    return Embedded(data)
+    return Embedded(data, patience=patience)
 
 
-def open_for_reading(*, data: Path | None = None, url: str | None = None) -> Warehouse:
+def open_for_reading(
+    *, data: Path | None = None, url: str | None = None, patience: float = 10.0
+) -> Warehouse:
     """A warehouse to ask: also while another process owns `data`, through that one's door.
 
     Raises, besides what `open_warehouse` raises, `InputError` when there is no warehouse in `data`
-    and `BusyError` when its owner has no door open.
+    and `BusyError` when its owner opens no door within `patience` seconds.
     """
     if url is not None or data is None:
         return open_warehouse(data=data, url=url)
     if not (data / "warehouse").is_dir():
-        raise InputError(
-            f"there is no warehouse in {data}: run `zerostock run --data {data}` first"
-        )
-    door = DoorClient.find(data)
-    if door is not None:
-        return door
-    try:
-        return open_warehouse(data=data)
-    except BusyError:
-        # The owner may have opened its door just now.
+        raise InputError(f"there is no warehouse in {data}: `zerostock run --data {data}` makes it")
+    until = time.monotonic() + patience
+    while True:
         door = DoorClient.find(data)
-        if door is None:
-            raise
-        return door
+        if door is not None:
+            return door
+        try:
+            return open_warehouse(data=data, patience=0.1)
+        except BusyError:  # its owner is about to open its door, or to end
+            if time.monotonic() >= until:
+                raise

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from services.waiting import wait_until
 from warehouse_rig import OpenDoor
 
 from pipelines.warehouse import Warehouse, open_for_reading, open_warehouse
@@ -154,4 +155,26 @@ def test_another_owners_word_is_not_taken(door: OpenDoor) -> None:
     sign_file.write_text(json.dumps({**sign, "token": "yesterday's"}))
     assert DoorClient.find(door.data) is None
     with pytest.raises(BusyError, match="in use by process"):
-        open_for_reading(data=door.data)
+        open_for_reading(data=door.data, patience=0)
+
+
+def test_an_endless_question_does_not_keep_the_owner(door: OpenDoor, visitor: DoorClient) -> None:
+    failed: list[WarehouseError] = []
+
+    def ask() -> None:
+        try:
+            visitor.query("SELECT sum(sipHash64(number)) FROM numbers(1000000000000)")
+        except WarehouseError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    running = "SELECT count() AS c FROM system.processes WHERE query LIKE 'SELECT sum(sip%'"
+    wait_until(lambda: visitor.query(running)["c"].to_pylist() == [1], "the question to be asked")
+    door.run(door.door.stop())
+    thread.join(60)
+    assert failed
+    for worker in threading.enumerate():
+        if worker.name.startswith("warehouse-door"):
+            worker.join(60)
+            assert not worker.is_alive()

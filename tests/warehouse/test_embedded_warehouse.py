@@ -7,8 +7,7 @@ import re
 import signal
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,7 +28,7 @@ def _start(what: str, data: Path, log: Path) -> Child:
 def test_one_owner_at_a_time(tmp_path: Path) -> None:
     owner = open_warehouse(data=tmp_path)
     with pytest.raises(BusyError, match=f"in use by process {os.getpid()};"):
-        open_warehouse(data=tmp_path)
+        open_warehouse(data=tmp_path, patience=0)
     other = _start("open", tmp_path, tmp_path / "log")
     other.wait()
     assert other.output().startswith(f"busy: {tmp_path} is in use by process {os.getpid()};")
@@ -85,25 +84,46 @@ def test_many_threads_read_while_one_writes(embedded: Warehouse) -> None:
     assert embedded.query("SELECT count() AS c FROM t")["c"].to_pylist() == [20_000]
 
 
-def test_close_waits_for_queries_and_ends_the_rest(tmp_path: Path) -> None:
+def _asking(warehouse: Warehouse, threads: ThreadPoolExecutor, sql: str) -> Future[pa.Table]:
+    """Ask, and return once ClickHouse is at it."""
+    answer = threads.submit(warehouse.query, sql)
+    running = "SELECT count() AS c FROM system.processes WHERE query LIKE '%sipHash64%' AND "
+    running += "query NOT LIKE '%system.processes%'"
+    wait_until(lambda: warehouse.query(running)["c"].to_pylist() == [1], "the query to run")
+    return answer
+
+
+def test_close_lets_a_short_query_end(tmp_path: Path) -> None:
     warehouse = open_warehouse(data=tmp_path)
-    started = threading.Event()
-
-    def ask() -> int:
-        started.set()
-        sql = "SELECT count() AS c FROM numbers(100000000) WHERE number % 3 = 0"
-        return int(warehouse.query(sql)["c"][0].as_py())
-
     with ThreadPoolExecutor(1) as threads:
-        answer = threads.submit(ask)
-        started.wait()
+        sql = "SELECT sum(sipHash64(number) % 2 + sleepEachRow(0.1)) > 0 AS yes FROM numbers(4)"
+        answer = _asking(warehouse, threads, sql)
         warehouse.close()
-        with suppress(WarehouseDown):  # it had not begun yet
-            assert answer.result() == 33_333_334
+        assert answer.result()["yes"].to_pylist() == [1]
     with pytest.raises(WarehouseDown, match="closed"):
         warehouse.query("SELECT 1")
     with pytest.raises(WarehouseDown, match="closed"):
         warehouse.insert("t", pa.table({"id": [1]}))
+
+
+def test_close_does_not_wait_for_an_endless_query(tmp_path: Path) -> None:
+    warehouse = open_warehouse(data=tmp_path)
+    with ThreadPoolExecutor(1) as threads:
+        sql = "SELECT sum(sipHash64(number)) FROM numbers(1000000000000)"
+        answer = _asking(warehouse, threads, sql)
+        warehouse.close()
+        with pytest.raises(WarehouseError, match="cancelled"):
+            answer.result()
+    open_warehouse(data=tmp_path, patience=0).close()
+
+
+def test_who_waits_a_moment_gets_a_directory_that_is_let_go_of(tmp_path: Path) -> None:
+    first = open_warehouse(data=tmp_path)
+    child = _start("open", tmp_path, tmp_path / "log")  # as patient as a command is
+    wait_until(lambda: (tmp_path / "warehouse.lock").exists() and child.running, "the child")
+    first.close()
+    child.wait()
+    assert child.output() == "opened\n"
 
 
 def test_one_directory_a_process(tmp_path: Path) -> None:

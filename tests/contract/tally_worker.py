@@ -136,6 +136,7 @@ def build(options: Options) -> faust.App:
         web_enabled=False,
         topic_disable_leader=True,
         producer_acks=-1,
+        table_standby_replicas=0,
         consumer_auto_offset_reset="earliest",
         **options.settings,
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
-from schemas.fields import Count, EmptyIsNone, Fen, Iccid, Identifier, Imsi, Time
+from schemas.fields import Count, EmptyIsNone, Fen, Iccid, Identifier, Imsi, Seconds, Time
 
 
 class _Record(BaseModel):
@@ -21,7 +22,7 @@ class Call(_Record):
     start_time: Time
     imsi: Imsi
     msisdn: str | None = None
-    duration_s: Annotated[float | None, EmptyIsNone, Field(ge=0, allow_inf_nan=False)] = None
+    duration_s: Annotated[Seconds | None, EmptyIsNone] = None
     cell_id: str | None = None
     charge_fen: Annotated[Fen | None, EmptyIsNone] = None
 
@@ -48,7 +49,7 @@ class Delivery(_Event):
     outlet_id: Identifier
     wholesaler_id: Identifier
     first_iccid: Iccid
-    count: Count
+    count: Annotated[Count, Field(strict=True)]
 
 
 class Return(_Event):
@@ -57,7 +58,7 @@ class Return(_Event):
     type: Literal["return"]
     outlet_id: Identifier
     first_iccid: Iccid
-    count: Count
+    count: Annotated[Count, Field(strict=True)]
     reason: str | None = None
 
 
@@ -68,7 +69,7 @@ class Transfer(_Event):
     from_outlet_id: Identifier
     to_outlet_id: Identifier
     first_iccid: Iccid
-    count: Count
+    count: Annotated[Count, Field(strict=True)]
 
 
 class WriteOff(_Event):
@@ -77,7 +78,7 @@ class WriteOff(_Event):
     type: Literal["write_off"]
     outlet_id: Identifier
     first_iccid: Iccid
-    count: Count
+    count: Annotated[Count, Field(strict=True)]
     reason: str | None = None
 
 
@@ -93,7 +94,7 @@ class Registration(_Event):
 
     type: Literal["registration"]
     imsi: Imsi
-    complete: bool
+    complete: StrictBool
 
 
 Event = Delivery | Return | Transfer | WriteOff | Activation | Registration | Call
@@ -107,6 +108,35 @@ class Refused(ValueError):
     """A line that cannot be accepted; the text is the dead letter's reason."""
 
 
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_value = msgspec.json.Decoder().decode
+
+
+def accept_line(line: bytes) -> Event:
+    """The event that a line of JSON is; fields that no model has are not looked into.
+
+    Raises `Refused` with a reason to act on.
+    """
+    try:
+        line.decode()
+        raw = _object(line)
+        kind = _value(raw["type"]) if "type" in raw else None
+        model = MODELS.get(kind) if isinstance(kind, str) else None
+        names = model.model_fields if model is not None else ("type",)
+        row = {name: _value(raw[name]) for name in names if name in raw}
+    except UnicodeDecodeError:
+        raise Refused("malformed: not UTF-8") from None
+    except msgspec.ValidationError as error:
+        if "Expected `object`" in str(error):
+            raise Refused("malformed: not a JSON object") from None
+        raise Refused(f"malformed: {error}") from None
+    except msgspec.DecodeError as error:
+        raise Refused(f"malformed: {error}") from None
+    except RecursionError:
+        raise Refused("malformed: JSON nested too deeply") from None
+    return accept(row)
+
+
 def accept(row: Any) -> Event:
     """The event that a decoded JSON object is. Raises `Refused` with a reason to act on."""
     if not isinstance(row, dict):
@@ -114,7 +144,8 @@ def accept(row: Any) -> Event:
     kind = row.get("type")
     model = MODELS.get(kind) if isinstance(kind, str) else None
     if model is None:
-        raise Refused(f"unknown_type: {kind!r}" if kind is not None else "unknown_type: none given")
+        given = repr(kind)[:60] if kind is not None else "none given"
+        raise Refused(f"unknown_type: {given}")
     event: Event = validate(model, row)
     return event
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import phonenumbers
 from pydantic import BeforeValidator, Field
 
+#: Times from here on (the year 2300, ms) are no times of anything: the warehouse ends there too.
+TIME_END: Final = 10_413_792_000_000
+
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_NO_TIME = "not a time like 2026-03-01T08:15:30.123+08:00"
 _FRACTION = re.compile(r"\.(\d+)")
 
 
@@ -19,16 +23,24 @@ def parse_time(text: str) -> int:
     Raises `ValueError` for anything else, times without an offset among them.
     """
     if not _TIME.fullmatch(text):
-        raise ValueError("not a time like 2026-03-01T08:15:30.123+08:00 (the offset is needed)")
+        raise ValueError(f"{_NO_TIME} (the offset is needed)")
     milliseconds = 0
     if found := _FRACTION.search(text):
         milliseconds = int(found[1][:3].ljust(3, "0"))
         text = text.replace(found[0], "", 1)
-    return int(datetime.fromisoformat(text).timestamp()) * 1_000 + milliseconds
+    try:
+        at = int(datetime.fromisoformat(text).timestamp()) * 1_000 + milliseconds
+    except OverflowError:
+        at = -1
+    if not 0 <= at < TIME_END:
+        raise ValueError("not a time between the years 1970 and 2300")
+    return at
 
 
-def _time(value: Any) -> Any:
-    return parse_time(value) if isinstance(value, str) else value
+def _time(value: Any) -> int:
+    if not isinstance(value, str):
+        raise ValueError(f"{_NO_TIME} as text")  # noqa: TRY004 (pydantic turns ValueErrors into reasons)
+    return parse_time(value)
 
 
 def _phone(value: Any) -> Any:
@@ -48,12 +60,24 @@ def _empty_is_none(value: Any) -> Any:
     return None if value == "" else value
 
 
-Identifier = Annotated[str, Field(min_length=1)]
+def _no_truth(value: Any) -> Any:
+    """Truth is no number, whatever Python says."""
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")  # noqa: TRY004
+    return value
+
+
+#: Longer ids would make messages that a broker refuses.
+ID_LENGTH: Final = 256
+
+Identifier = Annotated[str, Field(min_length=1, max_length=ID_LENGTH)]
 Imsi = Annotated[str, Field(pattern=r"^[0-9]{15}$")]
 Iccid = Annotated[str, Field(pattern=r"^[0-9]{19,20}$")]
 #: ms since the epoch; written as ISO 8601 with an offset.
 Time = Annotated[int, BeforeValidator(_time)]
 Phone = Annotated[str, BeforeValidator(_phone)]
-Count = Annotated[int, Field(ge=1, le=10_000_000)]
-Fen = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Count = Annotated[int, BeforeValidator(_no_truth), Field(ge=1, le=10_000_000)]
+#: Money; files write it as text, JSON as a number.
+Fen = Annotated[int, BeforeValidator(_no_truth), Field(ge=-(2**63), lt=2**63)]
+Seconds = Annotated[float, BeforeValidator(_no_truth), Field(ge=0, allow_inf_nan=False)]
 EmptyIsNone = BeforeValidator(_empty_is_none)

@@ -7,24 +7,31 @@ its value or for the reason to refuse it.
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 
-from pipelines.ingest.files import Chunk
-from pipelines.ingest.times import UNSURE, Int64s, parse_times
-from schemas.events import Activation, Call, Event, Refused, accept, accept_call
+from pipelines.ingest.convert import Calls, convert, plain_calls
+from pipelines.ingest.csv_rows import BOM, TOO_LONG, Dialect, csv_rows
+from pipelines.ingest.files import LONGEST_LINE, Chunk
+from pipelines.ingest.lines import Lines
+from pipelines.ingest.mapping import Export
+from pipelines.ingest.parquet_rows import as_line, parquet_calls, parquet_texts
+from pipelines.ingest.times import UNSURE, Bools, Int64s, parse_times
+from schemas.events import Activation, Call, Event, Refused, accept_call, accept_line
+from schemas.fields import ID_LENGTH
 
-REQUIRED = ("call_id", "start_time", "imsi")
-OPTIONAL = ("msisdn", "duration_s", "cell_id", "charge_fen")
+REQUIRED: Final = ("call_id", "start_time", "imsi")
+OPTIONAL: Final = ("msisdn", "duration_s", "cell_id", "charge_fen")
+
+#: (line, reason, bytes) of a line that is not accepted.
+RefusedLine = tuple[int, str, bytes]
 
 
 @dataclass
@@ -32,8 +39,8 @@ class Checked:
     """What a chunk comes to.
 
     `lines`, `imsis`, `at` (ms) and `ids` are columns of the calls and activations; `others` are
-    all other events with their lines, `raw_others` their bytes; `refused` holds (line, reason,
-    bytes).
+    all other events with their lines, `raw_others` their bytes. All are in the order of lines,
+    which count from the file's first, 1.
     """
 
     lines: Int64s
@@ -42,328 +49,259 @@ class Checked:
     ids: pa.Array
     others: list[tuple[int, Event]] = field(default_factory=list)
     raw_others: list[bytes] = field(default_factory=list)
-    refused: list[tuple[int, str, bytes]] = field(default_factory=list)
+    refused: list[RefusedLine] = field(default_factory=list)
 
 
-def check(chunk: Chunk, kind: str, names: list[str] | None) -> Checked:
-    """The rows of a chunk of a csv (whose header is `names`), ndjson or parquet file."""
+@dataclass(frozen=True)
+class Format:
+    """How to read a file: its kind, for CSV its dialect, and the export it is, if it was mapped."""
+
+    kind: str
+    dialect: Dialect | None = None
+    export: Export | None = None
+
+
+def nothing() -> Checked:
+    """No rows at all."""
+    none = np.empty(0, np.int64)
+    return Checked(none, none, none, pa.array([], pa.string()))
+
+
+def check(chunk: Chunk, how: Format) -> Checked:
+    """The rows of a chunk.
+
+    Raises `pa.ArrowException` when a Parquet column cannot be a call's.
+    """
     if chunk.rows is not None:
-        return _check_parquet(chunk)
-    if kind == "ndjson":
-        return _check_ndjson(chunk)
-    assert names is not None
-    return _check_csv(chunk, names)
+        return _numbered(_check_parquet(chunk.rows, how), chunk.first_line)
+    if chunk.data is None:
+        return nothing()
+    data = chunk.data.removeprefix(BOM) if chunk.first_line == 1 else chunk.data
+    lines = Lines(data, chunk.lines)
+    if how.kind == "ndjson":
+        return _numbered(_check_ndjson(lines), chunk.first_line)
+    assert how.dialect is not None
+    return _numbered(_check_csv(lines, how.dialect, how.export), chunk.first_line)
 
 
-def header_names(line: bytes) -> list[str] | None:
-    """The column names of a CSV file's first line; None if it cannot be one."""
-    fields = _csv_fields(line.removeprefix(b"\xef\xbb\xbf"))
-    return [name.strip() for name in fields] if fields else None
+def needed_columns(names: list[str], export: Export | None) -> list[str]:
+    """The columns of a file of calls that are looked at."""
+    if export is not None:
+        return export.reads
+    return [*REQUIRED, *(name for name in OPTIONAL if name in names)]
 
 
-def missing_columns(names: list[str] | None) -> list[str]:
-    """The columns a file of calls cannot do without."""
-    return [name for name in REQUIRED if name not in (names or [])]
+def missing_columns(names: list[str], export: Export | None) -> list[str]:
+    """The columns that a file of calls would need besides those it has."""
+    return [name for name in needed_columns(names, export) if name not in names]
 
 
-# CSV
+# Files of calls
 
 
-def _check_csv(chunk: Chunk, names: list[str]) -> Checked:
-    assert chunk.data is not None
-    bad: list[int] = []
-
-    def skip(row: pacsv.InvalidRow) -> str:
-        bad.append(row.number - 1)
-        return "skip"
-
-    try:
-        table = pacsv.read_csv(
-            pa.BufferReader(chunk.data),
-            pacsv.ReadOptions(
-                column_names=names, use_threads=False, block_size=len(chunk.data) + 1
-            ),
-            pacsv.ParseOptions(invalid_row_handler=skip, ignore_empty_lines=False),
-            pacsv.ConvertOptions(
-                column_types={name: pa.string() for name in names},
-                include_columns=[n for n in (*REQUIRED, *OPTIONAL) if n in names],
-                strings_can_be_null=False,
-                quoted_strings_can_be_null=False,
-            ),
-        )
-    except pa.ArrowException:
-        table = None
-    if table is None or table.num_rows + len(bad) != chunk.lines:
-        return _check_csv_by_line(chunk, names)
-    lines = np.delete(np.arange(chunk.lines), bad) if bad else np.arange(chunk.lines)
-    columns = {name: table.column(name).combine_chunks() for name in table.column_names}
-    columns = {
-        name: c.chunk(0) if isinstance(c, pa.ChunkedArray) else c for name, c in columns.items()
-    }
-    raw: list[bytes] = []
-
-    def line_of(index: int) -> bytes:
-        if not raw:
-            assert chunk.data is not None
-            raw.extend(chunk.data.split(b"\n"))
-        return raw[index].removesuffix(b"\r")
-
-    def row(index: int) -> dict[str, Any]:
-        return {name: column[index].as_py() for name, column in columns.items()}
-
-    checked = _check_columns(columns, lines, row, line_of)
-    for index in bad:
-        if not line_of(index).strip():
-            continue
-        checked.refused.append((index, _malformed(len(names)), line_of(index)))
-    return _numbered(checked, chunk.first_line)
+def _check_csv(lines: Lines, dialect: Dialect, export: Export | None) -> Checked:
+    rows = csv_rows(lines, dialect, needed_columns(dialect.names, export))
+    calls = convert(export, rows.columns) if export is not None else plain_calls(rows.columns)
+    checked = _check_calls(calls, rows.lines, lines.__getitem__)
+    checked.refused += [(line, reason, lines[line]) for line, reason in rows.malformed]
+    checked.refused.sort(key=lambda refused: refused[0])
+    return checked
 
 
-def _malformed(expected: int) -> str:
-    return f"malformed: {expected} fields expected"
+def _check_parquet(rows: pa.RecordBatch, how: Format) -> Checked:
+    names = needed_columns(rows.schema.names, how.export)
+    if how.export is not None:
+        calls = convert(how.export, parquet_texts(rows, names))
+    else:
+        calls = parquet_calls(rows, names)
+    return _check_calls(calls, np.arange(rows.num_rows), lambda row: as_line(rows, row))
 
 
-def _check_csv_by_line(chunk: Chunk, names: list[str]) -> Checked:
-    """For chunks with something the column reader stumbles over: each line by itself."""
-    assert chunk.data is not None
-    calls: list[tuple[int, Call]] = []
-    refused: list[tuple[int, str, bytes]] = []
-    for index, line in enumerate(_split(chunk.data)):
-        if not line.strip():
-            continue
+def _check_calls(calls: Calls, lines: Int64s, line_of: Callable[[int], bytes]) -> Checked:
+    imsis, good = _parse_imsis(calls.texts["imsi"])
+    good &= calls.at != UNSURE
+    good &= _fitting_ids(calls.texts["call_id"])
+    for name in ("duration_s", "charge_fen"):
+        if name in calls.texts:
+            good &= _plain_number(calls.texts[name])
+    if good.all():
+        return Checked(lines, imsis, calls.at, calls.texts["call_id"])
+    kept = pa.array(good)
+    sure = Checked(lines[good], imsis[good], calls.at[good], calls.texts["call_id"].filter(kept))
+    doubtful: list[tuple[int, Event]] = []
+    for row in np.flatnonzero(~good).tolist():
+        line = int(lines[row])
         try:
-            fields = _csv_fields(line)
-            if fields is None or len(fields) != len(names):
-                raise Refused(_malformed(len(names)))  # noqa: TRY301
-            calls.append((index, accept_call(dict(zip(names, fields, strict=True)))))
+            if row in calls.wrong:
+                raise Refused(calls.wrong[row])  # noqa: TRY301
+            doubtful.append((line, accept_call(_row(calls, row))))
         except Refused as reason:
-            refused.append((index, str(reason), line))
-    return _numbered(_from_events([*calls], refused, []), chunk.first_line)
+            sure.refused.append((line, str(reason), line_of(line)))
+    return _with_uses(sure, doubtful)
 
 
-def _csv_fields(line: bytes) -> list[str] | None:
-    try:
-        return next(csv.reader([line.decode().rstrip("\r\n")], strict=True))
-    except (UnicodeDecodeError, csv.Error, StopIteration):
-        return None
+def _row(calls: Calls, row: int) -> dict[str, Any]:
+    found = {name: column[row].as_py() for name, column in calls.texts.items()}
+    if calls.at[row] != UNSURE:
+        moment = datetime.fromtimestamp(int(calls.at[row]) // 1_000, UTC)
+        found["start_time"] = f"{moment:%Y-%m-%dT%H:%M:%S}.{calls.at[row] % 1_000:03}Z"
+    return found
 
 
-def _split(data: bytes) -> list[bytes]:
-    lines = data.split(b"\n")
-    if lines and not lines[-1]:
-        lines.pop()
-    return [line.removesuffix(b"\r") for line in lines]
+# Columns
 
 
-# Columns of calls, wherever they come from
-
-
-def _check_columns(
-    columns: dict[str, pa.Array],
-    lines: Int64s,
-    row: Callable[[int], dict[str, Any]],
-    line_of: Callable[[int], bytes],
-) -> Checked:
-    at = parse_times(columns["start_time"])
-    imsis, good = _parse_imsis(columns["imsi"])
-    good &= at != UNSURE
-    good &= pc.fill_null(pc.greater(pc.binary_length(columns["call_id"]), 0), False).to_numpy(
+def _parse_imsis(texts: pa.Array) -> tuple[Int64s, Bools]:
+    """15-digit numbers as int64, and which are such."""
+    good: Bools = pc.fill_null(pc.equal(pc.binary_length(texts), 15), False).to_numpy(
         zero_copy_only=False
     )
-    if "duration_s" in columns:
-        good &= _plain_number(columns["duration_s"])
-    if "charge_fen" in columns:
-        good &= _plain_number(columns["charge_fen"])
-    if good.all():
-        return Checked(lines, imsis, at, columns["call_id"])
-    calls: list[tuple[int, Event]] = []
-    refused: list[tuple[int, str, bytes]] = []
-    for index in np.flatnonzero(~good).tolist():
-        line = int(lines[index])
-        try:
-            calls.append((line, accept_call(row(index))))
-        except Refused as reason:
-            refused.append((line, str(reason), line_of(line)))
-    sure = Checked(lines[good], imsis[good], at[good], columns["call_id"].filter(pa.array(good)))
-    sure.refused = refused
-    return _merged(sure, _from_events(calls, [], [])) if calls else sure
-
-
-def _parse_imsis(texts: pa.Array) -> tuple[Int64s, np.ndarray[Any, np.dtype[np.bool_]]]:
-    """15-digit numbers as int64, and which are such."""
-    good = pc.fill_null(pc.equal(pc.binary_length(texts), 15), False).to_numpy(zero_copy_only=False)
     some = texts.filter(pa.array(good)) if not good.all() else texts
     numbers = np.zeros(len(texts), np.int64)
     if not len(some):
         return numbers, good
-    offsets = np.frombuffer(some.buffers()[1], np.int32, len(some) + 1, some.offset * 4)
-    chars = np.frombuffer(some.buffers()[2], np.uint8, len(some) * 15, int(offsets[0]))
-    digits = (chars.reshape(len(some), 15) - ord("0")).astype(np.uint8)
-    digital = (digits <= 9).all(axis=1)
+    start = int(np.frombuffer(some.buffers()[1], np.int32, 1, some.offset * 4)[0])
+    chars = np.frombuffer(some.buffers()[2], np.uint8, len(some) * 15, start)
+    digits = chars.reshape(len(some), 15) - ord("0")
+    digital = (digits.T <= 9).all(axis=0)
     # Exact in float64: 15 digits are below 2**53.
-    numbers[good] = np.where(digital, digits @ 10.0 ** np.arange(14, -1, -1), 0).astype(np.int64)
+    parsed = (digits @ _POWERS).astype(np.int64)
+    if digital.all() and good.all():
+        return parsed, good
+    numbers[good] = np.where(digital, parsed, 0)
+    good = good.copy()
     good[np.flatnonzero(good)[~digital]] = False
     return numbers, good
 
 
-def _plain_number(texts: pa.Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+_POWERS: Final = 10.0 ** np.arange(14, -1, -1)
+
+
+def _fitting_ids(texts: pa.Array) -> Bools:
+    """Which are surely neither empty nor too long; a character is at least a byte."""
+    length = pc.fill_null(pc.binary_length(texts), 0).to_numpy(zero_copy_only=False)
+    fitting: Bools = (length > 0) & (length <= ID_LENGTH)
+    return fitting
+
+
+def _plain_number(texts: pa.Array) -> Bools:
     """Which are empty or a plain non-negative whole number of at most 15 digits."""
     found = pc.match_substring_regex(texts, r"^[0-9]{0,15}$")
-    result: np.ndarray[Any, np.dtype[np.bool_]] = pc.fill_null(found, True).to_numpy(
-        zero_copy_only=False
-    )
+    result: Bools = pc.fill_null(found, True).to_numpy(zero_copy_only=False)
     return result
 
 
-# Parquet
+# Lines of JSON
 
 
-def _check_parquet(chunk: Chunk) -> Checked:
-    assert chunk.rows is not None
-    rows = chunk.rows
-    lines = np.arange(rows.num_rows)
-    columns = {
-        name: _as_text(rows.column(name))
-        for name in (*REQUIRED, *OPTIONAL)
-        if name in rows.schema.names
-    }
+class _CallLine(msgspec.Struct, tag="call", gc=False):
+    """A call that is plainly right but for the texts of its id, time and IMSI."""
 
-    def row(index: int) -> dict[str, Any]:
-        return {name: column[index].as_py() for name, column in columns.items()}
-
-    def line_of(index: int) -> bytes:
-        return json.dumps(rows.slice(index, 1).to_pylist()[0], default=str).encode()
-
-    return _numbered(_check_columns(columns, lines, row, line_of), chunk.first_line)
-
-
-def _as_text(column: pa.Array) -> pa.Array:
-    """A Parquet column as the text that a CSV file would have."""
-    kind = column.type
-    if pa.types.is_timestamp(kind):
-        zone = "Z" if kind.tz is not None else ""
-        plain = column.cast(pa.timestamp("ms", tz=kind.tz), safe=False)
-        if kind.tz is not None:
-            plain = plain.cast(pa.timestamp("ms", tz="UTC"))
-        return pc.strftime(plain, format=f"%Y-%m-%dT%H:%M:%S{zone}")
-    if pa.types.is_floating(kind):
-        whole = pc.equal(pc.floor(column), column)
-        return pc.if_else(
-            whole, column.cast(pa.int64(), safe=False).cast(pa.string()), column.cast(pa.string())
-        )
-    return column.cast(pa.string())
-
-
-# NDJSON
-
-
-class _CallLine(msgspec.Struct, tag="call"):
     call_id: str
     start_time: str
     imsi: str
-    duration_s: int | None = None
-    charge_fen: int | None = None
     msisdn: str | None = None
+    duration_s: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
     cell_id: str | None = None
+    charge_fen: Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)] | None = None
 
 
-_decode_calls = msgspec.json.Decoder(_CallLine)
-_decode_any = msgspec.json.Decoder()
+class _ActivationLine(msgspec.Struct, tag="activation", gc=False):
+    """An activation likewise, under the names that a call has."""
+
+    call_id: str = msgspec.field(name="event_id")
+    start_time: str = msgspec.field(name="at")
+    imsi: str
 
 
-def _check_ndjson(chunk: Chunk) -> Checked:
-    assert chunk.data is not None
-    try:
-        calls = _decode_calls.decode_lines(chunk.data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        calls = []
-    if len(calls) != chunk.lines:
-        return _check_ndjson_by_line(chunk)
-    columns = {
-        "call_id": pa.array([c.call_id for c in calls], pa.string()),
-        "start_time": pa.array([c.start_time for c in calls], pa.string()),
-        "imsi": pa.array([c.imsi for c in calls], pa.string()),
-    }
-    if any(
-        (c.duration_s is not None and c.duration_s < 0)
-        or (c.charge_fen is not None and not -(2**63) <= c.charge_fen < 2**63)
-        for c in calls
-    ):
-        return _check_ndjson_by_line(chunk)
-    raw: list[bytes] = []
-
-    def line_of(index: int) -> bytes:
-        if not raw:
-            assert chunk.data is not None
-            raw.extend(_split(chunk.data))
-        return raw[index]
-
-    def row(index: int) -> dict[str, Any]:
-        found: dict[str, Any] = _decode_any.decode(line_of(index))
-        return found
-
-    lines = np.arange(chunk.lines)
-    return _numbered(_check_columns(columns, lines, row, line_of), chunk.first_line)
+_use = msgspec.json.Decoder(_CallLine | _ActivationLine).decode
 
 
-def _check_ndjson_by_line(chunk: Chunk) -> Checked:
-    assert chunk.data is not None
-    events: list[tuple[int, Event]] = []
-    refused: list[tuple[int, str, bytes]] = []
-    lines = _split(chunk.data)
-    for index, line in enumerate(lines):
+def _check_ndjson(lines: Lines) -> Checked:
+    uses: list[_CallLine | _ActivationLine] = []
+    numbers: list[int] = []
+    doubtful: list[int] = []
+    sound = _is_utf8(lines.data)
+    for number, line in enumerate(lines.all):
+        try:
+            use = _use(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            doubtful.append(number)
+            continue
+        # The decoder does not look into fields that it does not need.
+        if (sound or _is_utf8(line)) and len(line) <= LONGEST_LINE:
+            uses.append(use)
+            numbers.append(number)
+        else:
+            doubtful.append(number)
+    ids = pa.array([use.call_id for use in uses], pa.string())
+    at = parse_times(pa.array([use.start_time for use in uses], pa.string()))
+    imsis, good = _parse_imsis(pa.array([use.imsi for use in uses], pa.string()))
+    good &= (at != UNSURE) & _fitting_ids(ids)
+    at_lines = np.array(numbers, np.int64)
+    if good.all():
+        sure = Checked(at_lines, imsis, at, ids)
+    else:
+        sure = Checked(at_lines[good], imsis[good], at[good], ids.filter(pa.array(good)))
+        doubtful = sorted([*doubtful, *at_lines[~good].tolist()])
+    return _looked_at(sure, doubtful, lines) if doubtful else sure
+
+
+def _looked_at(sure: Checked, doubtful: list[int], lines: Lines) -> Checked:
+    """What the models say of each doubtful line, beside what is sure."""
+    uses: list[tuple[int, Event]] = []
+    for number in doubtful:
+        line = lines[number]
         if not line.strip():
             continue
         try:
-            try:
-                row = _decode_any.decode(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                raise Refused(f"malformed: {error}") from None
-            events.append((index, accept(row)))
+            if len(line) > LONGEST_LINE:
+                raise Refused(TOO_LONG)  # noqa: TRY301
+            event = accept_line(line)
         except Refused as reason:
-            refused.append((index, str(reason), line))
-    return _numbered(_from_events(events, refused, lines), chunk.first_line)
+            sure.refused.append((number, str(reason), line))
+            continue
+        if isinstance(event, Call | Activation):
+            uses.append((number, event))
+        else:
+            sure.others.append((number, event))
+            sure.raw_others.append(line)
+    return _with_uses(sure, uses)
+
+
+def _is_utf8(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 # Putting together
 
 
-def _from_events(
-    events: list[tuple[int, Event]], refused: list[tuple[int, str, bytes]], lines: list[bytes]
-) -> Checked:
-    others: list[tuple[int, Event]] = [
-        (line, e) for line, e in events if not isinstance(e, Call | Activation)
-    ]
-    uses = [(line, e) for line, e in events if isinstance(e, Call | Activation)]
-    return Checked(
-        np.array([line for line, _ in uses], np.int64),
-        np.array([int(e.imsi) for _, e in uses], np.int64),
-        np.array([e.at for _, e in uses], np.int64),
-        pa.array([e.event_id for _, e in uses], pa.string()),
-        others,
-        [lines[line] for line, _ in others],
-        refused,
-    )
-
-
-def _merged(one: Checked, other: Checked) -> Checked:
-    """Both, in the order of lines."""
-    lines = np.concatenate([one.lines, other.lines])
+def _with_uses(sure: Checked, uses: list[tuple[int, Event]]) -> Checked:
+    """With the calls and activations that were looked at one by one, in the order of lines."""
+    if not uses:
+        return sure
+    some: list[tuple[int, Any]] = list(uses)
+    lines = np.concatenate([sure.lines, np.array([line for line, _ in some], np.int64)])
+    imsis = np.concatenate([sure.imsis, np.array([int(e.imsi) for _, e in some], np.int64)])
+    at = np.concatenate([sure.at, np.array([e.at for _, e in some], np.int64)])
+    ids = pa.concat_arrays([sure.ids, pa.array([e.event_id for _, e in some], pa.string())])
     order = np.argsort(lines, kind="stable")
-    return Checked(
-        lines[order],
-        np.concatenate([one.imsis, other.imsis])[order],
-        np.concatenate([one.at, other.at])[order],
-        pa.concat_arrays([one.ids, other.ids]).take(pa.array(order)),
-        one.others + other.others,
-        one.raw_others + other.raw_others,
-        one.refused + other.refused,
-    )
+    sure.lines, sure.imsis, sure.at = lines[order], imsis[order], at[order]
+    sure.ids = ids.take(pa.array(order))
+    return sure
 
 
 def _numbered(checked: Checked, first_line: int) -> Checked:
     """Lines counted from the file's first instead of the chunk's."""
     checked.lines = checked.lines + first_line
     checked.others = [(line + first_line, event) for line, event in checked.others]
-    checked.refused = [(line + first_line, why, raw) for line, why, raw in checked.refused]
+    checked.refused = [
+        (line + first_line, why, raw[:LONGEST_LINE]) for line, why, raw in checked.refused
+    ]
     return checked

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +16,10 @@ CHUNK_BYTES = 2 * 1024 * 1024
 CHUNK_ROWS = 32_768
 
 #: A longer line is no row of anything.
-_LONGEST_LINE = 16 * 1024 * 1024
+LONGEST_LINE = 64 * 1024
+
+#: Bytes at the top of a file that tell it from others.
+HEAD: Final = 4_096
 
 SUFFIXES = (".csv", ".csv.gz", ".ndjson", ".ndjson.gz", ".parquet")
 
@@ -26,14 +28,17 @@ SUFFIXES = (".csv", ".csv.gz", ".ndjson", ".ndjson.gz", ".parquet")
 class Chunk:
     """Some consecutive lines of a file.
 
-    `first_line` counts from 1. `end` is the byte after the last line of a plain file, 0 for others.
-    Exactly one of `data` (lines, each with its newline but perhaps the last), `rows` (Parquet) and
-    `damage` (why the rest of the file cannot be read) is set.
+    `first_line` counts from 1. `end` is the byte after the last line of a plain file, 0 for others;
+    `read` is how many bytes on disk were read for it and all before. At most one of `data` (lines,
+    each with its newline but perhaps the last), `rows` (Parquet) and `damage` (why the file cannot
+    be read from here on) is set. Of a line much longer than `LONGEST_LINE` only the beginning is
+    kept: enough to see that it is.
     """
 
     first_line: int
     lines: int
     end: int = 0
+    read: int = 0
     data: bytes | None = None
     rows: pa.RecordBatch | None = None
     damage: str | None = None
@@ -58,23 +63,47 @@ class SourceFile:
 
     def size(self) -> int:
         """Bytes on disk; 0 if it is gone."""
+        return self.state()[0]
+
+    def state(self) -> tuple[int, int]:
+        """Bytes on disk and when they changed (ns); zeros if it is gone."""
         try:
-            return self.path.stat().st_size
+            found = self.path.stat()
         except OSError:
-            return 0
+            return 0, 0
+        return found.st_size, found.st_mtime_ns
 
-    def fingerprint(self) -> str:
-        """A hash of the first 4 KiB: tells a file that grew from one that was replaced."""
+    def head(self) -> bytes:
+        """The first bytes as they are on disk. Raises `OSError`."""
         with self.path.open("rb") as file:
-            return hashlib.blake2b(file.read(4_096), digest_size=8).hexdigest()
+            return file.read(HEAD)
 
-    def header(self) -> bytes:
-        """The first line of a file of lines."""
-        try:
-            with self._open() as file:
-                return file.readline(_LONGEST_LINE)
-        except (OSError, EOFError, zlib.error):
-            return b""
+    def top(self, lines: int) -> list[bytes]:
+        """The first lines with their ends, as far as there are. Raises `OSError` and the like."""
+        with self._open() as file:
+            return [line for _ in range(lines) if (line := file.readline(LONGEST_LINE))]
+
+    def continued(self, lines: int, end: int) -> tuple[int, int]:
+        """Where a plain file goes on that was read up to its `lines`-th, which ends at byte `end`.
+
+        If that line had no newline it may have been written on since: then it is read again.
+        """
+        with self.path.open("rb") as file:
+            start = max(0, end - LONGEST_LINE)
+            file.seek(start)
+            before = file.read(end - start)
+            after = file.read(2)
+        if before.endswith(b"\n") or not after:
+            return lines + 1, end
+        for ending in (b"\n", b"\r\n"):
+            if after.startswith(ending):
+                return lines + 1, end + len(ending)
+        return lines, start + before.rfind(b"\n") + 1
+
+    def parquet_columns(self) -> list[str]:
+        """The columns of a Parquet file. Raises `OSError` or `pa.ArrowException`."""
+        names: list[str] = pq.read_schema(self.path).names
+        return names
 
     def _open(self) -> BinaryIO:
         if self.path.suffix == ".gz":
@@ -87,42 +116,96 @@ class SourceFile:
         With `growing`, a last line without its newline is left for later. A file that cannot be
         read any further yields its damage and ends.
         """
-        try:
-            if self.kind == "parquet":
-                yield from self._parquet(line)
-            else:
-                yield from self._lines(line, byte, growing)
-        except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            yield Chunk(0, 0, damage=str(reason))
+        if self.kind == "parquet":
+            yield from self._parquet(line)
+        else:
+            yield from self._lines(line, byte, growing)
 
     def _lines(self, line: int, byte: int, growing: bool) -> Iterator[Chunk]:
-        with self._open() as file:
+        end = read = byte
+        rest, size = b"", 0  # The beginning of a line, and how much of it was read.
+        try:
+            for block, read in self._blocks(line, byte):
+                cut = block.rfind(b"\n") + 1
+                if not cut:
+                    rest, size = (rest + block)[: LONGEST_LINE + 1], size + len(block)
+                    continue
+                data = rest + block[:cut]
+                end += size + cut
+                count = data.count(b"\n")
+                yield Chunk(line, count, end if self.plain else 0, read, data)
+                line += count
+                rest, size = block[cut:], len(block) - cut
+        except (OSError, EOFError, zlib.error) as error:
+            yield Chunk(line, 0, end if self.plain else 0, read, damage=why(error))
+            return
+        if rest and not growing:
+            yield Chunk(line, 1, end + size if self.plain else 0, read, rest)
+
+    def _blocks(self, line: int, byte: int) -> Iterator[tuple[bytes, int]]:
+        """Bytes from the beginning of a line on, and how many bytes on disk were read by then."""
+        with self.path.open("rb") as file:
             if self.plain:
                 file.seek(byte)
-            else:
-                for _ in range(line - 1):
-                    file.readline()
-            while data := file.read(CHUNK_BYTES):
-                if not data.endswith(b"\n"):
-                    data += file.readline(_LONGEST_LINE)
-                if growing and not data.endswith(b"\n"):
-                    data = data[: data.rfind(b"\n") + 1]
-                    if not data:
-                        return
-                byte += len(data)
-                count = data.count(b"\n") + (not data.endswith(b"\n"))
-                yield Chunk(line, count, byte if self.plain else 0, data=data)
-                line += count
+                while block := file.read(CHUNK_BYTES):
+                    yield block, file.tell()
+                return
+            with gzip.open(file) as unpacked:
+                for block in _pieces_from(line, unpacked):
+                    yield block, file.tell()
 
     def _parquet(self, line: int) -> Iterator[Chunk]:
-        with pq.ParquetFile(self.path) as file:
-            at = 1
-            for batch in file.iter_batches(CHUNK_ROWS):
-                rows = batch.slice(max(0, line - at))
-                if rows.num_rows:
-                    yield Chunk(at + batch.num_rows - rows.num_rows, rows.num_rows, rows=rows)
-                at += batch.num_rows
+        at = 1
+        try:
+            with pq.ParquetFile(self.path) as file:
+                size, total = self.size(), max(1, file.metadata.num_rows)
+                for batch in file.iter_batches(CHUNK_ROWS):
+                    rows = batch.slice(max(0, line - at))
+                    at += batch.num_rows
+                    if rows.num_rows:
+                        read = size * (at - 1) // total
+                        yield Chunk(at - rows.num_rows, rows.num_rows, 0, read, rows=rows)
+        except (OSError, pa.ArrowException) as error:
+            yield Chunk(max(line, at), 0, damage=why(error))
+
+
+def _pieces_from(line: int, file: gzip.GzipFile) -> Iterator[bytes]:
+    """What follows the first `line` - 1 lines, in pieces of about a chunk.
+
+    Read in small steps, so that what comes before a damaged place is not lost with it.
+    """
+    passing = line - 1
+    while passing and (piece := file.read1(_STEP)):
+        count = piece.count(b"\n")
+        if count < passing:
+            passing -= count
+            continue
+        start = 0
+        for _ in range(passing):
+            start = piece.index(b"\n", start) + 1
+        passing = 0
+        yield piece[start:]
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        while piece := file.read1(_STEP):
+            pieces.append(piece)
+            size += len(piece)
+            if size >= CHUNK_BYTES:
+                yield b"".join(pieces)
+                pieces, size = [], 0
+    except (OSError, EOFError, zlib.error):
+        yield b"".join(pieces)
+        raise
+    yield b"".join(pieces)
+
+
+_STEP: Final = 128 * 1024
+
+
+def why(error: Exception) -> str:
+    """What is wrong with a file, in one line."""
+    return str(getattr(error, "strerror", None) or str(error).split("\n", 1)[0])
 
 
 def find_sources(directory: Path) -> dict[str, list[SourceFile]]:
@@ -131,7 +214,12 @@ def find_sources(directory: Path) -> dict[str, list[SourceFile]]:
     for top in ("events", "cdr"):
         for path in sorted((directory / top).rglob("*")):
             if path.is_file() and path.name.endswith(SUFFIXES) and not path.name.startswith("."):
-                name = path.parent.relative_to(directory).as_posix()
-                file = SourceFile(path.relative_to(directory).as_posix(), path)
+                name = _text(path.parent.relative_to(directory))
+                file = SourceFile(_text(path.relative_to(directory)), path)
                 sources.setdefault(name, []).append(file)
     return dict(sorted(sources.items()))
+
+
+def _text(path: Path) -> str:
+    """A path as text that UTF-8 can carry, whatever bytes are in its name."""
+    return path.as_posix().encode(errors="backslashreplace").decode()

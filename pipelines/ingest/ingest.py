@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
-from pipelines.ingest.check import Checked, check, header_names, missing_columns
+from pipelines.ingest.check import Checked, nothing
 from pipelines.ingest.files import Chunk, SourceFile, find_sources
 from pipelines.ingest.mapping import Mapping as ExportMapping
+from pipelines.ingest.opening import NotYet, Opened, Unreadable, Vanished, open_file
 from pipelines.ingest.pack import Clock, Packed, announcement, dead_letters, pack_chunk
 from pipelines.ingest.positions import Position, has_more
 from pipelines.ingest.post import KafkaPost, Post
@@ -97,6 +96,8 @@ async def read_directory(
     """As `ingest`, to any post."""
     if not directory.is_dir():
         raise InputError(f"{directory} is not a directory")
+    if not options.follow and not any((directory / top).is_dir() for top in ("events", "cdr")):
+        raise InputError(f"{directory} has nothing to read: it needs a folder events/ or cdr/")
     reading = _Reading(directory, post, options, progress or (lambda _: None))
     started = time.monotonic()
     try:
@@ -118,42 +119,13 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Item:
-    """A checked chunk on its way; `last` if it is the file's."""
+    """A checked chunk on its way; `last` if it is the file's, `read` the bytes on disk it took."""
 
-    file: SourceFile
+    opened: Opened
     chunk: Chunk
     checked: Checked
     last: bool
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """A file being read from a line (1-based) and byte on; `names` are a CSV file's columns."""
-
-    file: SourceFile
-    chunks: Iterator[Chunk]
-    names: list[str] | None
-    line: int
-    byte: int
-
-    def next(self) -> _Item | None:
-        """The next chunk, checked; None after the last."""
-        chunk = next(self.chunks, None)
-        if chunk is None:
-            return None
-        if chunk.damage is not None:
-            return _Item(self.file, chunk, _nothing(), False)
-        try:
-            checked = check(chunk, self.file.kind, self.names)
-        except (pa.ArrowException, KeyError) as error:
-            damage = f"column {error}" if isinstance(error, KeyError) else str(error)
-            return _Item(self.file, Chunk(0, 0, damage=damage), _nothing(), False)
-        return _Item(self.file, chunk, checked, False)
-
-
-def _nothing() -> Checked:
-    none = np.empty(0, np.int64)
-    return Checked(none, none, none, pa.array([], pa.string()))
+    read: int
 
 
 class _Reading:
@@ -173,6 +145,8 @@ class _Reading:
         self.sources: dict[str, _Source] = {}
         self.positions: dict[str, Position] = {}
         self._unkept: dict[str, Position] = {}
+        self._complained: set[str] = set()
+        self._states: dict[str, tuple[int, int]] = {}
         self._kept = time.monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -187,7 +161,7 @@ class _Reading:
             )
         await self._look()
         while True:
-            await self._read(loaded.reference, stop)
+            await self._read_until(stop, loaded.reference)
             if not self.options.follow or stop.is_set():
                 break
             try:
@@ -203,6 +177,23 @@ class _Reading:
                 )
         await self._keep(0)
 
+    async def _read_until(self, stop: asyncio.Event, reference: Reference) -> None:
+        """Read, but not past `stop`, even while the post waits for readers who are behind.
+
+        What was posted of a chunk that was cut off is posted again next time; that is harmless.
+        """
+        reading = asyncio.ensure_future(self._read(reference))
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait({reading, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            if not reading.done():
+                reading.cancel()
+            await asyncio.gather(stopped, return_exceptions=True)
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading
+
     async def _look(self) -> None:
         """Find the files that were not read to their end, and announce new sources together."""
         found = await asyncio.get_running_loop().run_in_executor(
@@ -211,7 +202,11 @@ class _Reading:
         new = [name for name in found if name not in self.sources]
         for name, files in found.items():
             source = self.sources.setdefault(name, _Source(name, self.options.disorder_ms))
-            source.files = [file for file in files if has_more(file, self.positions.get(file.name))]
+            source.files = [
+                file
+                for file in files
+                if has_more(file, self.positions.get(file.name)) and self._settled(file)
+            ]
             for file in files:
                 position = self.positions.get(file.name)
                 if position is not None:
@@ -230,14 +225,22 @@ class _Reading:
                 )
             )
 
-    async def _read(self, reference: Reference, stop: asyncio.Event) -> None:
+    def _settled(self, file: SourceFile) -> bool:
+        """Whether a file can be opened: one that cannot grow must have stood still for a look."""
+        if file.plain or not self.options.follow:
+            return True
+        before, now = self._states.get(file.name), file.state()
+        self._states[file.name] = now
+        return before == now
+
+    async def _read(self, reference: Reference) -> None:
         """Read all files there are, always from the source whose events are oldest."""
         streams = {name: self._items(source) for name, source in self.sources.items()}
         ready: dict[str, asyncio.Task[Any]] = {
             name: asyncio.ensure_future(anext(stream, None)) for name, stream in streams.items()
         }
         try:
-            while ready and not stop.is_set():
+            while ready:
                 name = min(ready, key=lambda n: self.sources[n].clock.newest)
                 item = await ready.pop(name)
                 if item is None:
@@ -253,55 +256,47 @@ class _Reading:
         """The checked chunks of a source; reading and checking happen in threads."""
         loop = asyncio.get_running_loop()
         for file in source.files:
-            opened = await loop.run_in_executor(self.threads, self._open, source, file)
-            if isinstance(opened, str):
-                yield _Item(file, Chunk(0, 0, damage=opened), _nothing(), True)
+            growing = self.options.follow and file is source.files[-1]
+            known = self.positions.get(file.name)
+            try:
+                opened = await loop.run_in_executor(
+                    self.threads, open_file, source.name, file, known, self.options.mapping, growing
+                )
+            except Vanished:
+                log.warning("%s vanished before it could be read", file.name)
                 continue
-            item = _Item(file, Chunk(opened.line, 0, opened.byte), _nothing(), True)
+            except NotYet:
+                continue
+            except Unreadable as error:
+                await self._complain(file, str(error))
+                continue
+            read = opened.byte
+            chunk, checked = Chunk(opened.line, 0, opened.byte, read), nothing()
             while True:
                 # One is read ahead, so that the last is known to be the last.
                 following = await loop.run_in_executor(self.threads, opened.next)
-                yield replace(item, last=following is None)
+                chunk_read = max(chunk.read, read) if following else file.size()
+                yield _Item(opened, chunk, checked, following is None, chunk_read - read)
                 if following is None:
                     break
-                item = following
+                read = chunk_read
+                chunk, checked = following
 
-    def _open(self, source: _Source, file: SourceFile) -> _Opened | str:
-        """A file opened where reading goes on; or why it cannot be read at all."""
-        try:
-            position = self._resume(source, file)
-        except OSError as error:
-            return str(error.strerror)
-        line, byte, names = position.lines + 1, position.end, None
-        if file.kind == "csv" and file.size():
-            header = file.header()
-            names = header_names(header)
-            if missing := missing_columns(names):
-                return f"the header has no column {', '.join(missing)}"
-            if line == 1:
-                line, byte = 2, len(header) if file.plain else 0
-        return _Opened(
-            file, file.chunks(line, byte, growing=self.options.follow), names, line, byte
-        )
-
-    def _resume(self, source: _Source, file: SourceFile) -> Position:
-        """Where to read on in a file: its end so far, or its beginning if it was replaced."""
-        fresh = Position(source.name, file.size(), file.fingerprint())
-        known = self.positions.get(file.name)
-        if known is None:
-            return fresh
-        grew = fresh.size >= known.end and known.fingerprint == fresh.fingerprint
-        small = known.size < 4_096  # The fingerprint of a small file changes as it grows.
-        if not known.done or (file.plain and fresh.size > known.size and (grew or small)):
-            return known
-        log.warning("%s was replaced and is read again", file.name)
-        return fresh
+    async def _complain(self, file: SourceFile, why: str) -> None:
+        """Report a file that cannot be opened, once; it is tried again at the next look."""
+        if file.name in self._complained:
+            return
+        self._complained.add(file.name)
+        log.error("%s cannot be read: %s", file.name, why)
+        self.report.refused["malformed"] += 1
+        refused = [(0, f"malformed: the file cannot be read: {why}", b"")]
+        await self.post.send(dead_letters(file.name, refused, self.post.partitions))
 
     async def _post(self, source: _Source, reference: Reference, item: _Item) -> None:
-        file, chunk = item.file, item.chunk
+        file, chunk = item.opened.file, item.chunk
         if chunk.damage is not None:
             log.error("%s cannot be read: %s", file.name, chunk.damage)
-            packed = Packed([], [(0, f"malformed: {chunk.damage}", b"")])
+            packed = Packed([], [(chunk.first_line, f"malformed: {chunk.damage}", b"")])
         else:
             packed = pack_chunk(
                 item.checked, source.name, source.clock, reference, self.post.partitions
@@ -310,37 +305,17 @@ class _Reading:
         await self.post.send(dead_letters(file.name, packed.refused, self.post.partitions))
         self._count(packed, item)
         self.progress(self.report)
-        self._note(source, item)
+        position = item.opened.position_after(chunk, source.clock.newest, item.last)
+        self.positions[file.name] = self._unkept[file.name] = position
         await self._keep(KEEP_EVERY)
 
-    def _note(self, source: _Source, item: _Item) -> None:
-        """Remember that everything up to the end of this chunk was sent."""
-        file, chunk = item.file, item.chunk
-        known = self.positions.get(file.name)
-        lines = chunk.first_line + chunk.lines - 1
-        if chunk.damage is not None:
-            lines = known.lines if known is not None else 0
-        position = Position(
-            source.name,
-            file.size(),
-            file.fingerprint(),
-            lines,
-            chunk.end,
-            source.clock.newest,
-            item.last,
-        )
-        self.positions[file.name] = self._unkept[file.name] = position
-
     def _count(self, packed: Packed, item: _Item) -> None:
-        report, file = self.report, item.file
+        report = self.report
         report.rows += item.chunk.lines
         report.uses += packed.uses
         report.placements += packed.placements
         report.outsiders += packed.outsiders
-        if file.plain:
-            report.bytes += len(item.chunk.data or b"")
-        elif item.last:
-            report.bytes += file.size()
+        report.bytes += item.read
         report.files += item.last
         for _, reason, _ in packed.refused:
             report.refused[reason.split(":")[0]] += 1

@@ -1,12 +1,277 @@
-"""Placeholder-free stub; replaced below."""
+"""Mapping files: what an operator's own exports look like. Applying them is in `convert`.
+
+A file holds one `[[export]]` a kind of export, the first whose `files` fit a file is used::
+
+    [[export]]
+    files = "cdr/switch-a/*"
+    delimiter = "|"
+    columns = ["seq", "date", "time", "imsi", "secs"]       # the file has no header line
+    skip_starting = ["HDR", "TRL"]
+
+    [export.fields]
+    call_id = { hash = ["seq", "date", "time", "imsi"] }
+    start_time = { date = "date", time = "time", format = "%Y%m%d %H%M%S", zone = "Asia/Shanghai" }
+    imsi = { column = "imsi", strip_prefix = "I-" }
+    duration_s = { column = "secs", unit = "tenths" }
+"""
 
 from __future__ import annotations
 
+import re
+import tomllib
+from datetime import datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from schemas.errors import MappingError
+
+_OFFSET = re.compile(r"(Z|[+-]\d\d(:?\d\d)?)", re.ASCII)
 
 
-class Mapping: ...
+def parse_offset(text: str) -> int:
+    """An offset from UTC like +08:00, +0800, +08 or Z, in minutes. Raises `ValueError`."""
+    if not _OFFSET.fullmatch(text):
+        raise ValueError(f"{text!r} is not an offset like +08:00")
+    if text == "Z":
+        return 0
+    digits = text[1:].replace(":", "").ljust(4, "0")
+    hours, minutes = int(digits[:2]), int(digits[2:])
+    if hours > 23 or minutes > 59:
+        raise ValueError(f"{text!r} is not an offset like +08:00")
+    return (hours * 60 + minutes) * (-1 if text[0] == "-" else 1)
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError):
+        raise ValueError(f"no time zone has the name {name!r}; one is Asia/Shanghai") from None
+    return name
+
+
+def _known_offset(text: str) -> str:
+    parse_offset(text)
+    return text
+
+
+def _usable_format(text: str) -> str:
+    moment = datetime(2026, 11, 28, 13, 45, 59)  # noqa: DTZ001
+    try:
+        parsed = datetime.strptime(moment.strftime(text), text)  # noqa: DTZ007
+    except (ValueError, re.error):
+        raise ValueError(f"{text!r} is not a time format like %Y%m%d %H%M%S") from None
+    if parsed != moment or parsed.tzinfo is not None:
+        raise ValueError(
+            f"{text!r} must give a date and a time to the second and no zone, like %Y%m%d %H%M%S"
+        )
+    return text
+
+
+def _usable_delimiter(text: str) -> str:
+    if len(text) != 1 or not text.isascii() or text in '"\r\n \0':
+        raise ValueError("must be one ASCII character and neither a space nor a quote")
+    return text
+
+
+def _column(value: Any) -> Any:
+    """A field may be given as the bare name of its column."""
+    return {"column": value} if isinstance(value, str) else value
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Sourced(_Strict):
+    """Taken from a column of the file, or the same for all rows."""
+
+    column: str | None = None
+    constant: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> _Sourced:
+        if (self.column is None) == (self.constant is None):
+            raise ValueError("give either a column or a constant")
+        return self
+
+    @property
+    def reads(self) -> list[str]:
+        """The columns of the file that are needed."""
+        return [self.column] if self.column is not None else []
+
+
+class TextField(_Sourced):
+    """Text, without a prefix that the export puts before it."""
+
+    strip_prefix: str = ""
+
+
+class DurationField(_Sourced):
+    """A length of time, in its unit."""
+
+    unit: Literal["seconds", "tenths", "milliseconds", "minutes"] = "seconds"
+
+
+class MoneyField(_Sourced):
+    """An amount, in its unit."""
+
+    unit: Literal["fen", "jiao", "yuan"] = "fen"
+
+
+class HashField(_Strict):
+    """A stable id made of other columns of the file, for exports that have none."""
+
+    hash: Annotated[list[str], Field(min_length=1)]
+
+    @property
+    def reads(self) -> list[str]:
+        """The columns of the file that are needed."""
+        return self.hash
+
+
+class TimeField(_Strict):
+    """When: one column or a date and a time, which are put together with a space between.
+
+    Without `format` the text is ISO 8601 with an offset. With one (as in Python's `strptime`) it
+    is local time of a `zone`, at a fixed `offset`, or at the offset that `offset_column` gives.
+    """
+
+    column: str | None = None
+    date: str | None = None
+    time: str | None = None
+    format: Annotated[str, AfterValidator(_usable_format)] | None = None
+    zone: Annotated[str, AfterValidator(_known_zone)] | None = None
+    offset: Annotated[str, AfterValidator(_known_offset)] | None = None
+    offset_column: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> TimeField:
+        if (self.column is None) == (self.date is None) or (self.date is None) != (
+            self.time is None
+        ):
+            raise ValueError("give either a column, or a date and a time column")
+        places = [self.zone, self.offset, self.offset_column]
+        given = sum(place is not None for place in places)
+        if self.format is None and (given or self.date is not None):
+            raise ValueError("give a format, like %Y%m%d %H%M%S")
+        if self.format is not None and given != 1:
+            raise ValueError("give one of zone, offset and offset_column: the format has none")
+        return self
+
+    @property
+    def reads(self) -> list[str]:
+        """The columns of the file that are needed."""
+        columns = [self.column, self.date, self.time, self.offset_column]
+        return [name for name in columns if name is not None]
+
+
+_Text = Annotated[TextField, BeforeValidator(_column)]
+
+
+def _text_or_hash(value: Any) -> Any:
+    if isinstance(value, dict) and "hash" in value:
+        return HashField.model_validate(value)
+    return TextField.model_validate(_column(value))
+
+
+class Fields(_Strict):
+    """Where each column of a call record comes from; those not named keep their own names."""
+
+    call_id: Annotated[TextField | HashField, BeforeValidator(_text_or_hash)] = TextField(
+        column="call_id"
+    )
+    start_time: Annotated[TimeField, BeforeValidator(_column)] = TimeField(column="start_time")
+    imsi: _Text = TextField(column="imsi")
+    msisdn: _Text | None = None
+    duration_s: Annotated[DurationField, BeforeValidator(_column)] | None = None
+    cell_id: _Text | None = None
+    charge_fen: Annotated[MoneyField, BeforeValidator(_column)] | None = None
+
+
+class Export(_Strict):
+    """A kind of export: which files it comes in, how they are laid out, what is in them.
+
+    `columns` names the columns of files that have no header line. `skip_lines` are passed over at
+    the top of a file, lines that begin with one of `skip_starting` anywhere.
+    """
+
+    files: str = "cdr/*"
+    delimiter: Annotated[str, AfterValidator(_usable_delimiter)] = ","
+    columns: Annotated[list[str], Field(min_length=1)] | None = None
+    skip_lines: Annotated[int, Field(ge=0, le=1_000)] = 0
+    skip_starting: list[Annotated[str, Field(min_length=1)]] = []
+    fields: Fields = Fields()
+
+    @model_validator(mode="after")
+    def _columns_exist(self) -> Export:
+        if self.columns is None:
+            return self
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError("columns: two have the same name")
+        if missing := self.missing(self.columns):
+            raise ValueError(f"fields use {', '.join(missing)}, which columns does not name")
+        return self
+
+    def missing(self, names: list[str]) -> list[str]:
+        """The columns that a file with these columns would need besides."""
+        return [name for name in self.reads if name not in names]
+
+    @property
+    def reads(self) -> list[str]:
+        """The columns of the file that are needed, each once."""
+        found: dict[str, None] = {}
+        for name in Fields.model_fields:
+            if (part := getattr(self.fields, name)) is not None:
+                found.update(dict.fromkeys(part.reads))
+        return list(found)
+
+
+class Mapping(_Strict):
+    """The exports that a mapping file describes."""
+
+    export: Annotated[list[Export], Field(min_length=1)]
+
+    def export_of(self, name: str) -> Export | None:
+        """The first export that a file belongs to; `name` as in `cdr/switch-a/1.csv`."""
+        if not name.startswith("cdr/"):
+            return None
+        return next((e for e in self.export if fnmatchcase(name, e.files)), None)
 
 
 def load_mapping(path: Path) -> Mapping:
-    return Mapping()
+    """Read a mapping file. Raises `MappingError` naming the file, the key and what is wrong."""
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise MappingError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MappingError(f"{path} is not TOML: {error}") from None
+    try:
+        return Mapping.model_validate(content)
+    except ValidationError as error:
+        raise MappingError(f"{path}: {_in_words(error)}") from None
+
+
+def _in_words(error: ValidationError) -> str:
+    """The first thing that is wrong, with its key as it stands in the file."""
+    first = error.errors(include_url=False)[0]
+    key = ""
+    for part in first["loc"]:
+        key += f"[{part + 1}]" if isinstance(part, int) else f".{part}"
+    what = {
+        "missing": "is missing",
+        "extra_forbidden": "is not a key of mapping files",
+    }.get(first["type"], first["msg"].removeprefix("Value error, "))
+    return f"{key.removeprefix('.')}: {what}"

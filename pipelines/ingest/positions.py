@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
 from pipelines.ingest.files import SourceFile
@@ -11,7 +13,9 @@ from schemas.envelope import NO_WATERMARK
 class Position(msgspec.Struct, frozen=True):
     """The lines of a file up to `lines` (byte `end` in a plain one) are on the topics.
 
-    `newest` is the newest event time (ms) of the whole source then, which lateness depends on.
+    `size` (bytes) and `modified` (ns) are the file's then; `fingerprint` is of its first `hashed`
+    bytes. `newest` is the newest event time (ms) of the whole source then, which lateness depends
+    on. With `done` there was no more.
     """
 
     source: str
@@ -21,6 +25,8 @@ class Position(msgspec.Struct, frozen=True):
     end: int = 0
     newest: int = NO_WATERMARK
     done: bool = False
+    modified: int = 0
+    hashed: int = 0
 
 
 def encode(position: Position) -> bytes:
@@ -33,6 +39,28 @@ def decode(data: bytes) -> Position:
     return msgspec.json.decode(data, type=Position)
 
 
+def fingerprint(head: bytes) -> str:
+    """A hash that tells a file that grew from one that was replaced."""
+    return hashlib.blake2b(head, digest_size=8).hexdigest()
+
+
 def has_more(file: SourceFile, position: Position | None) -> bool:
-    """Whether a file holds anything that was not read up to its position."""
-    return position is None or not position.done or position.size != file.size()
+    """Whether a file holds anything that was not read up to its position.
+
+    A file that was only copied or touched does not.
+    """
+    if position is None or not position.done:
+        return True
+    size, modified = file.state()
+    if size != position.size:
+        return True
+    return modified != position.modified and not is_same(file, position)
+
+
+def is_same(file: SourceFile, position: Position) -> bool:
+    """Whether a file begins as it did."""
+    try:
+        head = file.head()
+    except OSError:
+        return False
+    return fingerprint(head[: position.hashed]) == position.fingerprint

@@ -1,0 +1,220 @@
+"""An operator's own columns into those of a call record, as its mapping says; columns at a time.
+
+What a value must be is not judged here: the models do, after this. Only a time that cannot be read
+is refused at once, for no model would know its layout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.ingest.mapping import (
+    DurationField,
+    Export,
+    HashField,
+    MoneyField,
+    TextField,
+    TimeField,
+    parse_offset,
+)
+from pipelines.ingest.times import UNSURE, Int64s, Layout, parse_local, parse_times
+from schemas.fields import TIME_END, parse_time
+
+#: Seconds or fen in one of the unit.
+_FACTORS: Final = {
+    "seconds": Decimal(1),
+    "tenths": Decimal("0.1"),
+    "milliseconds": Decimal("0.001"),
+    "minutes": Decimal(60),
+    "fen": Decimal(1),
+    "jiao": Decimal(10),
+    "yuan": Decimal(100),
+}
+_NUMBER: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,9})?")
+_MAX_QUOTED: Final = 60
+_QUARTER: Final = 900_000
+
+
+@dataclass
+class Calls:
+    """Call records as columns of one length.
+
+    `texts` has the columns of `schemas.events.Call` that there are, as text, without start_time
+    where that was converted; `at` is ms, `UNSURE` where the text is to be looked at by itself, or
+    the row is in `wrong`, which gives the reason to refuse it.
+    """
+
+    texts: dict[str, pa.Array]
+    at: Int64s
+    wrong: dict[int, str]
+
+
+def plain_calls(columns: dict[str, pa.Array]) -> Calls:
+    """Columns that have the names and units of the contract already."""
+    return Calls(columns, parse_times(columns["start_time"]), {})
+
+
+def convert(export: Export, columns: dict[str, pa.Array]) -> Calls:
+    """Columns of text of an export's file as call records; spaces around values do not count."""
+    rows = len(next(iter(columns.values())))
+    trimmed = {name: pc.utf8_trim_whitespace(columns[name]) for name in export.reads}
+    fields = export.fields
+    at, wrong = _times(fields.start_time, trimmed)
+    texts = {}
+    for name in ("call_id", "imsi", "msisdn", "duration_s", "cell_id", "charge_fen"):
+        part = getattr(fields, name)
+        if isinstance(part, HashField):
+            texts[name] = _hashed(part, trimmed)
+        elif isinstance(part, TextField):
+            texts[name] = _text(part, trimmed, rows)
+        elif isinstance(part, DurationField | MoneyField):
+            texts[name] = _number(part, trimmed, rows)
+    return Calls(texts, at, wrong)
+
+
+def _sourced(
+    part: TextField | DurationField | MoneyField, columns: dict[str, pa.Array], rows: int
+) -> pa.Array:
+    if part.column is not None:
+        return columns[part.column]
+    return pa.repeat(pa.scalar(part.constant, pa.string()), rows)
+
+
+def _text(part: TextField, columns: dict[str, pa.Array], rows: int) -> pa.Array:
+    texts = _sourced(part, columns, rows)
+    if not part.strip_prefix:
+        return texts
+    cut = pc.utf8_slice_codeunits(texts, len(part.strip_prefix))
+    return pc.if_else(pc.starts_with(texts, part.strip_prefix), cut, texts)
+
+
+def _hashed(part: HashField, columns: dict[str, pa.Array]) -> pa.Array:
+    """128 bits of BLAKE2b over the columns: the same on every machine, for ever."""
+    # An ASCII unit separator keeps ("1", "23") and ("12", "3") apart; no export has one in a value.
+    filled = [pc.fill_null(columns[name], "") for name in part.hash]
+    joined = pc.binary_join_element_wise(*filled, "\x1f")
+    digest = hashlib.blake2b
+    return pa.array(
+        [digest(text.encode(), digest_size=16).hexdigest() for text in joined.to_pylist()],
+        pa.string(),
+    )
+
+
+def _number(part: DurationField | MoneyField, columns: dict[str, pa.Array], rows: int) -> pa.Array:
+    """Numbers in the unit of the contract; what is none stays as it is, for the model to refuse."""
+    texts = _sourced(part, columns, rows)
+    factor = _FACTORS[part.unit]
+    if factor == 1:
+        return texts
+
+    def scaled(text: str | None) -> str | None:
+        if text is None or not _NUMBER.fullmatch(text):
+            return text
+        return format((Decimal(text) * factor).normalize(), "f")
+
+    return _each_once(texts, scaled, pa.string())
+
+
+def _each_once(
+    texts: pa.Array, function: Callable[[str | None], object], kind: pa.DataType
+) -> pa.Array:
+    """A function of each text, called once for each different one."""
+    coded = texts.dictionary_encode(null_encoding="encode")
+    values = pa.array([function(text) for text in coded.dictionary.to_pylist()], kind)
+    return values.take(coded.indices)
+
+
+def _times(part: TimeField, columns: dict[str, pa.Array]) -> tuple[Int64s, dict[int, str]]:
+    """ms since the epoch, and reasons for the rows that have no time."""
+    texts = _put_together(part, columns)
+    if part.format is None:
+        return _iso_times(texts)
+    layout = Layout.of(part.format)
+    local = parse_local(texts, layout) if layout else np.full(len(texts), UNSURE, np.int64)
+    wrong: dict[int, str] = {}
+    for row in np.flatnonzero(local == UNSURE).tolist():
+        text = texts[row].as_py() or ""
+        try:
+            moment = datetime.strptime(text, part.format).replace(tzinfo=UTC)
+            local[row] = (moment - _EPOCH) // timedelta(milliseconds=1)
+        except ValueError:
+            wrong[row] = f"{_quoted(text)} is not like {part.format}"
+    ahead = np.zeros(len(local), np.int64)
+    if part.offset is not None:
+        ahead[:] = parse_offset(part.offset) * 60_000
+    elif part.offset_column is not None:
+        minutes = _each_once(columns[part.offset_column], _minutes, pa.int64())
+        for row in np.flatnonzero(minutes.is_null()).tolist():
+            text = columns[part.offset_column][row].as_py() or ""
+            wrong.setdefault(row, f"{_quoted(text)} is not an offset like +08:00")
+        ahead = pc.fill_null(minutes, 0).to_numpy(zero_copy_only=False) * 60_000
+    elif part.zone is not None:
+        ahead = _ahead_in(ZoneInfo(part.zone), local)
+    at = np.where(local == UNSURE, UNSURE, local - ahead)
+    for row in np.flatnonzero((at != UNSURE) & ((at < 0) | (at >= TIME_END))).tolist():
+        wrong.setdefault(row, "not a time between the years 1970 and 2300")
+    at[list(wrong)] = UNSURE
+    return at, {row: f"invalid_field: start_time: {why}" for row, why in wrong.items()}
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _put_together(part: TimeField, columns: dict[str, pa.Array]) -> pa.Array:
+    if part.column is not None:
+        return columns[part.column]
+    assert part.date is not None
+    assert part.time is not None
+    return pc.binary_join_element_wise(
+        pc.fill_null(columns[part.date], ""), pc.fill_null(columns[part.time], ""), " "
+    )
+
+
+def _iso_times(texts: pa.Array) -> tuple[Int64s, dict[int, str]]:
+    at = parse_times(texts)
+    wrong = {}
+    for row in np.flatnonzero(at == UNSURE).tolist():
+        try:
+            at[row] = parse_time(texts[row].as_py() or "")
+        except ValueError as error:
+            wrong[row] = f"invalid_field: start_time: {error}"
+    return at, wrong
+
+
+def _minutes(text: str | None) -> int | None:
+    try:
+        return parse_offset(text or "")
+    except ValueError:
+        return None
+
+
+def _ahead_in(zone: ZoneInfo, local: Int64s) -> Int64s:
+    """ms that local times are ahead of UTC in a zone; an hour that comes twice is its first.
+
+    Zones change on quarters of an hour, and few of those are in one chunk.
+    """
+    known = np.clip(local, 0, TIME_END)
+    quarters, index = np.unique(known // _QUARTER, return_inverse=True)
+    ahead = []
+    for quarter in quarters.tolist():
+        moment = (_EPOCH + timedelta(milliseconds=quarter * _QUARTER)).replace(tzinfo=zone)
+        offset = moment.utcoffset()
+        assert offset is not None
+        ahead.append(offset // timedelta(milliseconds=1))
+    found: Int64s = np.array(ahead, np.int64)[index]
+    return found
+
+
+def _quoted(text: str) -> str:
+    return repr(text[:_MAX_QUOTED])

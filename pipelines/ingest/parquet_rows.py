@@ -1,0 +1,61 @@
+"""Rows of a Parquet file as columns of text, as a CSV file would have them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.ingest.convert import Calls, plain_calls
+from pipelines.ingest.times import UNSURE
+from schemas.fields import TIME_END
+
+#: Whole numbers up to here are exact in float64.
+_EXACT: Final = 2.0**53
+
+
+def parquet_texts(rows: pa.RecordBatch, names: list[str]) -> dict[str, pa.Array]:
+    """The named columns as text. Raises `pa.ArrowException` for one that has no text."""
+    return {name: _as_text(rows.column(name)) for name in names}
+
+
+def parquet_calls(rows: pa.RecordBatch, names: list[str]) -> Calls:
+    """The named columns of the contract; times of type timestamp are taken as they are."""
+    texts = parquet_texts(rows, names)
+    times = rows.column("start_time")
+    if not pa.types.is_timestamp(times.type) or times.type.tz is None:
+        return plain_calls(texts)
+    unit = {"s": -1_000, "ms": 1, "us": 1_000, "ns": 1_000_000}[times.type.unit]
+    ticks = pc.fill_null(times.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
+    good = (ticks >= 0) & (ticks < (TIME_END // -unit if unit < 0 else TIME_END * unit))
+    ticks = np.where(good, ticks, 0)
+    at = ticks * -unit if unit < 0 else ticks // unit
+    return Calls(texts, np.where(good, at, UNSURE), {})
+
+
+def as_line(rows: pa.RecordBatch, row: int) -> bytes:
+    """A row as a line of JSON, for its dead letter."""
+    found: dict[str, Any] = rows.slice(row, 1).to_pylist()[0]
+    return json.dumps(found, default=str, ensure_ascii=False).encode(errors="replace")
+
+
+def _as_text(column: pa.Array) -> pa.Array:
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return _time_text(column)
+    if pa.types.is_floating(kind):
+        wide = column.cast(pa.float64())
+        whole = pc.and_(pc.equal(pc.floor(wide), wide), pc.less(pc.abs(wide), _EXACT))
+        short = pc.if_else(pc.fill_null(whole, False), wide, None).cast(pa.int64())
+        return pc.coalesce(short.cast(pa.string()), wide.cast(pa.string()))
+    return column.cast(pa.string())
+
+
+def _time_text(column: pa.Array) -> pa.Array:
+    """ISO 8601 to the millisecond, with an offset if the column has a zone."""
+    utc = column.type.tz is not None
+    plain = column.cast(pa.timestamp("ms", tz="UTC" if utc else None), safe=False)
+    return pc.strftime(plain, format="%Y-%m-%dT%H:%M:%S" + ("Z" if utc else ""))

@@ -8,11 +8,17 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    NodeNotReadyError,
+    TopicAlreadyExistsError,
+)
 
 from pipelines.stream.app import TOPICS, group_id
 from schemas import topics
-from schemas.errors import BrokerError
+from schemas.errors import BrokerDown, BrokerError
 
 #: State of the workers: one changelog a table.
 CHANGELOGS = tuple(
@@ -34,8 +40,12 @@ async def ensure_topics(
     admin = AIOKafkaAdminClient(bootstrap_servers=broker, **(security or {}))
     try:
         await admin.start()
+    except KafkaConnectionError as error:
+        await admin.close()
+        raise BrokerDown(f"Kafka at {broker} cannot be reached: {error}") from None
     except KafkaError as error:
-        raise BrokerError(f"Kafka at {broker} cannot be reached: {error}") from None
+        await admin.close()
+        raise BrokerError(f"Kafka at {broker} refused: {error}") from None
     try:
         wanted = [NewTopic(name, partitions, replication) for name in TOPICS]
         wanted += [
@@ -54,8 +64,10 @@ async def ensure_topics(
                     f"topic {found['topic']} has {len(found['partitions'])} partitions, the setting"
                     f" says {expected}: set ZEROSTOCK_PARTITIONS to what the topics have"
                 )
+    except (KafkaConnectionError, NodeNotReadyError, KafkaTimeoutError) as error:
+        raise BrokerDown(f"Kafka at {broker} went away: {error!r}") from None
     except KafkaError as error:
-        raise BrokerError(f"Kafka at {broker} refused: {error}") from None
+        raise BrokerError(f"Kafka at {broker} refused: {error!r}") from None
     finally:
         await admin.close()
 

@@ -11,6 +11,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import faust
 import msgspec
 import pyarrow as pa
+from tenacity import (
+    before_sleep_log,
+    retry,
+    retry_if_exception_type,
+    wait_random_exponential,
+)
 
 from alerts.delivery import Delivery
 from alerts.desk import DeskSide
@@ -34,7 +40,7 @@ from pipelines.warehouse.door import Door
 from pipelines.warehouse.reference import REFERENCE, replace_reference
 from pipelines.warehouse.rows import to_rows
 from schemas import topics
-from schemas.errors import SettingsError
+from schemas.errors import BrokerDown, SettingsError
 from schemas.reference import Reference
 
 if TYPE_CHECKING:
@@ -105,12 +111,20 @@ def reference_of(settings: Settings) -> Reference:
 
 def new_worker(name: str, settings: Settings) -> faust.App:
     """The Faust application of one worker, its topics created."""
-    asyncio.run(
-        ensure_topics(
-            settings.broker, settings.partitions, settings.replication, kafka_security(settings)
-        )
-    )
+    asyncio.run(_topics(settings))
     return {"stock": _stock, "alerts": _alerts, "warehouse": _warehouse}[name](settings)
+
+
+@retry(
+    retry=retry_if_exception_type(BrokerDown),
+    wait=wait_random_exponential(max=10),
+    before_sleep=before_sleep_log(log, logging.WARNING),
+)
+async def _topics(settings: Settings) -> None:
+    """See that the topics are there; a broker that is down is waited for."""
+    await ensure_topics(
+        settings.broker, settings.partitions, settings.replication, kafka_security(settings)
+    )
 
 
 def _stock(settings: Settings) -> faust.App:

@@ -56,7 +56,11 @@ class WarehouseDown(WarehouseError):
 
 
 class BrokerError(ZerostockError):
-    """Kafka cannot be reached, or refused."""
+    """Kafka refused."""
+
+
+class BrokerDown(BrokerError):
+    """Kafka cannot be reached."""
 
 
 class SendError(ZerostockError):

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 import phonenumbers
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 #: Times from here on (the year 2300, ms) are no times of anything: the warehouse ends there too.
 TIME_END: Final = 10_413_792_000_000
@@ -67,12 +67,23 @@ def _no_truth(value: Any) -> Any:
     return value
 
 
+def _digits(pattern: str, what: str) -> AfterValidator:
+    whole = re.compile(pattern, re.ASCII)
+
+    def check(text: str) -> str:
+        if not whole.fullmatch(text):
+            raise ValueError(f"not {what}")
+        return text
+
+    return AfterValidator(check)
+
+
 #: Longer ids would make messages that a broker refuses.
 ID_LENGTH: Final = 256
 
 Identifier = Annotated[str, Field(min_length=1, max_length=ID_LENGTH)]
-Imsi = Annotated[str, Field(pattern=r"^[0-9]{15}$")]
-Iccid = Annotated[str, Field(pattern=r"^[0-9]{19,20}$")]
+Imsi = Annotated[str, _digits(r"[0-9]{15}", "15 digits")]
+Iccid = Annotated[str, _digits(r"[0-9]{19,20}", "19 or 20 digits")]
 #: ms since the epoch; written as ISO 8601 with an offset.
 Time = Annotated[int, BeforeValidator(_time)]
 Phone = Annotated[str, BeforeValidator(_phone)]

@@ -270,8 +270,8 @@ class _Reading:
             except Unreadable as error:
                 await self._complain(file, str(error))
                 continue
-            read = opened.byte
-            chunk, checked = Chunk(opened.line, 0, opened.byte, read), nothing()
+            read = 0
+            chunk, checked = Chunk(opened.line, 0, opened.byte, opened.byte), nothing()
             while True:
                 # One is read ahead, so that the last is known to be the last.
                 following = await loop.run_in_executor(self.threads, opened.next)

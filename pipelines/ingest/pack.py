@@ -27,6 +27,8 @@ from schemas.topics import SIM_BLOCK, block_of, partition_of_block, partition_of
 #: Uses an envelope carries at most.
 ENVELOPE_USES = 16_384
 
+#: Bytes of rows an envelope has at most: less than a broker's usual limit of 1 MB a message.
+ENVELOPE_BYTES = 900_000
 
 #: Events about where SIMs are.
 Placed = Delivery | Return | Transfer | WriteOff
@@ -102,18 +104,19 @@ def pack_chunk(
                 placements.setdefault(partition, Rows("placements")), event, known_at, first, count
             )
     for partition, rows in placements.items():
-        batches[partition].append(("placements", rows.batch()))
+        batches[partition] += [("placements", some) for some in _to_size(rows.batch())]
     for partition, some in batches.items():
         packed.effects += _enveloped(some, source, partition, before, clock.watermark)
     for partition, rows in registrations.items():
-        packed.effects.append(
-            Effect(topics.REGISTRATIONS, partition, Header("registrations"), rows.batch())
-        )
+        packed.effects += [
+            Effect(topics.REGISTRATIONS, partition, Header("registrations"), some)
+            for some in _to_size(rows.batch())
+        ]
     return packed
 
 
 def dead_letters(name: str, refused: list[tuple[int, str, bytes]], partitions: int) -> list[Effect]:
-    """The dead letters of a file as one envelope."""
+    """The dead letters of a file as envelopes; `refused` has (line, reason, bytes)."""
     if not refused:
         return []
     rows = Rows("dead_letters")
@@ -121,15 +124,18 @@ def dead_letters(name: str, refused: list[tuple[int, str, bytes]], partitions: i
     for line, reason, payload in refused:
         rows.add(source=name, position=line, received_at=now, reason=reason, payload=payload)
     partition = partition_of_key(name, partitions)
-    batch = rows.batch()
     header = Header("dead_letters")
-    return [
-        Effect(topics.DEAD_LETTERS, partition, header, batch.slice(at, _LETTERS_AT_ONCE))
-        for at in range(0, batch.num_rows, _LETTERS_AT_ONCE)
-    ]
+    return [Effect(topics.DEAD_LETTERS, partition, header, some) for some in _to_size(rows.batch())]
 
 
-_LETTERS_AT_ONCE = 1_000
+def _to_size(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The rows in slices that fit into an envelope; a single row is never cut."""
+    if rows.nbytes <= ENVELOPE_BYTES or rows.num_rows == 1:
+        yield rows
+        return
+    half = rows.num_rows // 2
+    yield from _to_size(rows.slice(0, half))
+    yield from _to_size(rows.slice(half))
 
 
 def announcement(
@@ -240,7 +246,8 @@ def _uses(
             ]
             if late:
                 columns.append(pa.array(known[some]))
-            yield partition, kind, pa.record_batch(columns, schema=schema)
+            for batch in _to_size(pa.record_batch(columns, schema=schema)):
+                yield partition, kind, batch
 
 
 def _enveloped(

@@ -205,6 +205,27 @@ def list_dead_letters(
 
 
 @app.command()
+def reconcile(
+    input: Annotated[Path, typer.Option(help="Exchange directory that the stream was fed from.")],
+    data: Data = None,
+    warehouse: Url = None,
+    disorder: Disorder = None,
+    mapping: Annotated[Path | None, typer.Option(help="TOML file describing the export.")] = None,
+) -> None:
+    """Fold the files once more without the stream, and compare stock, stock-outs and anomalies.
+
+    Differences are printed and kept in `reconcile_differences`; exit code 1 when there are any.
+    Meant for the night, when the stream has read all there is.
+
+    Example: `zerostock reconcile --input city --data state`
+    """
+    from infra.reconciling import reconcile as compare
+
+    settings = load_settings(data=data, warehouse=warehouse, disorder=disorder)
+    compare(input, settings, mapping=mapping)
+
+
+@app.command()
 def simulate(
     out: Annotated[Path, typer.Option(help="New directory for the city.")],
     seed: Annotated[int, typer.Option(help="The same seed makes the same city.")] = 1,

@@ -1,0 +1,212 @@
+"""`zerostock reconcile`: the files folded once more by the core alone, held against the tables."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from infra.settings import Settings
+from infra.stack.summary import Screen
+from pipelines.core.effects import Effect
+from pipelines.core.reconcile import Difference, Rebuild, Shelf, Standing, Stockout, compare
+from pipelines.core.register import Register, SimRange
+from pipelines.ingest import IngestOptions, read_directory
+from pipelines.ingest.mapping import load_mapping
+from pipelines.ingest.positions import Position
+from pipelines.ingest.reference import load_reference
+from pipelines.warehouse import Warehouse, migrate, open_warehouse
+from schemas.errors import InputError, ZerostockError
+
+#: Differences shown; all of them are stored.
+_SHOWN = 20
+
+_MS = pa.timestamp("ms", tz="UTC")
+
+
+class MemoryPost:
+    """A post whose reader is the core itself: nothing is kept but what follows from it."""
+
+    partitions = 1
+
+    def __init__(self, rebuild: Rebuild) -> None:
+        self._rebuild = rebuild
+        self._positions: dict[str, Position] = {}
+
+    async def positions(self) -> dict[str, Position]:
+        """See `pipelines.ingest.post.Post`."""
+        return dict(self._positions)
+
+    async def send(self, effects: list[Effect]) -> None:
+        """See `pipelines.ingest.post.Post`."""
+        self._rebuild.take(effects)
+
+    async def keep(self, positions: dict[str, Position]) -> None:
+        """See `pipelines.ingest.post.Post`."""
+        self._positions.update(positions)
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """A comparison: when (ms), of how much, and what differs."""
+
+    run_id: str
+    at: int
+    rows_read: int
+    shelves: int
+    incidents: int
+    differences: list[Difference]
+
+    @property
+    def faults(self) -> list[Difference]:
+        """The differences that nothing explains."""
+        return [d for d in self.differences if not d.explained]
+
+
+def reconcile(input: Path, settings: Settings, *, mapping: Path | None = None) -> None:
+    """Compare, store, and print what differs.
+
+    Raises `ZerostockError` when something differs that late events do not explain, `InputError`
+    for a directory that cannot be read or holds no warehouse.
+    """
+    data = settings.data if settings.warehouse is None else None
+    if data is not None and not (data / "warehouse").is_dir():
+        raise InputError(f"there is no warehouse in {data}: `zerostock run` makes it")
+    exports = load_mapping(mapping) if mapping is not None else None
+    options = IngestOptions(disorder_ms=settings.disorder, mapping=exports)
+    screen = Screen(Console(highlight=False))
+    warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
+    try:
+        migrate(warehouse)
+        result = asyncio.run(_compare(input, warehouse, options, screen))
+        store(warehouse, input, result)
+    finally:
+        screen.close()
+        warehouse.close()
+    show(screen.console, result)
+    if result.faults:
+        raise ZerostockError(
+            f"{len(result.faults):,} differences between files and tables; they are kept in"
+            f" reconcile_differences, run_id {result.run_id}"
+        )
+
+
+async def _compare(
+    input: Path, warehouse: Warehouse, options: IngestOptions, screen: Screen
+) -> Reconciliation:
+    at = time.time_ns() // 1_000_000
+    found = live_standing(warehouse)
+    rebuild, rows = await rebuild_from(input, options, found.late_sims, screen)
+    expected = rebuild.standing()
+    differences = compare(expected, found, rebuild.passed | _passed(warehouse))
+    return Reconciliation(
+        uuid.uuid4().hex, at, rows, len(expected.stock), len(expected.incidents), differences
+    )
+
+
+async def rebuild_from(
+    input: Path, options: IngestOptions, watched: set[str], screen: Screen
+) -> tuple[Rebuild, int]:
+    """The directory's events folded, and how many rows it has."""
+    reference = load_reference(input / "reference").reference
+    register = Register(
+        [SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid) for b in reference.batches]
+    )
+    rebuild = Rebuild(register, reference.holder, frozenset(watched))
+    report = await read_directory(
+        input, MemoryPost(rebuild), options=options, progress=screen.progress
+    )
+    return rebuild, report.rows
+
+
+# The tables
+
+
+def live_standing(warehouse: Warehouse) -> Standing:
+    """What the tables say."""
+    stock = warehouse.query("SELECT outlet_id, sku, on_hand FROM stock_on_hand").to_pylist()
+    incidents = warehouse.query(
+        "SELECT incident_id, outlet_id, sku, wholesaler_id,"
+        " toUnixTimestamp64Milli(opened_at) AS opened_at,"
+        " if(closed_at IS NULL, NULL, toUnixTimestamp64Milli(assumeNotNull(closed_at)))"
+        " AS closed_at FROM stock_incidents"
+    ).to_pylist()
+    anomalies = warehouse.query(
+        "SELECT kind, iccid, toInt64(count()) AS count FROM anomalies GROUP BY kind, iccid"
+    ).to_pylist()
+    return Standing(
+        {(row["outlet_id"], row["sku"]): row["on_hand"] for row in stock},
+        {
+            row["incident_id"]: Stockout(*(row[name] for name in Stockout._fields))
+            for row in incidents
+        },
+        Counter({(row["kind"], row["iccid"]): row["count"] for row in anomalies}),
+    )
+
+
+def _passed(warehouse: Warehouse) -> set[Shelf]:
+    rows = warehouse.query(
+        "SELECT DISTINCT outlet_id, sku FROM stock_movements"
+        " WHERE iccid IN (SELECT iccid FROM anomalies WHERE kind = 'late')"
+    ).to_pylist()
+    return {(row["outlet_id"], row["sku"]) for row in rows}
+
+
+def store(warehouse: Warehouse, input: Path, result: Reconciliation) -> None:
+    """Keep the comparison, its differences first."""
+    if result.differences:
+        rows: Mapping[str, object] = {
+            "run_id": [result.run_id] * len(result.differences),
+            "at": pa.array([result.at] * len(result.differences), _MS),
+            **{
+                name: pa.array([getattr(d, name) for d in result.differences], pa.string())
+                for name in Difference._fields
+            },
+        }
+        warehouse.insert("reconcile_differences_rows", pa.table(rows))
+    summary = {
+        "run_id": [result.run_id],
+        "at": pa.array([result.at], _MS),
+        "input": [str(input)],
+        "rows_read": [result.rows_read],
+        "shelves": [result.shelves],
+        "incidents": [result.incidents],
+        "differences": [len(result.differences)],
+        "explained": [len(result.differences) - len(result.faults)],
+    }
+    warehouse.insert("reconcile_runs_rows", pa.table(summary))
+
+
+# The screen
+
+
+def show(console: Console, result: Reconciliation) -> None:
+    """The comparison in a line, then the first differences."""
+    console.print(
+        f"{result.rows_read:,} rows folded again: {result.shelves:,} shelves and"
+        f" {result.incidents:,} stock-outs compared, {len(result.differences):,} differences"
+    )
+    faults = result.faults
+    if faults:
+        table = Table(box=None)
+        for name in ("what", "outlet", "sku", "item", "expected", "found"):
+            table.add_column(name)
+        for d in faults[:_SHOWN]:
+            table.add_row(d.kind, d.outlet_id, d.sku, d.item, d.expected or "-", d.found or "-")
+        console.print(table)
+        if len(faults) > _SHOWN:
+            console.print(f"{len(faults) - _SHOWN:,} more in reconcile_differences")
+    explained = len(result.differences) - len(faults)
+    if explained:
+        console.print(
+            f"{explained:,} differences are the work of events that came late: they correct the"
+            " stock, but no stock-out that was final"
+        )

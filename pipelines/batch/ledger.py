@@ -13,6 +13,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -108,6 +109,7 @@ class Run:
             self._lock = _take_lock(self._warehouse, self._state)
             self._record()
         except BaseException:
+            self._silence()
             self._leave()
             raise
         self._beats.start()
@@ -120,17 +122,24 @@ class Run:
         trace: TracebackType | None,
     ) -> None:
         """Record a failure, and give the lock back."""
-        try:
-            if error is not None:
-                self._finish(FAILED, f"{type(error).__name__}: {error}")
-        finally:
+        self._silence()
+        if error is None:
+            self._leave()
+            return
+        # What went wrong first is what the user must hear, even if this fails as well.
+        with suppress(ZerostockError):
+            self._finish(FAILED, f"{type(error).__name__}: {error}")
+        with suppress(ZerostockError):
             self._leave()
 
-    def _leave(self) -> None:
+    def _silence(self) -> None:
+        """No more signs of life."""
         self._over.set()
         if self._beats.is_alive():
             self._beats.join()
         _alive_here.discard(self._state.run_id)
+
+    def _leave(self) -> None:
         if self._lock:
             self._warehouse.execute(f"DROP VIEW IF EXISTS {self._lock}")
 

@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -64,8 +64,8 @@ def run(
 ) -> RunReport:
     """Run a job and tell what came of it; see `pipelines.batch.run_job`."""
     began = time.monotonic()
-    when = _when(job, period, as_of)
     options = PipelineOptions(list(beam_args))
+    when = _when(job, period, as_of, options.view_as(JobOptions).zone)
     files = {dataset.name: require(str(input), dataset) for dataset in job.datasets}
     size = sum(file.size for some in files.values() for file in some)
     made = Plan(
@@ -112,7 +112,7 @@ def run(
     )
 
 
-def _when(job: Job, period: str | None, as_of: date | None) -> str:
+def _when(job: Job, period: str | None, as_of: date | None, zone: ZoneInfo) -> str:
     if (period is None) == (as_of is None):
         raise UsageError(f"{job.name} wants either a period or a day as of which")
     if job.when == "as_of":
@@ -123,7 +123,7 @@ def _when(job: Job, period: str | None, as_of: date | None) -> str:
         if as_of is None or job.when == "period":
             raise UsageError(f"{job.name} wants --period YYYY-MM")
         return f"{as_of:%Y-%m}"
-    month_span(period, ZoneInfo("UTC"))
+    month_span(period, zone)
     return period
 
 
@@ -213,7 +213,8 @@ def _load(
             written[table.name] = load(warehouse, folder, table, state.run_id, _constants(state))
             progress(f"{job.name} {state.period}: {written[table.name]} rows of {table.name}")
     except BaseException:
-        drop_run(warehouse, tables, state.run_id)
+        with suppress(ZerostockError):  # else the next run drops them
+            drop_run(warehouse, tables, state.run_id)
         raise
     return written
 

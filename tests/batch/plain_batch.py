@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import date
+from datetime import UTC, date, datetime
 from fractions import Fraction
 from typing import Any
 
@@ -175,3 +175,84 @@ def plain_arrears(
         "recovery": recovery,
         "unallocated": {c: fen for c, fen in credit.items() if fen},
     }
+
+
+# --- subscriber loss -----------------------------------------------------------------------------
+
+
+def plain_subscriber_loss(
+    calls: list[Row],
+    events: list[Row],
+    assignments: list[Row],
+    outlets: dict[str, str],
+    batch: tuple[int, str, int],
+    start: int,
+    end: int,
+) -> dict[str, Any]:
+    """loss {(dimension, key): (base, lost, pre_lost)}, retention and silent {imsi: outlet_id}."""
+    first_imsi, first_iccid, count = batch
+    day = 86_400_000
+    loss: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+    retention: defaultdict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
+    silent = {}
+    ours = range(first_imsi, first_imsi + count)
+    charged = any(
+        c["charge_fen"] > 0 and c["imsi"] in ours and c["start_time"] < end for c in calls
+    )
+    for imsi in ours:
+        own = [c for c in calls if c["imsi"] == imsi and c["start_time"] < end]
+        used = [(c["start_time"], c["call_id"]) for c in own]
+        used += [
+            (e["at"], e["event_id"])
+            for e in events
+            if e["type"] == "activation" and int(e["imsi"]) == imsi and e["at"] < end
+        ]
+        if not used:
+            continue
+        first = min(used)
+        outlet = _outlet_at(first, imsi - first_imsi + int(first_iccid), events)
+        held = [a for a in assignments if a["outlet_id"] == outlet and a["valid_from"] <= first[0]]
+        holder = max(held, key=lambda a: a["valid_from"])["wholesaler_id"] if held else "unknown"
+        cohort = f"{datetime.fromtimestamp(first[0] / 1000, UTC):%Y-%m}"
+        seen = [c["start_time"] for c in own if not charged or c["charge_fen"] > 0]
+        before = max([first[0], *(at for at in seen if at < start)])
+        quiet = end - max([first[0], *seen])
+        lost = quiet >= 30 * day
+        for key in (("all", "all"), ("outlet", outlet or "unknown"), ("wholesaler", holder)):
+            retention[(*key, cohort)][0] += 1
+            retention[(*key, cohort)][1] += not lost
+        if first[0] < start and start - before < 30 * day:
+            keys = [
+                ("all", "all"),
+                ("territory", outlets.get(outlet, "unknown")),
+                ("outlet", outlet or "unknown"),
+                ("wholesaler", holder),
+                ("cohort", cohort),
+            ]
+            pre_lost = not lost and quiet >= 5 * day
+            for key in keys:
+                for place, counts in enumerate((True, lost, pre_lost)):
+                    loss[key][place] += counts
+            if pre_lost:
+                silent[imsi] = outlet or "unknown"
+    return {
+        "loss": {key: tuple(sums) for key, sums in loss.items()},
+        "retention": {key: tuple(sums) for key, sums in retention.items()},
+        "silent": silent,
+    }
+
+
+def _outlet_at(moment: tuple[int, str], iccid: int, events: list[Row]) -> str:
+    """Where a SIM was just before a moment, by the rules for deliveries and their kin."""
+    place = ""
+    for e in sorted((e for e in events if "count" in e), key=lambda e: (e["at"], e["event_id"])):
+        covered = int(e["first_iccid"]) <= iccid < int(e["first_iccid"]) + e["count"]
+        if not covered or (e["at"], e["event_id"]) >= moment:
+            continue
+        if e["type"] == "delivery":
+            place = e["outlet_id"]
+        elif e["type"] == "transfer":
+            place = e["to_outlet_id"] if place == e["from_outlet_id"] else place
+        else:
+            place = "" if place == e["outlet_id"] else place
+    return place

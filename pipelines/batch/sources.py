@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,8 +218,26 @@ def _read_csv(file: File, dataset: Dataset) -> Iterator[tuple[pl.DataFrame, pl.D
         misfits.append((row.number - 1, reason))  # its number counts the header
         return "skip"
 
+    rows_before, told = 0, 0
+    try:
+        for batch in _csv_batches(file, names, refuse):
+            numbers = _row_numbers(rows_before, batch.num_rows, [row for row, _ in misfits])
+            rows_before += batch.num_rows
+            rows = _decode(batch, names).with_columns(
+                pl.lit(file.source).alias(SOURCE), numbers.alias(ROW)
+            )
+            yield rows, _misfit_rejects(file, misfits[told:])
+            told = len(misfits)
+    except (pa.ArrowException, EOFError, OSError) as error:
+        raise InputError(f"{file.source} cannot be read as CSV: {error}") from error
+    yield _no_rows(names), _misfit_rejects(file, misfits[told:])
+
+
+def _csv_batches(
+    file: File, names: Sequence[str], refuse: Callable[[Any], str]
+) -> Iterator[pa.RecordBatch]:
     with _csv_bytes(file) as stream:
-        blocks = pa_csv.open_csv(
+        yield from pa_csv.open_csv(
             stream,
             # Rows are numbered only by the reader that goes through them in order.
             read_options=pa_csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK),
@@ -228,20 +246,6 @@ def _read_csv(file: File, dataset: Dataset) -> Iterator[tuple[pl.DataFrame, pl.D
                 include_columns=names, column_types=dict.fromkeys(names, pa.large_binary())
             ),
         )
-        rows_before, told = 0, 0
-        try:
-            for batch in blocks:
-                frame = _decode(batch, names)
-                numbers = _row_numbers(rows_before, batch.num_rows, [row for row, _ in misfits])
-                rows_before += batch.num_rows
-                yield (
-                    frame.with_columns(pl.lit(file.source).alias(SOURCE), numbers.alias(ROW)),
-                    _misfit_rejects(file, misfits[told:]),
-                )
-                told = len(misfits)
-            yield _no_rows(names), _misfit_rejects(file, misfits[told:])
-        except (pa.ArrowException, EOFError, OSError) as error:
-            raise InputError(f"{file.source} cannot be read as CSV: {error}") from error
 
 
 def _row_numbers(before: int, count: int, misfits: Sequence[int]) -> pl.Series:

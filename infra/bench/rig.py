@@ -6,6 +6,7 @@ The broker is the embedded one unless a real Kafka is named.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sys
 import tempfile
@@ -205,3 +206,10 @@ def resident(child: Child) -> int:
     status = Path(f"/proc/{child.process.pid}/status").read_text()
     (line,) = (x for x in status.splitlines() if x.startswith("VmRSS"))
     return int(line.split()[1]) * 1024
+
+
+def cpu_seconds(child: Child) -> float:
+    """Processor time a child has had so far, all its threads (Linux)."""
+    assert child.process is not None
+    fields = Path(f"/proc/{child.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -12,11 +12,12 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from infra.bench import events, peers
 from infra.bench.progress import Mark, rate
 from infra.bench.report import Line, of_runs
-from infra.bench.rig import Rig, resident
+from infra.bench.rig import Rig, cpu_seconds, resident
 from infra.bench.town import Town
 from infra.bench.traffic import Traffic, make_traffic
 from infra.stack.children import Child
@@ -26,6 +27,15 @@ from schemas.envelope import unpack
 from schemas.errors import ZerostockError
 
 _Start = Callable[[Rig], Child]
+
+
+@dataclass(frozen=True)
+class Followed:
+    """How a reader did: CDRs a second, processor seconds a million CDRs, bytes of memory."""
+
+    rate: float
+    cpu: float
+    memory: int
 
 
 def run(
@@ -43,24 +53,27 @@ def run(
     town = Town(sims, shelved, outlets, partitions)
     traffic = make_traffic(town, cdrs)
     prepared = [(p, None, data) for p, data, _, _ in traffic.chunks()]
-    ours, limits, bare = [], [], []
-    for number in range(runs):
+    ours: list[Followed] = []
+    bare: list[Followed] = []
+    limits: list[float] = []
+    for _ in range(runs):
         with Rig(town, broker) as rig:
             asyncio.run(rig.fill_state())
             asyncio.run(rig.fill(topics.SIM_EVENTS, prepared))
             limits.append(asyncio.run(_fetch_and_decode(rig, cdrs)))
-            speed, memory = asyncio.run(_follow(rig, traffic, Rig.start_worker))
-            ours.append(speed)
-        if number == 0:
-            yield Line("stream", "worker memory", "MiB", memory / 2**20)
+            ours.append(asyncio.run(_follow(rig, traffic, Rig.start_worker)))
         with Rig(town, broker) as rig:
             asyncio.run(rig.fill_state())
             asyncio.run(rig.fill(topics.SIM_EVENTS, prepared))
-            bare.append(asyncio.run(_follow(rig, traffic, _start_bare))[0])
-    figure, spread = of_runs(ours)
+            bare.append(asyncio.run(_follow(rig, traffic, _start_bare)))
+    figure, spread = of_runs([r.rate for r in ours])
     limit, _ = of_runs(limits)
-    yield Line("stream", "throughput", "CDR/s", figure, spread, limit, of_runs(bare)[0],
-               "same core, bare consumer loop")  # fmt: skip
+    beside = "same core, bare consumer loop"
+    yield Line("stream", "throughput", "CDR/s", figure, spread, limit,
+               of_runs([r.rate for r in bare])[0], beside)  # fmt: skip
+    yield Line("stream", "CPU", "s/million CDR", *of_runs([r.cpu for r in ours]), None,
+               of_runs([r.cpu for r in bare])[0], beside)  # fmt: skip
+    yield Line("stream", "worker memory", "MiB", *of_runs([r.memory / 2**20 for r in ours]))
     if not peer_events:
         return
     few = traffic.first(peer_events)
@@ -79,15 +92,17 @@ def _start_bare(rig: Rig) -> Child:
     return rig.start("bare", [sys.executable, "-m", f"{peers.__name__}.bare", *argv])
 
 
-async def _follow(rig: Rig, traffic: Traffic, start: _Start) -> tuple[float, int]:
-    """CDRs a second and bytes of memory of a reader that works through the topic."""
+async def _follow(rig: Rig, traffic: Traffic, start: _Start) -> Followed:
+    """Let a reader work through the topic, and check what it found."""
     rows_by_mark = _rows_by_mark(traffic)
+    last = {partition: max(found) for partition, found in rows_by_mark.items()}
     child = start(rig)
     marks: list[Mark] = []
     moved: list[tuple[Int64s, Int64s]] = []
-    last = {partition: max(found) for partition, found in rows_by_mark.items()}
-
+    before: float | None = None
     async for message, header, rows in rig.read_to_end(topics.STOCK_MOVEMENTS):
+        if before is None:
+            before = cpu_seconds(child)
         partition = int(header.source.removeprefix("sims/"))
         done = rows_by_mark[partition].get(min(header.watermark, last[partition]))
         if done is not None:
@@ -103,7 +118,8 @@ async def _follow(rig: Rig, traffic: Traffic, start: _Start) -> tuple[float, int
         raise ZerostockError(f"{child.name} found other first uses than there were")
     if opened != traffic.stock_outs():
         raise ZerostockError(f"{child.name} found other stock-outs than there were")
-    return rate(marks), resident(child)
+    cpu = (cpu_seconds(child) - (before or 0)) / len(traffic) * 1e6
+    return Followed(rate(marks), cpu, resident(child))
 
 
 def _rows_by_mark(traffic: Traffic) -> dict[int, dict[int, int]]:

@@ -66,7 +66,7 @@ class Outlet:
             return False
         event = self.held.setdefault(moment, {})
         known = event.get((sku, delta), _EMPTY)
-        event[sku, delta] = merged = np.union1d(known, imsis)
+        event[sku, delta] = merged = _with(known, np.unique(imsis))
         return len(merged) > len(known)
 
     def fold(self, watermark: int, holder: Holder) -> Iterator[tuple[int, str, Incident | None]]:
@@ -80,7 +80,7 @@ class Outlet:
             had = {sku: len(self.stock.get(sku, _EMPTY)) for sku, _ in event}
             # What leaves goes first: a transfer to itself ends with the SIM here.
             for (sku, delta), imsis in sorted(event.items(), key=lambda change: change[0][1]):
-                change = np.setdiff1d if delta < 0 else np.union1d
+                change = _without if delta < 0 else _with
                 self.stock[sku] = change(self.stock.get(sku, _EMPTY), imsis)
             for sku in sorted(had):
                 yield moment[0], sku, self._crossing(moment, sku, had[sku], holder)
@@ -126,6 +126,25 @@ class Outlet:
         self.held = {}
         for moment, sku, delta, packed in stored.held:
             self.held.setdefault(moment, {})[sku, delta] = np.frombuffer(packed, np.int64).copy()
+
+
+def _with(some: Int64s, others: Int64s) -> Int64s:
+    """The union of two sets, each ascending; a fraction of the cost of numpy's own on few SIMs."""
+    if not len(some):
+        return others
+    merged = np.concatenate([some, others])
+    merged.sort()
+    union: Int64s = merged[np.concatenate([[True], merged[1:] != merged[:-1]])]
+    return union
+
+
+def _without(some: Int64s, others: Int64s) -> Int64s:
+    """The set `some` less `others`, each ascending."""
+    before, after = some.searchsorted(others), some.searchsorted(others, side="right")
+    kept = np.ones(len(some), bool)
+    kept[before[before < after]] = False
+    rest: Int64s = some[kept]
+    return rest
 
 
 class OutletSide:

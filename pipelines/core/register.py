@@ -52,12 +52,11 @@ class Register:
         )
         breaks = np.flatnonzero(np.diff(blocks) != 1) + 1
         starts = np.concatenate([[0], breaks]) if len(blocks) else np.empty(0, np.int64)
-        self._run_first = (
-            np.concatenate([[-1], blocks[starts] * SIM_BLOCK]) if len(blocks) else (np.array([-1]))
-        )
+        nobody = np.array([np.iinfo(np.int64).min])
+        self._run_first = np.concatenate([nobody, blocks[starts] * SIM_BLOCK])
         ends = np.concatenate([starts[1:], [len(blocks)]]) if len(blocks) else starts
         sizes = (ends - starts) * SIM_BLOCK
-        self._run_end = np.concatenate([[-1], self._run_first[1:] + sizes])
+        self._run_end = np.concatenate([nobody, self._run_first[1:] + sizes])
         # Slot of an IMSI = IMSI + shift of its run; the first slot belongs to nobody.
         self._run_shift = np.concatenate([[0], 1 + starts * SIM_BLOCK - self._run_first[1:]])
         self.first_use: Int64s = np.zeros(1 + len(blocks) * SIM_BLOCK, np.int64)
@@ -70,7 +69,6 @@ class Register:
     def slots(self, imsis: Int64s) -> Int64s:
         """The slot of each IMSI in `first_use`, shape as `imsis`; 0 outside all blocks."""
         run = np.searchsorted(self._run_first, imsis, side="right") - 1
-        run[run < 0] = 0
         slot: Int64s = imsis + self._run_shift[run]
         slot[imsis >= self._run_end[run]] = 0
         return slot

@@ -24,15 +24,17 @@ from faust.types import TP, EventT, Message, StreamT
 from pipelines.core.effects import Effect, Rows
 from pipelines.stream.app import hasten_fetches
 from pipelines.stream.fence import Fence
-from pipelines.stream.offsets import Offsets
+from pipelines.stream.offsets import Offsets, Turn
 from schemas import topics
 from schemas.envelope import Header, pack, unpack
 from schemas.errors import EnvelopeError
 
 log = logging.getLogger(__name__)
 
-#: How long a side may wait before it folds what it was given, in seconds.
+#: How long a side may wait before it folds what it was given, in seconds; longer where folding
+#: itself takes long, so that most of the time goes into reading.
 TICK = 0.02
+LONGEST_TICK = 0.1
 
 #: Envelopes taken before the state is written even if the commit interval is not over.
 MOST_TAKEN = 256
@@ -128,11 +130,11 @@ class Keeper:
         self._taken: list[tuple[StreamT[bytes], EventT]] = []
         self._sent: list[Awaitable[Any]] = []
         self._stamp: dict[int, int] = {}
-        self._offsets = Offsets()
+        self._offsets = Offsets(app)
         self._fence = Fence(session_timeout / 1_000)
         self._generation = 0
         self._lock = asyncio.Lock()
-        self._advanced = self._committed = time.monotonic()
+        self._next_step = self._committed = time.monotonic()
 
     # Recovery
 
@@ -144,7 +146,6 @@ class Keeper:
         self._taken.clear()
         self._sent.clear()
         self._stamp.clear()
-        self._offsets.forget()
 
     def load(self, partition: int, key: bytes, value: bytes) -> None:
         """Take one entry of the changelog, unless it is older than what is there.
@@ -173,7 +174,7 @@ class Keeper:
             async for event in stream.noack().events():
                 async with self._lock:
                     await self._take(stream, event)
-                    if time.monotonic() - self._advanced >= TICK:
+                    if time.monotonic() >= self._next_step:
                         await self._step()
         except Exception:
             die("an agent failed")
@@ -186,7 +187,8 @@ class Keeper:
                 if self.sides:
                     hasten_fetches(self.app)
                 async with self._lock:
-                    if self.sides and self.app.tables.actives_ready:
+                    due = time.monotonic() >= self._next_step
+                    if due and self.sides and self.app.tables.actives_ready:
                         await self._step()
         except Exception:
             die("a worker's clock failed")
@@ -201,7 +203,13 @@ class Keeper:
 
     async def _take(self, stream: StreamT[bytes], event: EventT) -> None:
         message = event.message
-        if not self._offsets.fresh(message):
+        generation = self._generation
+        turn = await self._offsets.turn(message)
+        if generation != self._generation or not self.app.tables.actives_ready:
+            return  # Taken away while it was in hand.
+        if turn is not Turn.STRAY:
+            self._taken.append((stream, event))
+        if turn is not Turn.NEXT:
             return
         try:
             header, rows = unpack(message.value)
@@ -211,33 +219,35 @@ class Keeper:
             await self._send(Effect(topics.DEAD_LETTERS, message.partition, header, letter))
         else:
             self._side(message.partition).take(header, rows, now_ms())
-        self._taken.append((stream, event))
         self._stamp[message.partition] = message.offset
 
     async def _step(self) -> None:
         generation = self._generation
-        self._advanced = time.monotonic()
+        started, said = time.monotonic(), len(self._sent)
         for side in list(self.sides.values()):
             for effect in await self.act(side, now_ms()):
                 await self._send(effect)
             if generation != self._generation:
                 return
-        due = time.monotonic() - self._committed >= self.commit_interval
+        now = time.monotonic()
+        if len(self._sent) > said:
+            self._next_step = now + min(max(TICK, 4 * (now - started)), LONGEST_TICK)
+        due = now - self._committed >= self.commit_interval
         if (due and (self._taken or self._sent)) or len(self._taken) >= MOST_TAKEN:
             await self._commit(generation)
 
     async def _send(self, effect: Effect) -> None:
         self._must_be_whole()
-        self._sent.append(
-            await self.app.producer.send(
-                effect.topic,
-                None,
-                pack(effect.header, effect.rows),
-                effect.partition,
-                None,
-                None,
-            )
-        )
+        data = pack(effect.header, effect.rows)
+        self._sent.append(await self._produce(effect.topic, effect.partition, None, data))
+
+    async def _produce(
+        self, topic: str, partition: int, key: bytes | None, value: bytes
+    ) -> Awaitable[Any]:
+        """Hand a message to the producer; what is returned waits for the broker's word."""
+        sent: Awaitable[Any]
+        sent = await self.app.producer.send(topic, key, value, partition, None, None)
+        return sent
 
     async def _commit(self, generation: int) -> None:
         # 1. Effects: everything said since the last commit is on the broker.
@@ -265,7 +275,8 @@ class Keeper:
         self._committed = time.monotonic()
 
     async def _write(self, entries: Iterable[tuple[int, bytes, bytes]]) -> None:
-        for write in [self.table.send_changelog(*entry) for entry in entries]:
+        topic = self.table.changelog_topic_name
+        for write in [await self._produce(topic, *entry) for entry in entries]:
             await write
 
 

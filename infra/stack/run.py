@@ -118,10 +118,10 @@ class Stack:
             if worker.ended is None:
                 continue
             self.restarts += 1
-            if worker.ended == 1 or self.restarts > _RESTARTS:
-                raise ZerostockError(
-                    f"the {worker.name} worker ended: {worker.last_words()} (see {worker.log})"
-                )
+            words = worker.last_words()
+            if words.startswith("zerostock: ") or self.restarts > _RESTARTS:
+                reason = words.removeprefix("zerostock: ")
+                raise ZerostockError(f"the {worker.name} worker: {reason} (see {worker.log})")
             self.screen.note(f"the {worker.name} worker ended and is started again")
             self._launch(worker)
 

@@ -55,6 +55,9 @@ class Side(Protocol):
         """Take back written state."""
 
 
+#: Partition, key and value of an entry of the state table.
+_Entry = tuple[int, bytes, bytes]
+
 Act = Callable[[Any, int], Awaitable[list[Effect]]]
 
 
@@ -68,7 +71,7 @@ def die(reason: str) -> None:
     failed = sys.exc_info()[0] is not None
     log.critical("%s; this worker ends and starts again", reason, exc_info=failed)
     logging.shutdown()
-    os._exit(70)
+    os._exit(1)
 
 
 class StateTable(faust.Table):  # type: ignore[misc]  # faust ships no types
@@ -134,6 +137,7 @@ class Keeper:
         self._fence = Fence(session_timeout / 1_000)
         self._generation = 0
         self._lock = asyncio.Lock()
+        self._commit: asyncio.Task[None] | None = None
         self._next_step = self._committed = time.monotonic()
 
     # Recovery
@@ -232,9 +236,13 @@ class Keeper:
         now = time.monotonic()
         if len(self._sent) > said:
             self._next_step = now + min(max(TICK, 4 * (now - started)), LONGEST_TICK)
-        due = now - self._committed >= self.commit_interval
-        if (due and (self._taken or self._sent)) or len(self._taken) >= MOST_TAKEN:
-            await self._commit(generation)
+        full = len(self._taken) >= MOST_TAKEN
+        if full and self._commit is not None:
+            await self._commit
+        due = now - self._committed >= self.commit_interval and (self._taken or self._sent)
+        free = self._commit is None or self._commit.done()
+        if free and (due or full) and generation == self._generation:
+            self._begin_commit(generation)
 
     async def _send(self, effect: Effect) -> None:
         self._must_be_whole()
@@ -249,32 +257,49 @@ class Keeper:
         sent = await self.app.producer.send(topic, key, value, partition, None, None)
         return sent
 
-    async def _commit(self, generation: int) -> None:
-        # 1. Effects: everything said since the last commit is on the broker.
-        for sent in self._sent:
-            await sent
-        self._sent.clear()
-        self._must_be_whole()
-        # 2. State: the facts first, then, by itself, the frontier that says they are complete. (The
-        # embedded broker reports as the end of a log the start of its last batch, and a recovery
-        # would stop there: a frontier in a batch of its own is always read.)
-        stamps = {p: _STAMP.pack(self._stamp.get(p, 0)) for p in self.sides}
-        changes = {p: list(side.changes()) for p, side in self.sides.items()}
-        await self._write(
-            (p, k, stamps[p] + v) for p, some in changes.items() for k, v in some[:-1]
-        )
-        await self._write(
-            (p, k, stamps[p] + v) for p, some in changes.items() for k, v in some[-1:]
-        )
-        if generation != self._generation:
-            return
-        # 3. Offset: in order, only now.
+    def _begin_commit(self, generation: int) -> None:
+        """Set a commit of all that was done going; folding goes on while the broker takes it."""
+        sent, self._sent = self._sent, []
         taken, self._taken = self._taken, []
-        for stream, event in taken:
-            await stream.ack(event)
+        facts: list[_Entry] = []
+        frontiers: list[_Entry] = []
+        for partition, side in self.sides.items():
+            stamp = _STAMP.pack(self._stamp.get(partition, 0))
+            entries = [(partition, key, stamp + value) for key, value in side.changes()]
+            facts += entries[:-1]
+            frontiers += entries[-1:]
         self._committed = time.monotonic()
+        self._commit = asyncio.create_task(
+            self._finish_commit(generation, sent, facts, frontiers, taken)
+        )
 
-    async def _write(self, entries: Iterable[tuple[int, bytes, bytes]]) -> None:
+    async def _finish_commit(
+        self,
+        generation: int,
+        sent: list[Awaitable[Any]],
+        facts: list[_Entry],
+        frontiers: list[_Entry],
+        taken: list[tuple[StreamT[bytes], EventT]],
+    ) -> None:
+        try:
+            # 1. Effects: everything said since the last commit is on the broker.
+            for effect in sent:
+                await effect
+            self._must_be_whole()
+            # 2. State: the facts first, then, by itself, the frontier that says they are complete.
+            # (The embedded broker reports as the end of a log the start of its last batch, and a
+            # recovery would stop there: a frontier in a batch of its own is always read.)
+            await self._write(facts)
+            await self._write(frontiers)
+            # 3. Offset: in order, only now.
+            for stream, event in taken:
+                if generation != self._generation:
+                    return
+                await stream.ack(event)
+        except Exception:
+            die("a commit failed")
+
+    async def _write(self, entries: list[_Entry]) -> None:
         topic = self.table.changelog_topic_name
         for write in [await self._produce(topic, *entry) for entry in entries]:
             await write

@@ -1,39 +1,66 @@
-"""Which messages of a partition have been seen since it was assigned."""
+"""Which message of a partition comes next, whatever Faust delivers.
+
+Around a rebalance Faust delivers messages out of turn: those already fetched, or already in an
+agent's hand, from before it sought back to the committed offset; and those it sought back to a
+second time. Counting from the committed offset sorts them out: nothing is skipped, and what was
+done is acknowledged again but not done again.
+"""
 
 from __future__ import annotations
 
-from faust.types import Message
+from enum import Enum
 
-from schemas.errors import EnvelopeError
+import faust
+from aiokafka import TopicPartition
+from faust.types import TP, Message
+
+from schemas.errors import BrokerError
+
+
+class Turn(Enum):
+    """What to do with a message."""
+
+    NEXT = "do it"
+    SEEN = "acknowledge it again"
+    STRAY = "forget it: it will be delivered again when its turn comes"
 
 
 class Offsets:
-    """Drops what is delivered twice, and refuses to go on where something is missing.
+    """The next offset of each partition since it was assigned."""
 
-    After a recovery Faust seeks back although some messages are already queued, so a message may
-    come twice in a row. A gap would be a lost message: better to end and read again from the last
-    committed offset.
-    """
+    def __init__(self, app: faust.App) -> None:
+        self._app = app
+        self._next: dict[TP, int] = {}
+        self._generation: int | None = None
 
-    def __init__(self) -> None:
-        self._last: dict[tuple[str, int], int] = {}
+    async def turn(self, message: Message) -> Turn:
+        """Whether it is a message's turn.
 
-    def fresh(self, message: Message) -> bool:
-        """Whether a message is the next of its partition; False for one seen before.
-
-        Raises `EnvelopeError` if messages between it and the one before were never delivered.
+        Raises `BrokerError` if messages between it and the one before were never delivered.
         """
-        part = (message.topic, message.partition)
-        last = self._last.get(part, message.offset - 1)
-        if message.offset > last + 1:
-            raise EnvelopeError(
-                f"{message.topic}/{message.partition}: offsets {last + 1} to {message.offset - 1}"
+        generation = self._app.consumer_generation_id
+        if generation != self._generation:
+            self._next.clear()
+            self._generation = generation
+        if message.generation_id != generation:
+            return Turn.STRAY
+        expected = self._next.get(message.tp)
+        if expected is None:
+            expected = await self._beginning(message.tp)
+            if message.offset > expected or generation != self._app.consumer_generation_id:
+                return Turn.STRAY
+        if message.offset > expected:
+            raise BrokerError(
+                f"{message.topic}/{message.partition}: offsets {expected} to {message.offset - 1}"
                 " were not delivered"
             )
-        self._last[part] = max(last, message.offset)
-        fresh: bool = message.offset > last
-        return fresh
+        self._next[message.tp] = max(expected, message.offset + 1)
+        return Turn.NEXT if message.offset == expected else Turn.SEEN
 
-    def forget(self) -> None:
-        """Partitions were taken away; whatever comes next is a first message."""
-        self._last.clear()
+    async def _beginning(self, tp: TP) -> int:
+        """Where the group's work on a partition goes on: the committed offset, if it still is."""
+        thread = self._app.consumer._thread
+        part = TopicPartition(tp.topic, tp.partition)
+        committed = await thread.call_thread(thread._ensure_consumer().committed, part)
+        earliest = (await self._app.consumer.earliest_offsets(tp))[tp]
+        return max(committed or 0, earliest or 0)

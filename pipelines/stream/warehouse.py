@@ -12,7 +12,7 @@ from faust.types import EventT, StreamT
 
 from pipelines.stream.app import hasten_fetches, new_app
 from pipelines.stream.keeper import die, refused
-from pipelines.stream.offsets import Offsets
+from pipelines.stream.offsets import Offsets, Turn
 from pipelines.stream.options import StreamOptions
 from schemas import topics
 from schemas.envelope import unpack
@@ -51,7 +51,7 @@ class Loader:
         self.app = app
         self.sink = sink
         self._lock = asyncio.Lock()
-        self._offsets = Offsets()
+        self._offsets = Offsets(app)
         self._generation = 0
         self._rows = 0
         self._since = 0.0
@@ -62,7 +62,6 @@ class Loader:
 
     async def _forget(self, *_: object, **__: object) -> None:
         self._generation += 1
-        self._offsets.forget()
         self._rows = 0
         self._batches = {}
         self._taken = []
@@ -72,17 +71,22 @@ class Loader:
         try:
             async for event in stream.noack().events():
                 async with self._lock:
-                    self._take(stream, event)
+                    await self._take(stream, event)
                     if self._rows >= BATCH_ROWS:
                         await self._flush()
         except Exception:
             die("the warehouse agent failed")
 
-    def _take(self, stream: StreamT[bytes], event: EventT) -> None:
-        if not self._offsets.fresh(event.message):
+    async def _take(self, stream: StreamT[bytes], event: EventT) -> None:
+        generation = self._generation
+        turn = await self._offsets.turn(event.message)
+        if turn is Turn.STRAY or generation != self._generation:
             return
         if not self._taken:
             self._since = time.monotonic()
+        self._taken.append((stream, event))
+        if turn is Turn.SEEN:
+            return
         try:
             header, rows = unpack(event.message.value)
             kind = header.kind
@@ -91,7 +95,6 @@ class Loader:
         if rows is not None:
             self._batches.setdefault(kind, []).append(rows)
             self._rows += rows.num_rows
-        self._taken.append((stream, event))
 
     async def _tick(self) -> None:
         try:

@@ -78,7 +78,8 @@ class Cluster:
         """Start workers again that ended by themselves; one that gives up is an error."""
         for worker in self.workers:
             if worker.ended is not None:
-                assert worker.ended != 1, f"{worker.name} gave up: {worker.last_words()}"
+                words = worker.last_words()
+                assert not words.startswith("zerostock: "), f"{worker.name} gave up: {words}"
                 worker.start()
 
     def ingest(self) -> subprocess.Popen[bytes]:

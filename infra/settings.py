@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     session_timeout: Duration = 10_000
     sms: str = "console"
     display_zone: str = "Asia/Shanghai"
+    metrics_port: int | None = None
+    stall_after: Duration = 60_000
 
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_mechanism: str = "PLAIN"

@@ -25,11 +25,13 @@ from alerts.dispatch import Dispatcher
 from alerts.numbers import RefusedNumbers
 from alerts.receipts import FileReceipts
 from alerts.senders import open_sender
+from infra.health import watch
 from infra.settings import Settings
 from infra.topics import ensure_topics
 from pipelines.core.effects import Effect, Rows, envelopes
-from pipelines.core.register import Register, SimRange
+from pipelines.core.register import SimRange
 from pipelines.ingest.reference import load_reference
+from pipelines.stream import metrics
 from pipelines.stream.alerts import alerts_app
 from pipelines.stream.options import StreamOptions
 from pipelines.stream.stock import stock_app
@@ -112,7 +114,10 @@ def reference_of(settings: Settings) -> Reference:
 def new_worker(name: str, settings: Settings) -> faust.App:
     """The Faust application of one worker, its topics created."""
     asyncio.run(_topics(settings))
-    return {"stock": _stock, "alerts": _alerts, "warehouse": _warehouse}[name](settings)
+    app = {"stock": _stock, "alerts": _alerts, "warehouse": _warehouse}[name](settings)
+    if settings.metrics_port is not None:
+        watch(app, name, settings.metrics_port, settings.stall_after)
+    return app
 
 
 @retry(
@@ -129,7 +134,7 @@ async def _topics(settings: Settings) -> None:
 
 def _stock(settings: Settings) -> faust.App:
     reference = reference_of(settings)
-    register = Register(
+    register = metrics.CountedRegister(
         [SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid) for b in reference.batches]
     )
     return stock_app(stream_options(settings), register, reference.holder)
@@ -181,7 +186,9 @@ def _alerts(settings: Settings) -> faust.App:
         rows = Rows("messages")
         for record in await dispatcher.dispatch(groups):
             rows.add(**msgspec.structs.asdict(record))
-        return envelopes(topics.SMS_MESSAGES, side.partition, rows, promise, before)
+        return metrics.count_effects(
+            envelopes(topics.SMS_MESSAGES, side.partition, rows, promise, before)
+        )
 
     return alerts_app(options, new_desk, deliver)
 
@@ -231,7 +238,8 @@ def _warehouse(settings: Settings) -> faust.App:
     migrate(warehouse)
     if settings.reference is not None:
         store_reference(warehouse, reference_of(settings))
-    app = warehouse_app(stream_options(settings), _WarehouseSink(Buffer(warehouse)))
+    buffer = Buffer(warehouse, on_retry=lambda table: metrics.INSERT_RETRIES.labels(table).inc())
+    app = warehouse_app(stream_options(settings), _WarehouseSink(buffer))
     if settings.data is not None and settings.warehouse is None:
         door = Door(warehouse, settings.data)
         app.on_before_shutdown.connect(lambda *_, **__: door.stop(), weak=False)

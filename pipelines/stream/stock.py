@@ -8,6 +8,7 @@ from pipelines.core.effects import Effect
 from pipelines.core.ledger import OutletSide
 from pipelines.core.register import Register
 from pipelines.core.sims import Holder, SimSide
+from pipelines.stream import metrics
 from pipelines.stream.app import new_app
 from pipelines.stream.keeper import Keeper
 from pipelines.stream.options import StreamOptions
@@ -20,7 +21,7 @@ def stock_app(options: StreamOptions, register: Register, holder: Holder) -> fau
     idle_after = options.idle_after if options.clock == "wall" else None
 
     def new_sims(partition: int) -> SimSide:
-        return SimSide(
+        side = metrics.CountedSims(
             partition,
             options.partitions,
             register,
@@ -28,12 +29,14 @@ def stock_app(options: StreamOptions, register: Register, holder: Holder) -> fau
             idle_after=idle_after,
             disorder=options.disorder,
         )
+        metrics.sim_sides.add(side)
+        return side
 
     def new_outlets(partition: int) -> OutletSide:
         return OutletSide(partition, options.partitions, holder)
 
     async def fold(side: SimSide | OutletSide, now: int) -> list[Effect]:
-        return side.advance(now)
+        return metrics.count_effects(side.advance(now))
 
     sims = Keeper(
         app,

@@ -1,0 +1,201 @@
+"""What a worker tells those who watch it: /metrics, /healthz and /readyz on loopback.
+
+A worker is unhealthy when messages wait and its committed offset has stood still for too long; it
+is ready when it has partitions, their state is loaded, and it is healthy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol
+
+import faust
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from pipelines.core.sims import SimSide
+from pipelines.stream import metrics
+from pipelines.stream.app import TOPICS
+from schemas.envelope import NO_WATERMARK
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks at the offsets when nobody asks.
+LOOK_EVERY = 5.0
+
+#: (topic, partition)
+Part = tuple[str, int]
+
+
+class Offset(NamedTuple):
+    """How far a partition was read for good, and how far it goes."""
+
+    committed: int
+    end: int
+
+
+class Watched(Protocol):
+    """What is asked of a worker."""
+
+    def offsets(self) -> Mapping[Part, Offset]:
+        """Every partition that the worker has now."""
+
+    def settled(self) -> bool:
+        """Whether it has partitions and their state is loaded."""
+
+
+class Pulse:
+    """Notices partitions that stand still with messages waiting; `limit` in seconds."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self._since: dict[Part, tuple[int, float]] = {}
+
+    def stalled(self, offsets: Mapping[Part, Offset], now: float) -> dict[Part, float]:
+        """The partitions that have stood still for longer than the limit, and for how long.
+
+        A partition's clock starts when messages are first seen waiting at an offset.
+        """
+        since: dict[Part, tuple[int, float]] = {}
+        for part, offset in offsets.items():
+            if offset.end > offset.committed:
+                known = self._since.get(part)
+                still = known is not None and known[0] == offset.committed
+                since[part] = known if known is not None and still else (offset.committed, now)
+        self._since = since
+        return {part: now - at for part, (_, at) in since.items() if now - at > self.limit}
+
+
+class FaustWorker:
+    """A Faust application as something to watch."""
+
+    def __init__(self, app: faust.App) -> None:
+        self._app = app
+
+    def offsets(self) -> dict[Part, Offset]:
+        """See `Watched`; empty until the worker has joined its group."""
+        consumer, found = self._app.consumer, {}
+        for tp in self._assigned():
+            if tp.topic in TOPICS:
+                end = consumer.highwater(tp)
+                committed = consumer._committed_offset.get(tp) or 0
+                if end is not None:
+                    found[tp.topic, tp.partition] = Offset(max(committed, 0), end)
+        return found
+
+    def settled(self) -> bool:
+        """See `Watched`."""
+        app = self._app
+        loaded = not len(app.tables) or app.tables.actives_ready
+        return bool(loaded and not app.rebalancing and self._assigned())
+
+    def _assigned(self) -> Iterable[faust.types.TP]:
+        # A worker that is just starting, or leaving, has no consumer to ask.
+        with contextlib.suppress(AttributeError, RuntimeError, AssertionError):
+            return set(self._app.consumer.assignment())
+        return ()
+
+
+class Gauges(Collector):
+    """What is measured when somebody asks."""
+
+    def __init__(
+        self, worker: Watched, pulse: Pulse, sims: Callable[[], Iterable[SimSide]]
+    ) -> None:
+        self._worker = worker
+        self._pulse = pulse
+        self._sims = sims
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges of `pipelines.stream.metrics`."""
+        offsets = self._worker.offsets()
+        lag = GaugeMetricFamily(
+            metrics.CONSUMER_LAG, "Messages not yet committed.", labels=["topic", "partition"]
+        )
+        for (topic, partition), offset in offsets.items():
+            lag.add_metric([topic, str(partition)], max(offset.end - offset.committed, 0))
+        yield lag
+        delay = GaugeMetricFamily(
+            metrics.WATERMARK_DELAY, "How far a source is behind the clock.", labels=["source"]
+        )
+        for source, mark in open_marks(self._sims()).items():
+            delay.add_metric([source], time.time() - mark / 1_000)
+        yield delay
+        stalled = bool(self._pulse.stalled(offsets, time.monotonic()))
+        yield GaugeMetricFamily(metrics.STALLED, "1 while /healthz fails.", value=int(stalled))
+
+
+def open_marks(sides: Iterable[SimSide]) -> dict[str, int]:
+    """The least watermark (ms) of each source that has promised one and has not ended."""
+    marks: dict[str, int] = {}
+    for side in sides:
+        for source, mark in side.frontier.marks.items():
+            if mark != NO_WATERMARK and source not in side.frontier.ended:
+                marks[source] = min(mark, marks.get(source, mark))
+    return marks
+
+
+def application(worker: Watched, pulse: Pulse) -> web.Application:
+    """The three pages."""
+    registry = metrics.REGISTRY
+
+    async def show_metrics(_: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    def trouble() -> str:
+        stalled = pulse.stalled(worker.offsets(), time.monotonic())
+        return "".join(
+            f"{topic}/{partition} has stood still for {seconds:.0f} s with messages waiting\n"
+            for (topic, partition), seconds in stalled.items()
+        )
+
+    async def healthz(_: web.Request) -> web.Response:
+        said = trouble()
+        return web.Response(text=said or "ok\n", status=503 if said else 200)
+
+    async def readyz(_: web.Request) -> web.Response:
+        said = trouble() if worker.settled() else "no partitions yet, or their state is loading\n"
+        return web.Response(text=said or "ready\n", status=503 if said else 200)
+
+    app = web.Application()
+    app.router.add_get("/metrics", show_metrics)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    return app
+
+
+def watch(app: faust.App, name: str, port: int, stall_after: int) -> None:
+    """Have a worker serve its pages on 127.0.0.1; `port` 0 takes a free one, ms to `stall_after`.
+
+    A port that is taken costs the pages, not the worker.
+    """
+    worker, pulse = FaustWorker(app), Pulse(stall_after / 1_000)
+    metrics.REGISTRY.register(Gauges(worker, pulse, lambda: list(metrics.sim_sides)))
+    ProcessCollector(registry=metrics.REGISTRY)
+
+    async def serve() -> None:
+        runner = web.AppRunner(application(worker, pulse), access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+        except OSError as error:
+            log.error("metrics cannot be served on port %d: %s", port, error.strerror)  # noqa: TRY400
+            await runner.cleanup()
+            return
+        log.warning("metrics of %s on http://127.0.0.1:%d/metrics", name, runner.addresses[0][1])
+        try:
+            while True:
+                await asyncio.sleep(LOOK_EVERY)
+                pulse.stalled(worker.offsets(), time.monotonic())
+        finally:
+            await runner.cleanup()
+
+    app.task(serve)

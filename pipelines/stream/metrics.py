@@ -1,0 +1,143 @@
+"""All metrics of the stream: their names, what they mean, and the counting.
+
+Counting is done by envelope, never by row. Work done again after a crash is counted again: metrics
+are for watching, tables are for counting. Serving them is `infra.health`'s.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+from weakref import WeakSet
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from pipelines.core.effects import Effect
+from pipelines.core.register import Int64s, Register
+from pipelines.core.sims import SimSide
+from schemas.envelope import Header
+
+REGISTRY: Final = CollectorRegistry()
+
+EVENTS_IN: Final = Counter(
+    "zerostock_events_in_total", "Rows of sim-events taken.", ["kind"], registry=REGISTRY
+)
+CANDIDATES: Final = Counter(
+    "zerostock_candidates_total", "Calls that may be a SIM's first use.", registry=REGISTRY
+)
+MOVEMENTS: Final = Counter(
+    "zerostock_movements_total", "SIMs that came to a shelf or left it.", registry=REGISTRY
+)
+INCIDENTS: Final = Counter(
+    "zerostock_incidents_total", "Stock-outs opened and closed.", ["change"], registry=REGISTRY
+)
+UNASSIGNED: Final = Counter(
+    "zerostock_incidents_unassigned_total",
+    "Stock-outs at outlets that no wholesaler holds.",
+    registry=REGISTRY,
+)
+SMS: Final = Counter(
+    "zerostock_sms_messages_total", "What became of messages.", ["status"], registry=REGISTRY
+)
+DEAD_LETTERS: Final = Counter(
+    "zerostock_dead_letters_total", "Input refused.", ["reason"], registry=REGISTRY
+)
+ROWS_WRITTEN: Final = Counter(
+    "zerostock_rows_written_total", "Rows in the warehouse.", ["kind"], registry=REGISTRY
+)
+INSERT_RETRIES: Final = Counter(
+    "zerostock_insert_retries_total",
+    "Further tries at a warehouse that is down.",
+    ["table"],
+    registry=REGISTRY,
+)
+
+_LATENCIES: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3_600, 86_400)
+
+EVENT_TO_WRITTEN: Final = Histogram(
+    "zerostock_event_to_written_seconds",
+    "From an envelope's newest event to the warehouse.",
+    ["kind"],
+    buckets=_LATENCIES,
+    registry=REGISTRY,
+)
+BROKER_TO_WRITTEN: Final = Histogram(
+    "zerostock_broker_to_written_seconds",
+    "From an envelope's arrival on its topic to the warehouse.",
+    ["kind"],
+    buckets=_LATENCIES,
+    registry=REGISTRY,
+)
+
+# Gauges: measured when somebody asks, by `infra.health`.
+
+#: How far the watermark of a source (label `source`) that has not ended is behind the wall clock.
+WATERMARK_DELAY: Final = "zerostock_watermark_delay_seconds"
+#: Messages of a `topic` and `partition` that are not yet committed.
+CONSUMER_LAG: Final = "zerostock_consumer_lag_messages"
+#: 1 while /healthz fails.
+STALLED: Final = "zerostock_worker_stalled"
+
+#: The SIM sides of this process that are alive.
+sim_sides: WeakSet[SimSide] = WeakSet()
+
+
+class CountedRegister(Register):
+    """A register that counts what it lets through."""
+
+    def candidates(self, imsis: Int64s, at: Int64s) -> Int64s:
+        """See `Register`."""
+        found = super().candidates(imsis, at)
+        CANDIDATES.inc(len(found))
+        return found
+
+
+class CountedSims(SimSide):
+    """A SIM side that counts what it takes."""
+
+    def take(self, header: Header, rows: pa.RecordBatch | None, now: int) -> None:
+        """See `SimSide`."""
+        if rows is not None:
+            EVENTS_IN.labels(header.kind).inc(rows.num_rows)
+        super().take(header, rows, now)
+
+
+def count_effects(effects: list[Effect]) -> list[Effect]:
+    """Count what a side says; hands it on."""
+    for effect in effects:
+        if effect.rows is None:
+            continue
+        if effect.header.kind == "movements":
+            MOVEMENTS.inc(effect.rows.num_rows)
+        elif effect.header.kind == "incidents":
+            _count_incidents(effect.rows)
+        elif effect.header.kind == "messages":
+            for status in effect.rows["status"].to_pylist():
+                SMS.labels(status).inc()
+    return effects
+
+
+def _count_incidents(rows: pa.RecordBatch) -> None:
+    opened = rows.filter(pc.is_null(rows["closed_at"]))
+    INCIDENTS.labels("opened").inc(opened.num_rows)
+    INCIDENTS.labels("closed").inc(rows.num_rows - opened.num_rows)
+    UNASSIGNED.inc(opened["wholesaler_id"].to_pylist().count(""))
+
+
+#: Which column says when a row's event was.
+_EVENT_TIME: Final = {"levels": "as_of", "messages": "created_at", "dead_letters": "received_at"}
+
+
+def count_written(kind: str, rows: pa.RecordBatch, on_topic_at: float) -> None:
+    """Count an envelope whose rows are in the warehouse now; `on_topic_at` in s since 1970."""
+    now = time.time()
+    ROWS_WRITTEN.labels(kind).inc(rows.num_rows)
+    BROKER_TO_WRITTEN.labels(kind).observe(max(now - on_topic_at, 0))
+    newest = pc.max(rows[_EVENT_TIME.get(kind, "at")]).as_py()
+    if newest is not None:
+        EVENT_TO_WRITTEN.labels(kind).observe(max(now - newest / 1_000, 0))
+    if kind == "dead_letters":
+        for reason in rows["reason"].to_pylist():
+            DEAD_LETTERS.labels(reason.split(":", 1)[0]).inc()

@@ -86,7 +86,9 @@ class Stack:
             "ZEROSTOCK_SESSION_TIMEOUT": _EMBEDDED_SESSION,
             "ZEROSTOCK_COMMIT_INTERVAL": "500ms",
         }
-        for name in ("stock", "alerts", "warehouse"):
+        for number, name in enumerate(("stock", "alerts", "warehouse")):
+            if self.settings.metrics_port:  # 0 takes a free one, for each
+                env["ZEROSTOCK_METRICS_PORT"] = str(self.settings.metrics_port + number)
             worker = Child(
                 name,
                 [sys.executable, "-m", "infra.cli", "worker", name],

@@ -10,6 +10,7 @@ import faust
 import pyarrow as pa
 from faust.types import EventT, StreamT
 
+from pipelines.stream import metrics
 from pipelines.stream.app import hasten_fetches, new_app
 from pipelines.stream.keeper import die, refused
 from pipelines.stream.offsets import Offsets, Turn
@@ -57,6 +58,7 @@ class Loader:
         self._since = 0.0
         self._batches: dict[str, list[pa.RecordBatch]] = {}
         self._taken: list[tuple[StreamT[bytes], EventT]] = []
+        self._to_count: list[tuple[str, pa.RecordBatch, float]] = []
         app.task(self._tick)
         app.on_partitions_revoked.connect(self._forget)
 
@@ -65,6 +67,7 @@ class Loader:
         self._rows = 0
         self._batches = {}
         self._taken = []
+        self._to_count = []
 
     async def run(self, stream: StreamT[bytes]) -> None:
         """The body of the agent."""
@@ -95,6 +98,7 @@ class Loader:
         if rows is not None:
             self._batches.setdefault(kind, []).append(rows)
             self._rows += rows.num_rows
+            self._to_count.append((kind, rows, event.message.timestamp))
 
     async def _tick(self) -> None:
         try:
@@ -110,9 +114,12 @@ class Loader:
     async def _flush(self) -> None:
         generation = self._generation
         batches, taken = self._batches, self._taken
+        to_count, self._to_count = self._to_count, []
         self._batches, self._taken, self._rows = {}, [], 0
         if batches:
             await self.sink.write(batches)
+        for written in to_count:
+            metrics.count_written(*written)
         if generation == self._generation:
             for stream, event in taken:
                 await stream.ack(event)

@@ -86,11 +86,11 @@ def suspects(prints: UInt64s) -> UInt64s:
 
     Never misses one; names a few too many, as different meters can share a hash.
     """
-    flags = (prints & np.uint64(1)).astype(np.bool_)
-    # The second of two starts in a row is of a meter with both, unless a meter begins with it.
-    second = np.flatnonzero(flags[1:] & flags[:-1]) + 1
-    meters = prints >> np.uint64(_TIME_BITS + 1)
-    return np.unique(meters[second][meters[second] == meters[second - 1]])
+    starts = (prints & np.uint64(1)).astype(np.bool_)
+    second = np.flatnonzero(starts[1:] & starts[:-1]) + 1
+    bits = np.uint64(_TIME_BITS + 1)
+    meter, before = prints[second] >> bits, prints[second - 1] >> bits
+    return np.unique(meter[meter == before])
 
 
 def joined(prints: UInt64s) -> UInt64s:

@@ -105,7 +105,14 @@ MODELS: Final[dict[str, type[Event]]] = {
 
 
 class Refused(ValueError):
-    """A line that cannot be accepted; the text is the dead letter's reason."""
+    """A line that cannot be accepted; the text is the dead letter's reason.
+
+    `field` is the one that is wrong, "" when it is not a matter of one.
+    """
+
+    def __init__(self, reason: str, field: str = "") -> None:
+        super().__init__(reason)
+        self.field = field
 
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -164,4 +171,5 @@ def validate(model: type[Any], row: dict[str, Any]) -> Any:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "row"
         what = "missing" if first["type"] == "missing" else first["msg"]
-        raise Refused(f"invalid_field: {name}: {what.removeprefix('Value error, ')}") from None
+        what = what.removeprefix("Value error, ")
+        raise Refused(f"invalid_field: {name}: {what}", name) from None

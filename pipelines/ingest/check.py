@@ -7,6 +7,7 @@ its value or for the reason to refuse it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -132,11 +133,11 @@ def _check_calls(calls: Calls, lines: Int64s, line_of: Callable[[int], bytes]) -
     for row in np.flatnonzero(~good).tolist():
         line = int(lines[row])
         try:
-            if row in calls.wrong:
-                raise Refused(calls.wrong[row])  # noqa: TRY301
             doubtful.append((line, accept_call(_row(calls, row))))
         except Refused as reason:
-            sure.refused.append((line, str(reason), line_of(line)))
+            # Of a time that was converted in vain, the model only knows that it is not there.
+            why = calls.wrong.get(row, str(reason)) if reason.field == "start_time" else str(reason)
+            sure.refused.append((line, why, line_of(line)))
     return _with_uses(sure, doubtful)
 
 
@@ -214,37 +215,47 @@ class _ActivationLine(msgspec.Struct, tag="activation", gc=False):
     imsi: str
 
 
+_UNDECODED: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _use = msgspec.json.Decoder(_CallLine | _ActivationLine).decode
 
 
 def _check_ndjson(lines: Lines) -> Checked:
-    uses: list[_CallLine | _ActivationLine] = []
-    numbers: list[int] = []
-    doubtful: list[int] = []
-    sound = _is_utf8(lines.data)
-    for number, line in enumerate(lines.all):
-        try:
-            use = _use(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            doubtful.append(number)
-            continue
-        # The decoder does not look into fields that it does not need.
-        if (sound or _is_utf8(line)) and len(line) <= LONGEST_LINE:
-            uses.append(use)
-            numbers.append(number)
-        else:
-            doubtful.append(number)
+    uses, doubtful = _decoded(lines)
+    kept = np.arange(lines.count)
+    if doubtful:
+        kept = np.delete(kept, doubtful)
     ids = pa.array([use.call_id for use in uses], pa.string())
     at = parse_times(pa.array([use.start_time for use in uses], pa.string()))
     imsis, good = _parse_imsis(pa.array([use.imsi for use in uses], pa.string()))
     good &= (at != UNSURE) & _fitting_ids(ids)
-    at_lines = np.array(numbers, np.int64)
     if good.all():
-        sure = Checked(at_lines, imsis, at, ids)
+        sure = Checked(kept, imsis, at, ids)
     else:
-        sure = Checked(at_lines[good], imsis[good], at[good], ids.filter(pa.array(good)))
-        doubtful = sorted([*doubtful, *at_lines[~good].tolist()])
+        sure = Checked(kept[good], imsis[good], at[good], ids.filter(pa.array(good)))
+        doubtful = sorted([*doubtful, *kept[~good].tolist()])
     return _looked_at(sure, doubtful, lines) if doubtful else sure
+
+
+def _decoded(lines: Lines) -> tuple[list[_CallLine | _ActivationLine], list[int]]:
+    """Calls and activations that may be right, and the lines of all else."""
+    # The decoder does not look into fields that it does not need, nor mind their length.
+    sound = _is_utf8(lines.data) and lines.longest <= LONGEST_LINE
+    if sound:
+        with contextlib.suppress(*_UNDECODED):
+            return list(map(_use, lines.all)), []
+    uses: list[_CallLine | _ActivationLine] = []
+    doubtful: list[int] = []
+    for number, line in enumerate(lines.all):
+        try:
+            use = _use(line)
+        except _UNDECODED:
+            doubtful.append(number)
+            continue
+        if sound or (_is_utf8(line) and len(line) <= LONGEST_LINE):
+            uses.append(use)
+        else:
+            doubtful.append(number)
+    return uses, doubtful
 
 
 def _looked_at(sure: Checked, doubtful: list[int], lines: Lines) -> Checked:

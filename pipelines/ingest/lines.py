@@ -20,6 +20,8 @@ class Lines:
         lines = self.data.split(b"\n")
         if not lines[-1]:
             lines.pop()
+        if b"\r" not in self.data:
+            return lines
         return [line.removesuffix(b"\r") for line in lines]
 
     @cached_property

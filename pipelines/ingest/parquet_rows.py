@@ -13,6 +13,8 @@ from pipelines.ingest.convert import Calls, plain_calls
 from pipelines.ingest.times import UNSURE
 from schemas.fields import TIME_END
 
+_WRONG_TIME: Final = "invalid_field: start_time: not a time between the years 1970 and 2300"
+
 #: Whole numbers up to here are exact in float64.
 _EXACT: Final = 2.0**53
 
@@ -24,16 +26,18 @@ def parquet_texts(rows: pa.RecordBatch, names: list[str]) -> dict[str, pa.Array]
 
 def parquet_calls(rows: pa.RecordBatch, names: list[str]) -> Calls:
     """The named columns of the contract; times of type timestamp are taken as they are."""
-    texts = parquet_texts(rows, names)
     times = rows.column("start_time")
     if not pa.types.is_timestamp(times.type) or times.type.tz is None:
-        return plain_calls(texts)
+        return plain_calls(parquet_texts(rows, names))
     unit = {"s": -1_000, "ms": 1, "us": 1_000, "ns": 1_000_000}[times.type.unit]
     ticks = pc.fill_null(times.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
     good = (ticks >= 0) & (ticks < (TIME_END // -unit if unit < 0 else TIME_END * unit))
     ticks = np.where(good, ticks, 0)
     at = ticks * -unit if unit < 0 else ticks // unit
-    return Calls(texts, np.where(good, at, UNSURE), {})
+    at = np.where(good, at, UNSURE)
+    texts = parquet_texts(rows, [name for name in names if name != "start_time"])
+    wrong = dict.fromkeys(np.flatnonzero(~good).tolist(), _WRONG_TIME)
+    return Calls(texts, at, wrong)
 
 
 def as_line(rows: pa.RecordBatch, row: int) -> bytes:

@@ -65,6 +65,17 @@ def compose(
     """
     spoken = re.split("[-_]", language.strip().lower(), maxsplit=1)[0]
     spoken = spoken if spoken in LANGUAGES else LANGUAGES[0]
+    text = _fitted(shelves, spoken, timezone, signature)
+    if text.segments > 1:
+        # Where they are is the first thing that a short message can do without.
+        bare = [shelf._replace(territory="") for shelf in shelves]
+        shorter = _fitted(bare, spoken, timezone, signature)
+        return shorter if shorter.segments == 1 else text
+    return text
+
+
+def _fitted(shelves: Sequence[Shelf], spoken: str, timezone: tzinfo, signature: str) -> Text:
+    """As many outlets as fit, at least one."""
     skus = {shelf.sku for shelf in shelves}
     time = datetime.fromtimestamp(min(s.opened_at for s in shelves) / 1_000, timezone)
     visits = _visits(shelves, spoken, name_skus=len(skus) > 1)

@@ -1,6 +1,6 @@
 """Processes and topics of a benchmark: a broker, workers as the product starts them, their state.
 
-The broker is the embedded one unless a real Kafka is named.
+The broker is the embedded one, or "kafka": Apache Kafka from the jars in a folder.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
+from infra.bench.kafka import Kafka
 from infra.bench.town import Town
 from infra.stack.broker import EmbeddedBroker
 from infra.stack.children import Child
@@ -43,17 +44,17 @@ class Rig:
     town: Town
     broker: str | None = None
     folder: Path = field(init=False)
+    address: str = field(init=False)
     children: list[Child] = field(default_factory=list)
 
     def __enter__(self) -> Rig:
         self.folder = Path(tempfile.mkdtemp(prefix="zerostock-bench-"))
         self.town.write_reference(self.folder / "reference")
-        if self.broker is None:
-            embedded = EmbeddedBroker(self.folder)
-            embedded.start()
-            self.children.append(embedded)
-            self.broker = embedded.bootstrap
-        asyncio.run(ensure_topics(self.broker, self.town.partitions))
+        server = Kafka(self.folder) if self.broker == "kafka" else EmbeddedBroker(self.folder)
+        server.start()
+        self.children.append(server)
+        self.address = server.bootstrap
+        asyncio.run(ensure_topics(self.address, self.town.partitions))
         return self
 
     def __exit__(
@@ -65,12 +66,6 @@ class Rig:
         for child in reversed(self.children):
             child.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    @property
-    def address(self) -> str:
-        """host:port of the broker."""
-        assert self.broker is not None, "the rig has not been entered"
-        return self.broker
 
     # Children
 
@@ -112,6 +107,11 @@ class Rig:
         raise ZerostockError(f"{what} did not come within {_READY:.0f} s")
 
     # Topics
+
+    async def anything(self, consumer: AIOKafkaConsumer) -> ConsumerRecord | None:
+        """The first message there is, if there is one."""
+        some = await consumer.getmany(timeout_ms=10, max_records=1)
+        return next((messages[0] for messages in some.values() if messages), None)
 
     @asynccontextmanager
     async def producer(self) -> AsyncIterator[AIOKafkaProducer]:

@@ -21,7 +21,6 @@ from infra.bench.rig import Rig, cpu_seconds, resident
 from infra.bench.town import Town
 from infra.bench.traffic import Traffic, make_traffic
 from infra.stack.children import Child
-from pipelines.core.register import Int64s
 from schemas import topics
 from schemas.envelope import unpack
 from schemas.errors import ZerostockError
@@ -60,12 +59,12 @@ def run(
         with Rig(town, broker) as rig:
             asyncio.run(rig.fill_state())
             asyncio.run(rig.fill(topics.SIM_EVENTS, prepared))
-            limits.append(asyncio.run(_fetch_and_decode(rig, cdrs)))
-            ours.append(asyncio.run(_follow(rig, traffic, Rig.start_worker)))
+            limits.append(asyncio.run(fetch_and_decode(rig, cdrs)))
+            ours.append(asyncio.run(follow(rig, traffic, Rig.start_worker)))
         with Rig(town, broker) as rig:
             asyncio.run(rig.fill_state())
             asyncio.run(rig.fill(topics.SIM_EVENTS, prepared))
-            bare.append(asyncio.run(_follow(rig, traffic, _start_bare)))
+            bare.append(asyncio.run(follow(rig, traffic, _start_bare)))
     figure, spread = of_runs([r.rate for r in ours])
     limit, _ = of_runs(limits)
     beside = "same core, bare consumer loop"
@@ -92,34 +91,41 @@ def _start_bare(rig: Rig) -> Child:
     return rig.start("bare", [sys.executable, "-m", f"{peers.__name__}.bare", *argv])
 
 
-async def _follow(rig: Rig, traffic: Traffic, start: _Start) -> Followed:
+async def follow(rig: Rig, traffic: Traffic, start: _Start) -> Followed:
     """Let a reader work through the topic, and check what it found."""
+    child = start(rig)
+    async with rig.consumer(topics.STOCK_MOVEMENTS) as consumer:
+        await rig.until(lambda: rig.anything(consumer), f"the first word of {child.name}")
+    before = cpu_seconds(child)
+    marks = await progress_and_answers(rig, traffic)
+    cpu = (cpu_seconds(child) - before) / len(traffic) * 1e6
+    return Followed(rate(marks), cpu, resident(child))
+
+
+async def progress_and_answers(rig: Rig, traffic: Traffic) -> list[Mark]:
+    """Read all that a reader says about traffic; raises `ZerostockError` if it is not the truth."""
     rows_by_mark = _rows_by_mark(traffic)
     last = {partition: max(found) for partition, found in rows_by_mark.items()}
-    child = start(rig)
     marks: list[Mark] = []
-    moved: list[tuple[Int64s, Int64s]] = []
-    before: float | None = None
+    uses: dict[int, int] = {}
     async for message, header, rows in rig.read_to_end(topics.STOCK_MOVEMENTS):
-        if before is None:
-            before = cpu_seconds(child)
         partition = int(header.source.removeprefix("sims/"))
         done = rows_by_mark[partition].get(min(header.watermark, last[partition]))
         if done is not None:
             marks.append(Mark(message.timestamp, partition, done))
         if rows is not None:
-            moved.append((rows.column("imsi").to_numpy(), rows.column("at").to_numpy()))
-    opened = {}
+            uses.update(zip(rows["imsi"].to_pylist(), rows["at"].to_pylist(), strict=True))
+    if uses != traffic.first_uses():
+        raise ZerostockError("other first uses were found than there were")
+    outs: dict[str, int] = {}
     async for _, _, rows in rig.read_to_end(topics.STOCK_INCIDENTS):
-        for row in rows.to_pylist() if rows is not None else ():
-            opened[row["outlet_id"]] = row["opened_at"]
-    found = {i: a for imsis, at in moved for i, a in zip(imsis.tolist(), at.tolist(), strict=True)}
-    if found != traffic.first_uses():
-        raise ZerostockError(f"{child.name} found other first uses than there were")
-    if opened != traffic.stock_outs():
-        raise ZerostockError(f"{child.name} found other stock-outs than there were")
-    cpu = (cpu_seconds(child) - (before or 0)) / len(traffic) * 1e6
-    return Followed(rate(marks), cpu, resident(child))
+        if rows is not None:
+            outs.update(
+                zip(rows["outlet_id"].to_pylist(), rows["opened_at"].to_pylist(), strict=True)
+            )
+    if outs != traffic.stock_outs():
+        raise ZerostockError("other stock-outs were found than there were")
+    return marks
 
 
 def _rows_by_mark(traffic: Traffic) -> dict[int, dict[int, int]]:
@@ -132,7 +138,7 @@ def _rows_by_mark(traffic: Traffic) -> dict[int, dict[int, int]]:
     return found
 
 
-async def _fetch_and_decode(rig: Rig, cdrs: int) -> float:
+async def fetch_and_decode(rig: Rig, cdrs: int) -> float:
     """CDRs a second of a consumer that decodes the topic and does nothing else."""
     rows = 0
     async with rig.consumer(topics.SIM_EVENTS) as consumer:

@@ -39,3 +39,12 @@ def test_a_benchmark_that_there_is_not() -> None:
 def test_an_option_that_there_is_not() -> None:
     with pytest.raises(UsageError, match="cdr"):
         bench.main("stream", True, cdr=1)
+
+
+def test_recovery(capsys: pytest.CaptureFixture[str]) -> None:
+    found = lines_of(capsys, "recovery", cdrs=300_000, **TINY)
+    assert [line["metric"] for line in found] == [
+        "start at rest",
+        "start after SIGKILL",
+        "state on the broker",
+    ]

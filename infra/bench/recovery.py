@@ -1,0 +1,86 @@
+"""From the start of a stock worker's process to its first word about new events, state read back.
+
+Once from rest, and once after a SIGKILL in the middle of traffic; what comes of the traffic is
+compared with the truth. The limit is reading the same state from the broker and dropping it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+from aiokafka import AIOKafkaConsumer
+
+from infra.bench.report import Line, of_runs
+from infra.bench.rig import Rig
+from infra.bench.stream import progress_and_answers
+from infra.bench.town import Town
+from infra.bench.traffic import Traffic, make_traffic
+from infra.stack.children import Child
+from pipelines.stream.app import group_id
+from schemas import topics
+
+
+def run(
+    *,
+    sims: int = 10_000_000,
+    shelved: int = 1_000_000,
+    outlets: int = 13_500,
+    partitions: int = 2,
+    cdrs: int = 2_000_000,
+    runs: int = 3,
+    broker: str | None = None,
+) -> Iterator[Line]:
+    """The lines of the benchmark."""
+    town = Town(sims, shelved, outlets, partitions)
+    traffic = make_traffic(town, cdrs)
+    at_rest, killed, limits = [], [], []
+    for _ in range(runs):
+        with Rig(town, broker) as rig:
+            size = asyncio.run(rig.fill_state())
+            limits.append(asyncio.run(_read_state(rig)))
+            rest, again = asyncio.run(_restart(rig, traffic))
+            at_rest.append(rest)
+            killed.append(again)
+    limit, _ = of_runs(limits)
+    yield Line("recovery", "start at rest", "s", *of_runs(at_rest), limit)
+    yield Line("recovery", "start after SIGKILL", "s", *of_runs(killed), limit)
+    yield Line("recovery", "state on the broker", "MB", size / 1e6)
+
+
+async def _read_state(rig: Rig) -> float:
+    started = time.perf_counter()
+    names = [f"{group_id('stock')}-{table}-changelog" for table in ("sims", "outlets")]
+    async with rig.consumer(*names) as consumer:
+        while await consumer.getmany(timeout_ms=200):
+            pass
+    return time.perf_counter() - started - 0.2
+
+
+async def _restart(rig: Rig, traffic: Traffic) -> tuple[float, float]:
+    messages = [(p, None, data) for p, data, _, _ in traffic.chunks()]
+    third = len(messages) // 3
+    async with rig.consumer(topics.STOCK_MOVEMENTS) as consumer:
+        await rig.fill(topics.SIM_EVENTS, messages[:third])
+        started, worker = time.perf_counter(), rig.start_worker()
+        await _next_word(rig, consumer, worker)
+        rest = time.perf_counter() - started
+        await rig.fill(topics.SIM_EVENTS, messages[third : 2 * third])
+        await _next_word(rig, consumer, worker)
+        assert worker.process is not None
+        worker.process.kill()
+        worker.process.wait()
+        rig.children.remove(worker)
+        while await consumer.getmany(timeout_ms=500):
+            pass
+        await rig.fill(topics.SIM_EVENTS, messages[2 * third :])
+        started, worker = time.perf_counter(), rig.start_worker()
+        await _next_word(rig, consumer, worker)
+        again = time.perf_counter() - started
+    await progress_and_answers(rig, traffic)
+    return rest, again
+
+
+async def _next_word(rig: Rig, consumer: AIOKafkaConsumer, worker: Child) -> None:
+    await rig.until(lambda: rig.anything(consumer), f"the next word of {worker.name}")

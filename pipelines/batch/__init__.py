@@ -1,9 +1,9 @@
 """Batch jobs over files: line loss, arrears, subscriber loss. `run_job` runs one.
 
-One file a job (`line_loss`, `arrears`, `subscriber_loss`) over shared steps: `sources` and
-`columns` read and check, `transforms` are the Beam steps, `runner` is a run from options to report,
-`loading` and `ledger` bring results into the warehouse. Arithmetic is in `pipelines.core`. Beam is
-imported by `run_job` only, as that takes seconds.
+One file a job (`line_loss`, `meter_suspects`, `arrears`, `subscriber_loss`) over shared steps:
+`sources` and `columns` read and check, `transforms` are the Beam steps, `runner` is a run from
+options to report, `loading` and `ledger` bring results into the warehouse. Arithmetic is in
+`pipelines.core`. Beam is imported by `run_job` only, as that takes seconds.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ __all__ = ["JOBS", "Changes", "Progress", "RunReport", "run_job"]
 #: Job → the module whose JOB it is.
 JOBS = {
     "line-loss": "pipelines.batch.line_loss",
+    "meter-suspects": "pipelines.batch.meter_suspects",
     "arrears": "pipelines.batch.arrears",
     "subscriber-loss": "pipelines.batch.subscriber_loss",
 }

@@ -60,6 +60,18 @@ THRESHOLDS = Dataset(
     (choice("level", loss.LEVELS), number("threshold", most=1)),
     optional=True,
 )
+LINES = Dataset(
+    "grid_lines",
+    (
+        text("unit_id"),
+        number("resistance_ohm", most=1e6),
+        number("voltage_kv", most=2e3),
+        number("power_factor", most=1, required=False),
+        number("shape_factor", most=10, required=False),
+        number("no_load_kw", most=1e6, required=False),
+    ),
+    optional=True,
+)
 _READING = (
     text("unit_id"),
     time("start"),
@@ -90,6 +102,8 @@ LINE_LOSS = ResultTable(
         "estimated_share": REAL,
         "status": TEXT,
         "reason": TEXT,
+        "theoretical_kwh": REAL,
+        "unexplained_kwh": REAL,
     },
 )
 
@@ -120,6 +134,16 @@ _UNIT = {
     "level": pl.String,
     "parent_id": pl.String,
     "name": pl.String,
+    SOURCE: pl.String,
+    ROW: pl.UInt64,
+}
+_LINE = {
+    "unit_id": pl.String,
+    "resistance_ohm": pl.Float64,
+    "voltage_kv": pl.Float64,
+    "power_factor": pl.Float64,
+    "shape_factor": pl.Float64,
+    "no_load_kw": pl.Float64,
     SOURCE: pl.String,
     ROW: pl.UInt64,
 }
@@ -168,8 +192,11 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
             _UNIT,
         ),
         "thresholds": Side(plan.read(pipeline, THRESHOLDS), "level", _THRESHOLD),
+        "lines": Side(plan.read(pipeline, LINES), "unit_id", _LINE),
     }
-    _ = together("Roll up", sides, 1) | "Balance" >> beam.Map(_balance, plan.period, plan.results)
+    _ = together("Roll up", sides, 1) | "Balance" >> beam.Map(
+        _balance, plan.period, plan.span, plan.results
+    )
 
 
 #: What is worked with; where a row came from is looked up only for those that are told about.
@@ -382,7 +409,8 @@ def _readings(rows: pl.DataFrame) -> list[loss.Reading]:
     return [loss.Reading(*row) for row in columns.iter_rows()]
 
 
-def _balance(group: Group, period: str, results: Results) -> None:
+def _balance(group: Group, period: str, span: tuple[int, int], results: Results) -> None:
+    """All units and their energy → the rows of line_loss."""
     units = {
         row["unit_id"]: loss.Unit(row["unit_id"], row["level"], row["parent_id"] or "")
         for row in group.frames["units"].sort("level", "unit_id").iter_rows(named=True)
@@ -393,19 +421,35 @@ def _balance(group: Group, period: str, results: Results) -> None:
         )
         for row in group.frames["energy"].iter_rows(named=True)
     }
-    named = group.frames["thresholds"]
-    thresholds = {**loss.THRESHOLDS, **dict(zip(named["level"], named["threshold"], strict=True))}
+    own = group.frames["thresholds"]
+    thresholds = {**loss.THRESHOLDS, **dict(zip(own["level"], own["threshold"], strict=True))}
+    known, rejects = once(group.frames["lines"], ["unit_id"])
+    results.refuse("lines", rejects)
+    hours = (span[1] - span[0]) / 3_600_000
     rows = loss.line_loss(units, energy, thresholds)
+    columns = loss.to_columns(period, rows, _lines(known), hours)
     kinds = {
         name: pl.Float64 if kind == REAL else pl.String for name, kind in LINE_LOSS.columns.items()
     }
-    results.put(LINE_LOSS.name, "all", pl.DataFrame(loss.to_columns(period, rows), schema=kinds))
+    results.put(LINE_LOSS.name, "all", pl.DataFrame(columns, schema=kinds))
+
+
+def _lines(rows: pl.DataFrame) -> dict[str, loss.Line]:
+    usual = loss.Line(0, 1)
+    filled = rows.with_columns(
+        pl.col("power_factor").fill_null(usual.power_factor),
+        pl.col("shape_factor").fill_null(usual.shape),
+        pl.col("no_load_kw").fill_null(usual.no_load_kw),
+    ).filter(pl.col("voltage_kv") > 0, pl.col("power_factor") > 0)
+    return {
+        unit_id: loss.Line(*figures) for unit_id, *figures in filled.drop(SOURCE, ROW).iter_rows()
+    }
 
 
 JOB = Job(
     "line-loss",
     "period",
-    (GRID_UNITS, THRESHOLDS, BOUNDARY, CUSTOMER),
+    (GRID_UNITS, THRESHOLDS, LINES, BOUNDARY, CUSTOMER),
     (LINE_LOSS,),
     _build,
     # Sixteen bytes a reading and the rows of a few meters are all that comes together in one place.

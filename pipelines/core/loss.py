@@ -292,12 +292,39 @@ def _judge(
         )
 
 
-def to_columns(period: str, losses: Sequence[Loss]) -> dict[str, list[object]]:
-    """The rows of line_loss by column, energies in kWh."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a unit's line and transformer are made of; `shape` is RMS over mean of its current."""
+
+    resistance_ohm: float
+    voltage_kv: float
+    power_factor: float = 0.95
+    shape: float = 1.05
+    no_load_kw: float = 0.0
+
+    def loss(self, supplied_kwh: float, hours: float) -> float:
+        """kWh lost in passing on `supplied_kwh` in `hours`: 3·(shape·I)²·R plus the iron's share.
+
+        The method of the mean current: I = P / (√3·U·cos φ) of the three phases.
+        """
+        current = supplied_kwh / hours / (3**0.5 * self.voltage_kv * self.power_factor)
+        copper_kw = 3 * (self.shape * current) ** 2 * self.resistance_ohm / 1000
+        return (copper_kw + self.no_load_kw) * hours
+
+
+def to_columns(
+    period: str, losses: Sequence[Loss], lines: Mapping[str, Line] | None = None, hours: float = 1.0
+) -> dict[str, list[object]]:
+    """The rows of line_loss by column, energies in kWh; `hours` is the length of the month."""
 
     def kwh(value: int | None) -> float | None:
         return None if value is None else value / MICRO
 
+    def in_theory(row: Loss) -> float | None:
+        line, supplied = (lines or {}).get(row.unit.unit_id), kwh(row.supplied)
+        return None if line is None or supplied is None else line.loss(supplied, hours)
+
+    theory = [in_theory(row) for row in losses]
     return {
         "period": [period] * len(losses),
         "level": [row.unit.level for row in losses],
@@ -313,4 +340,71 @@ def to_columns(period: str, losses: Sequence[Loss]) -> dict[str, list[object]]:
         "estimated_share": [row.estimated_share for row in losses],
         "status": [row.status for row in losses],
         "reason": ["; ".join(row.reasons) for row in losses],
+        "theoretical_kwh": list(theory),
+        "unexplained_kwh": [
+            None if physics is None or row.own_loss is None else row.own_loss / MICRO - physics
+            for row, physics in zip(losses, theory, strict=True)
+        ],
     }
+
+
+# --- meters that break from their own history ---------------------------------------------------
+
+#: Months of history a meter must have, and how far back they are looked for.
+LEAST_MONTHS, HISTORY_MONTHS = 3, 12
+#: A month is out of line beyond so many standard deviations, and by so large a share of the usual.
+DEVIATIONS, LEAST_CHANGE = 3.0, 0.5
+
+
+def meter_suspects(months: pl.DataFrame) -> pl.DataFrame:
+    """Meters whose month breaks from their own history and from their neighbours', with reasons.
+
+    `months`: meter_id, customer_id, unit_id, age (0 for the month looked at, 1 for the one before,
+    …), kwh; all meters of a unit. change is kwh / usual_kwh − 1; neighbours_change the median of
+    it in the unit. The score is the part of the usual energy that is missing (or too much) after
+    what the neighbours do as well.
+    """
+    usual = pl.col("kwh").filter(pl.col("age") > 0)
+    meters = (
+        months.sort("age")
+        .group_by("meter_id")
+        .agg(
+            pl.col("customer_id", "unit_id").first(),
+            kwh=pl.col("kwh").filter(pl.col("age") == 0).sum(),
+            read=(pl.col("age") == 0).any(),
+            usual_kwh=usual.mean(),
+            spread=usual.std().fill_null(0),
+            months=usual.len().cast(pl.Int64),
+        )
+        .filter("read", pl.col("months") >= LEAST_MONTHS, pl.col("usual_kwh") > 0)
+        .with_columns(change=pl.col("kwh") / pl.col("usual_kwh") - 1)
+        .with_columns(neighbours_change=pl.col("change").median().over("unit_id"))
+    )
+    own = pl.col("change")
+    apart = own - pl.col("neighbours_change")
+    beyond = (pl.col("kwh") - pl.col("usual_kwh")).abs() > DEVIATIONS * pl.col("spread")
+    words = [
+        pl.when(pl.col("kwh") == 0).then(pl.lit("nothing used")),
+        pl.when((own < 0) & (pl.col("kwh") > 0)).then(
+            pl.format("{}% less than its {} months before", _percent(-own), "months")
+        ),
+        pl.when(own > 0).then(
+            pl.format("{}% more than its {} months before", _percent(own), "months")
+        ),
+        pl.format(
+            "neighbours {}{}%",
+            pl.when(pl.col("neighbours_change") < 0).then(pl.lit("-")).otherwise(pl.lit("+")),
+            _percent(pl.col("neighbours_change").abs()),
+        ),
+    ]
+    return (
+        meters.filter(beyond, own.abs() >= LEAST_CHANGE, apart.abs() >= LEAST_CHANGE)
+        .with_columns(
+            score=apart.abs(), reasons=pl.concat_str(words, separator="; ", ignore_nulls=True)
+        )
+        .drop("spread", "read")
+    )
+
+
+def _percent(share: pl.Expr) -> pl.Expr:
+    return (share * 100).round().cast(pl.Int64)

@@ -373,3 +373,25 @@ def test_the_whole_job_into_the_warehouse(warehouse: Warehouse, tmp_path: Path) 
         "job": "line-loss", "period": "2026-01", "source": "customer_readings.csv", "row": 2,
         "reason": "invalid_field: kwh: 'many' is not a number up to 9e+09",
     }  # fmt: skip
+
+
+def test_high_for_three_months_and_jumps_are_flagged(warehouse: Warehouse, tmp_path: Path) -> None:
+    root = write(tmp_path, 0)
+    months = {"2025-11": 95, "2025-12": 88, "2026-01": 87, "2026-02": 86, "2026-03": 95}
+    for month, sold in months.items():
+        after = "2026-01" if month == "2025-12" else f"{month[:5]}{int(month[5:]) + 1:02d}"
+        span = f"{month}-01T00:00:00Z,{after}-01T00:00:00Z"
+        (root / "boundary_readings.csv").write_text(
+            f"{BOUNDARY_HEADER}b,T,in,{span},100,measured\n"
+        )
+        (root / "customer_readings.csv").write_text(
+            f"{CUSTOMER_HEADER}m,c,T,{span},{sold},measured\n"
+        )
+        run_job("line-loss", period=month, input=root, warehouse=warehouse)
+    flags = warehouse.query(
+        "SELECT period, high_three_months, jumped FROM line_loss_flags ORDER BY period"
+    ).to_pylist()
+    assert [(f["period"], bool(f["high_three_months"]), bool(f["jumped"])) for f in flags] == [
+        ("2025-12", False, True),
+        ("2026-02", True, False),
+    ]

@@ -294,3 +294,41 @@ def test_fingerprints_miss_no_overlap(data: st.DataObject) -> None:
         if m == other and s < t + k and t < s + n
     }
     assert found == clashing
+
+
+def test_theory_stands_beside_the_statistics(tmp_path: Path) -> None:
+    write(tmp_path, [unit("T")], [reading("T", 744_000)], [reading("T", 730_000)])
+    (tmp_path / "utility/grid_lines.csv").write_text(
+        "unit_id,resistance_ohm,voltage_kv,power_factor,shape_factor,no_load_kw\nT,2,10,1,1,0.5\n"
+    )
+    row = by_unit(run(tmp_path))["T"]
+    # 1,000 kW at 10 kV are 57.735 A: 3 × 57.735² × 2 Ω = 20 kW, and 0.5 kW of iron, for 744 h.
+    assert row["theoretical_kwh"] == pytest.approx(20.5 * 744)
+    assert row["unexplained_kwh"] == pytest.approx(14_000 - 20.5 * 744)
+
+
+def test_meters_that_break_from_their_past_are_listed(tmp_path: Path) -> None:
+    month = {0: (START, END)}
+    for age in range(1, 8):
+        start = month[age - 1][0]
+        first = datetime.fromtimestamp(start / 1000 - 86_400, UTC).replace(day=1)
+        month[age] = (int(first.timestamp() * 1000), start)
+    rows = []
+    for meter, now, before in (
+        ("thief", 30, 200), ("dead", 0, 90), ("steady", 95, 100), ("cold", 61, 100),
+        ("mild", 102, 100), ("calm", 99, 100), ("boom", 900, 100), ("new", 10, None),
+    ):  # fmt: skip
+        for age, (start, end) in month.items():
+            if age and (before is None or (meter == "new" and age > 2)):
+                continue
+            kwh = now if age == 0 else (before or 0) + age % 3
+            rows.append(reading("T", kwh, meter, start=start, end=end))
+    rows += rows[:3]
+    write(tmp_path, [unit("T")], [], rows)
+    tables = compute_tables("meter-suspects", tmp_path, "2026-01")
+    found = {row["meter_id"]: row for row in tables["meter_suspects"]}
+    assert found.keys() == {"thief", "dead", "boom"}
+    assert found["thief"]["reasons"].startswith("85% less than its 7 months before; neighbours -")
+    assert found["dead"]["reasons"].startswith("nothing used; neighbours ")
+    assert found["boom"]["change"] == pytest.approx(900 / 101 - 1)
+    assert found["thief"]["usual_kwh"] == pytest.approx(201)

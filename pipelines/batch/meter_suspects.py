@@ -1,0 +1,112 @@
+"""Meters worth a visit: users whose month breaks from their own past and from their neighbours'.
+
+Reads the same customer readings as line loss, of the month and the twelve before it. Every chunk
+becomes sums by meter and month; those of a unit come together. What is out of line is said in
+`pipelines.core.loss`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from functools import partial
+from zoneinfo import ZoneInfo
+
+import apache_beam as beam
+import polars as pl
+
+from pipelines.batch.columns import Dataset, choice, number, text, time
+from pipelines.batch.job import Job, Plan, month_span
+from pipelines.batch.tables import REAL, TEXT, WHOLE, ResultTable
+from pipelines.batch.transforms import Group, Piece, Results, Side, together
+from pipelines.core import loss
+
+READINGS = Dataset(
+    "customer_readings",
+    (
+        text("meter_id"),
+        text("customer_id"),
+        text("unit_id"),
+        time("start"),
+        time("end"),
+        number("kwh", most=loss.MOST_KWH, required=False),
+        choice("quality", ("measured", "estimated", "missing")),
+    ),
+)
+
+SUSPECTS = ResultTable(
+    "meter_suspects",
+    ("period", "meter_id"),
+    {
+        "period": TEXT,
+        "meter_id": TEXT,
+        "customer_id": TEXT,
+        "unit_id": TEXT,
+        "kwh": REAL,
+        "usual_kwh": REAL,
+        "months": WHOLE,
+        "change": REAL,
+        "neighbours_change": REAL,
+        "score": REAL,
+        "reasons": TEXT,
+    },
+)
+
+_USED = {
+    "unit_id": pl.String,
+    "meter_id": pl.String,
+    "customer_id": pl.String,
+    "age": pl.Int64,
+    "start": pl.Int64,
+    "end": pl.Int64,
+    "micro": pl.Int64,
+}
+
+
+def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
+    spans = _months(plan.period, plan.options.zone)
+    used = plan.read(pipeline, READINGS, partial(_by_month, spans=spans))
+    units = together("Of one unit", {"used": Side(used, "unit_id", _USED)}, plan.parts)
+    _ = units | "Compare" >> beam.Map(_compare, plan.period, plan.results)
+
+
+def _months(period: str, zone: ZoneInfo) -> list[tuple[int, int]]:
+    """The spans of the month and of those before it, newest first."""
+    year, month = map(int, period.split("-"))
+    firsts = [
+        date(year + (month - 1 - age) // 12, (month - 1 - age) % 12 + 1, 1)
+        for age in range(loss.HISTORY_MONTHS + 1)
+    ]
+    return [month_span(f"{first:%Y-%m}", zone) for first in firsts]
+
+
+def _by_month(piece: Piece, spans: list[tuple[int, int]]) -> Iterator[Piece]:
+    """Readings cut at the borders of months; measured or estimated, whatever was read."""
+    read = piece.frame.filter(
+        pl.col("quality") != "missing", pl.col("kwh") >= 0, pl.col("end") > pl.col("start")
+    )
+    parts = [
+        read.filter(loss.overlaps(start, end)).select(
+            "unit_id",
+            "meter_id",
+            "customer_id",
+            pl.lit(age, pl.Int64).alias("age"),
+            "start",
+            "end",
+            loss.micro_within(start, end).alias("micro"),
+        )
+        for age, (start, end) in enumerate(spans)
+    ]
+    yield Piece(piece.name, pl.concat(parts))
+
+
+def _compare(group: Group, period: str, results: Results) -> None:
+    once = group.frames["used"].unique(["unit_id", "meter_id", "age", "start", "end"])
+    months = once.group_by("unit_id", "meter_id", "customer_id", "age").agg(
+        kwh=pl.col("micro").sum() / loss.MICRO
+    )
+    found = loss.meter_suspects(months).with_columns(period=pl.lit(period))
+    results.put(SUSPECTS.name, group.name, found.select(*SUSPECTS.columns))
+
+
+JOB = Job("meter-suspects", "period", (READINGS,), (SUSPECTS,), _build)

@@ -114,6 +114,11 @@ def worker(
     data: Data = None,
     warehouse: Url = None,
     partitions: Partitions = None,
+    clock: Annotated[
+        str | None, typer.Option(help="wall: a live feed (default); event: replayed files.")
+    ] = None,
+    disorder: Disorder = None,
+    group_wait: Annotated[str | None, typer.Option(help="Gather stock-outs this long.")] = None,
     sms: Annotated[str | None, typer.Option(help="console, file:PATH or twilio.")] = None,
 ) -> None:
     """Run one worker against a real Kafka.
@@ -135,6 +140,9 @@ def worker(
         warehouse=warehouse,
         partitions=partitions,
         sms=_absolute(sms),
+        clock=clock,
+        disorder=disorder,
+        group_wait=group_wait,
     )
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -17,6 +19,9 @@ from schemas.topics import INGEST_POSITIONS, SIM_EVENTS
 
 #: Envelopes of one partition that may wait for the stock worker.
 MOST_AHEAD = 64
+
+#: Seconds that the clients get to stop after something broke: it may have been the broker.
+_STOP_WITHIN: Final = 5.0
 
 
 class Post(Protocol):
@@ -35,7 +40,10 @@ class Post(Protocol):
 
 
 class KafkaPost:
-    """A Kafka producer, with the positions topic and, if asked, back-pressure."""
+    """A Kafka producer, with the positions topic and, if asked, back-pressure.
+
+    All methods raise `BrokerError` when Kafka cannot be reached or refuses.
+    """
 
     def __init__(
         self, broker: str, security: Mapping[str, Any], throttle_group: str | None
@@ -43,7 +51,7 @@ class KafkaPost:
         self._broker = broker
         self._security = dict(security)
         self._group = throttle_group
-        self._waiting: list[Awaitable[Any]] = []
+        self._waiting: deque[asyncio.Future[Any]] = deque()
         self._sent: dict[int, int] = {}
         self.partitions = 0
 
@@ -72,51 +80,74 @@ class KafkaPost:
             raise BrokerError(f"Kafka at {self._broker} cannot be reached: {error}") from None
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            await self._stop()
+            return
+        with suppress(TimeoutError, KafkaError):
+            await asyncio.wait_for(self._stop(), _STOP_WITHIN)
+        for sent in self._waiting:
+            sent.cancel()
+
+    async def _stop(self) -> None:
         await self._producer.stop()
         await self._consumer.stop()
 
     async def positions(self) -> dict[str, Position]:
         """See `Post`."""
         part = TopicPartition(INGEST_POSITIONS, 0)
-        self._consumer.assign([part])
-        await self._consumer.seek_to_beginning(part)
-        (end,) = (await self._consumer.end_offsets([part])).values()
         found: dict[str, Position] = {}
-        read = 0
-        while True:
-            # The embedded broker may report an end too low, so an empty read has the last word.
-            some = (await self._consumer.getmany(part, timeout_ms=100)).get(part, [])
-            for message in some:
-                found[message.key.decode()] = decode(message.value)
-                read = message.offset + 1
-            if not some and read >= end:
-                return found
+        try:
+            self._consumer.assign([part])
+            await self._consumer.seek_to_beginning(part)
+            (end,) = (await self._consumer.end_offsets([part])).values()
+            while True:
+                # The embedded broker may report an end too low: an empty read has the last word.
+                some = (await self._consumer.getmany(part, timeout_ms=100)).get(part, [])
+                for message in some:
+                    found[message.key.decode()] = decode(message.value)
+                # Not the last message's offset: a log may begin behind offsets that are gone.
+                if not some and await self._consumer.position(part) >= end:
+                    return found
+        except KafkaError as error:
+            raise self._lost(error) from None
 
     async def send(self, effects: list[Effect]) -> None:
         """See `Post`."""
-        for effect in effects:
-            data = pack(effect.header, effect.rows)
-            self._waiting.append(
-                await self._producer.send(effect.topic, data, partition=effect.partition)
-            )
-        await self._throttle()
+        try:
+            for effect in effects:
+                data = pack(effect.header, effect.rows)
+                self._waiting.append(
+                    await self._producer.send(effect.topic, data, partition=effect.partition)
+                )
+            await self._throttle()
+        except KafkaError as error:
+            raise self._lost(error) from None
 
     async def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for sent in waiting:
-            record = await sent
+        """Wait until all is acknowledged.
+
+        If this is cut short, what is not acknowledged is waited for next time: a position noted
+        before would skip it.
+        """
+        while self._waiting:
+            # Unlike awaiting it, this leaves the acknowledgement alone when it is cancelled.
+            await asyncio.wait([self._waiting[0]])
+            record = self._waiting.popleft().result()
             if record.topic == SIM_EVENTS:
                 self._sent[record.partition] = record.offset + 1
 
     async def keep(self, positions: dict[str, Position]) -> None:
         """See `Post`."""
-        await self._flush()
-        for name, position in positions.items():
-            await self._producer.send(
-                INGEST_POSITIONS, encode(position), key=name.encode(), partition=0
-            )
-        await self._producer.flush()
+        try:
+            await self._flush()
+            for name, position in positions.items():
+                await self._producer.send(
+                    INGEST_POSITIONS, encode(position), key=name.encode(), partition=0
+                )
+            await self._producer.flush()
+        except KafkaError as error:
+            raise self._lost(error) from None
 
     async def _throttle(self) -> None:
         """Wait while the group is too far behind what was sent."""
@@ -129,3 +160,6 @@ class KafkaPost:
             part = TopicPartition(SIM_EVENTS, partition)
             while sent - max(await self._consumer.committed(part) or 0, 0) > MOST_AHEAD:
                 await asyncio.sleep(0.05)
+
+    def _lost(self, error: KafkaError) -> BrokerError:
+        return BrokerError(f"Kafka at {self._broker} does not take what is sent: {error}")

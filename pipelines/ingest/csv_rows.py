@@ -71,6 +71,9 @@ def _plain(data: bytes, dialect: Dialect) -> bool:
         return False
     if data.count(b"\r") != data.count(b"\r\n"):
         return False
+    # To Arrow an empty line is a row of empty values.
+    if data.startswith((b"\n", b"\r\n")) or b"\n\n" in data or b"\n\r\n" in data:
+        return False
     for start in dialect.skip_starting:
         if data.startswith(start) or b"\n" + start in data:
             return False

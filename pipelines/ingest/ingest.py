@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 KEEP_EVERY = 1.0
 LOOK_EVERY = 0.5
 
+#: Seconds that the chunk under way is given when reading is to stop.
+STOP_WITHIN = 2.0
+
 
 @dataclass(frozen=True)
 class IngestOptions:
@@ -178,19 +181,18 @@ class _Reading:
         await self._keep(0)
 
     async def _read_until(self, stop: asyncio.Event, reference: Reference) -> None:
-        """Read, but not past `stop`, even while the post waits for readers who are behind.
+        """Read to the end or to `stop`, even while the post waits for readers who are behind.
 
         What was posted of a chunk that was cut off is posted again next time; that is harmless.
         """
-        reading = asyncio.ensure_future(self._read(reference))
+        reading = asyncio.ensure_future(self._read(reference, stop))
         stopped = asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait({reading, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({reading}, timeout=STOP_WITHIN)
         finally:
             stopped.cancel()
-            if not reading.done():
-                reading.cancel()
-            await asyncio.gather(stopped, return_exceptions=True)
+            reading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await reading
 
@@ -233,14 +235,14 @@ class _Reading:
         self._states[file.name] = now
         return before == now
 
-    async def _read(self, reference: Reference) -> None:
+    async def _read(self, reference: Reference, stop: asyncio.Event) -> None:
         """Read all files there are, always from the source whose events are oldest."""
         streams = {name: self._items(source) for name, source in self.sources.items()}
         ready: dict[str, asyncio.Task[Any]] = {
             name: asyncio.ensure_future(anext(stream, None)) for name, stream in streams.items()
         }
         try:
-            while ready:
+            while ready and not stop.is_set():
                 name = min(ready, key=lambda n: self.sources[n].clock.newest)
                 item = await ready.pop(name)
                 if item is None:

@@ -32,7 +32,10 @@ class NotYet(Exception):
 
 @dataclass(frozen=True)
 class Opened:
-    """A file of a source being read from a line (1-based) and byte on; `head` is how it begins."""
+    """A file of a source being read from a line (1-based) and byte on.
+
+    `head` is how it begins, `state` its size and time of change, as they were when it was opened.
+    """
 
     source: str
     file: SourceFile
@@ -41,6 +44,7 @@ class Opened:
     line: int
     byte: int
     head: bytes
+    state: tuple[int, int]
 
     def next(self) -> tuple[Chunk, Checked] | None:
         """The next chunk, checked; None after the last."""
@@ -54,7 +58,9 @@ class Opened:
 
     def position_after(self, chunk: Chunk, newest: int, last: bool) -> Position:
         """What to remember once everything up to the end of a chunk is sent."""
-        size, modified = self.file.state()
+        # A plain file may have grown meanwhile; another that changed is another file.
+        size, modified = self.file.state() if self.file.plain else self.state
+        rest = self.file.plain and chunk.damage is None and chunk.end < size
         head = self.head[: chunk.end] if self.file.plain and chunk.end else self.head
         return Position(
             self.source,
@@ -63,7 +69,7 @@ class Opened:
             chunk.first_line + chunk.lines - 1,
             chunk.end,
             newest,
-            last,
+            last and not rest,
             modified,
             len(head),
         )
@@ -79,7 +85,7 @@ def open_file(
     header is not there yet.
     """
     line, byte, how = 1, 0, Format(file.kind)
-    head = b""
+    head, state = b"", file.state()
     try:
         head = file.head()
         line, byte = _where(file, known)
@@ -96,9 +102,9 @@ def open_file(
         if isinstance(error, OSError) and error.errno is not None:
             raise Unreadable(why(error)) from None
         damage = Chunk(line, 0, byte, damage=why(error))
-        return Opened(source, file, iter([damage]), how, line, byte, head)
+        return Opened(source, file, iter([damage]), how, line, byte, head, state)
     chunks = file.chunks(line, byte, growing=growing and file.plain)
-    return Opened(source, file, chunks, how, line, byte, head)
+    return Opened(source, file, chunks, how, line, byte, head, state)
 
 
 class _Unfit(Exception):

@@ -36,7 +36,8 @@ def parquet_calls(rows: pa.RecordBatch, names: list[str]) -> Calls:
     at = ticks * -unit if unit < 0 else ticks // unit
     at = np.where(good, at, UNSURE)
     texts = parquet_texts(rows, [name for name in names if name != "start_time"])
-    wrong = dict.fromkeys(np.flatnonzero(~good).tolist(), _WRONG_TIME)
+    given = times.is_valid().to_numpy(zero_copy_only=False)
+    wrong = dict.fromkeys(np.flatnonzero(~good & given).tolist(), _WRONG_TIME)
     return Calls(texts, at, wrong)
 
 

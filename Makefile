@@ -16,7 +16,12 @@ help: ## list the targets
 setup: .venv/.installed ## install into .venv
 
 run: setup ## a simulated city through the whole system
-	@$(BIN)/zerostock simulate --out demo-data/city --if-missing && $(BIN)/zerostock run --input demo-data/city --data demo-data/state
+	@$(BIN)/zerostock simulate --out demo-data/city --if-missing
+	@$(BIN)/zerostock run --input demo-data/city --data demo-data/state
+	@echo; echo "The month's batch jobs on the same city:"
+	@$(BIN)/zerostock batch line-loss --period 2026-03 --input demo-data/city --data demo-data/state
+	@$(BIN)/zerostock batch arrears --as-of 2026-03-31 --input demo-data/city --data demo-data/state
+	@$(BIN)/zerostock batch subscriber-loss --period 2026-03 --input demo-data/city --data demo-data/state
 
 test: setup ## all tests this machine can run
 	@$(BIN)/python -m pytest

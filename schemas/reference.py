@@ -9,7 +9,7 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from schemas.errors import InputError
 from schemas.fields import Count, EmptyIsNone, Iccid, Identifier, Imsi, Phone, Time
@@ -73,6 +73,15 @@ class SimBatch(_Row):
     first_iccid: Iccid
     first_imsi: Imsi
     count: Count
+
+    @field_validator("count")
+    @classmethod
+    def _numbers_do_not_run_out(cls, count: int, others: ValidationInfo) -> int:
+        for name in ("first_iccid", "first_imsi"):
+            first = others.data.get(name)
+            if first is not None and len(str(int(first) + count - 1)) > len(first):
+                raise ValueError(f"there are no {count} numbers from {name} {first} on")
+        return count
 
 
 @dataclass

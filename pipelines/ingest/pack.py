@@ -90,10 +90,11 @@ def pack_chunk(
     registrations: dict[int, Rows] = {}
     for (_, event, ranges), known_at in zip(others, known[len(checked.at) :].tolist(), strict=True):
         if isinstance(event, Registration):
-            partition = partition_of_block(block_of(int(event.imsi)), partitions)
-            registrations.setdefault(partition, Rows("registrations")).add(
-                event_id=event.event_id, imsi=int(event.imsi), at=event.at, complete=event.complete
-            )
+            for imsi, _ in ranges:
+                partition = partition_of_block(block_of(imsi), partitions)
+                registrations.setdefault(partition, Rows("registrations")).add(
+                    event_id=event.event_id, imsi=imsi, at=event.at, complete=event.complete
+                )
             continue
         if not isinstance(event, Placed):
             continue
@@ -162,17 +163,16 @@ def _resolve(
         except Refused as reason:
             refused.append((line, str(reason), raw))
             continue
-        if isinstance(event, Registration) and not _holds(reference, event.imsi):
+        if isinstance(event, Registration) and not ranges:
             outsiders += 1
         found.append((line, event, ranges))
     return found, refused, outsiders
 
 
-def _holds(reference: Reference, imsi: str) -> bool:
-    return bool(reference.registered(np.array([int(imsi)]))[0])
-
-
 def _ranges(event: Event, reference: Reference) -> list[tuple[int, int]]:
+    if isinstance(event, Registration):
+        imsi = int(event.imsi)
+        return [(imsi, 1)] if reference.registered(np.array([imsi]))[0] else []
     if not isinstance(event, Placed):
         return []
     if isinstance(event, Transfer):

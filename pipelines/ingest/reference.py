@@ -51,7 +51,7 @@ def load_reference(folder: Path) -> LoadedReference:
     if not folder.is_dir():
         raise InputError(f"{folder} is missing: an exchange directory needs a reference/ folder")
     refused: list[RefusedLine] = []
-    rows = {name: list(_table(folder / f"{name}.csv", model, refused))
+    rows: dict[str, list[Any]] = {name: list(_table(folder / f"{name}.csv", model, refused))
             for name, model in _MODELS.items()}  # fmt: skip
     return LoadedReference(
         Reference(
@@ -60,7 +60,7 @@ def load_reference(folder: Path) -> LoadedReference:
             wholesalers={r.wholesaler_id: r for r in rows["wholesalers"]},
             outlets={r.outlet_id: r for r in rows["outlets"]},
             assignments=rows["assignments"],
-            batches=list({r.batch_id: r for r in rows["sim_batches"]}.values()),
+            batches=list(dict.fromkeys(rows["sim_batches"])),
         ),
         refused,
     )
@@ -76,6 +76,7 @@ def _table(path: Path, model: type[Any], refused: list[RefusedLine]) -> Iterator
     missing = [name for name in needed if name not in (header or [])]
     if header is None or missing:
         raise InputError(f"{path} has no column {', '.join(missing or needed)}")
+    batches: dict[str, tables.SimBatch] = {}
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue
@@ -83,7 +84,11 @@ def _table(path: Path, model: type[Any], refused: list[RefusedLine]) -> Iterator
             fields = _fields(line)
             if fields is None or len(fields) != len(header):
                 raise Refused(f"malformed: {len(header)} fields expected")  # noqa: TRY301
-            yield validate(model, dict(zip(header, fields, strict=True)))
+            row = validate(model, dict(zip(header, fields, strict=True)))
+            if isinstance(row, tables.SimBatch) and batches.setdefault(row.batch_id, row) != row:
+                # Taken for a newer version of the first, it would make that one's SIMs strangers.
+                raise Refused(f"invalid_field: batch_id: {row.batch_id} is another batch's")  # noqa: TRY301
+            yield row
         except Refused as reason:
             refused.append(RefusedLine(f"reference/{path.name}", number, str(reason), line))
 

@@ -56,7 +56,7 @@ def parse_offset(text: str) -> int:
 def _known_zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         raise ValueError(f"no time zone has the name {name!r}; one is Asia/Shanghai") from None
     return name
 

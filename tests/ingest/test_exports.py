@@ -1,0 +1,298 @@
+"""Operators' own exports, read by their mappings: the shipped examples and all that can be said."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ingest_rig import ListPost, put, read
+
+import pipelines.ingest
+from pipelines.ingest import files
+from pipelines.ingest.convert import convert
+from pipelines.ingest.mapping import Export, load_mapping
+from pipelines.ingest.times import UNSURE, Layout, parse_local
+
+EXAMPLES = Path(pipelines.ingest.__file__).parent / "examples"
+
+
+def of(**fields: object) -> Export:
+    return Export.model_validate({"fields": fields})
+
+
+def texts(**columns: list[str]) -> dict[str, pa.Array]:
+    columns = {"call_id": ["1"], "imsi": ["2"], "start_time": ["2026-03-02T09:15:02Z"]} | columns
+    rows = max(map(len, columns.values()))
+    return {name: pa.array((c * rows)[:rows], pa.string()) for name, c in columns.items()}
+
+
+def ms(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp() * 1_000)
+
+
+# The examples
+
+
+def test_the_switch_example() -> None:
+    post, report = read(EXAMPLES / "switch", mapping=load_mapping(EXAMPLES / "switch.toml"))
+    uses = {(imsi, at) for _, imsi, at, _ in post.uses()}
+    assert uses == {
+        (460001234500000, ms("2026-03-02T09:15:02+08:00")),
+        (460001234500001, ms("2026-03-02T09:30:10+08:00")),
+        (460001234500002, ms("2026-03-02T09:45:12+08:00")),
+    }
+    # Two lines that are the same have one id, whoever derives it.
+    assert len(post.uses()) == 4
+    assert {use[0] for use in post.uses()} == {
+        "e1f06b00fb74a65da251d642547b666f",
+        "fedb2caf1414b8147adef119e3a68ec0",
+        "d9ac8c381d88a5ab63c988bd85a0876e",
+    }
+    assert report.outsiders == 1
+    assert post.letters() == [
+        (
+            "cdr/switch-a/20260302.csv",
+            5,
+            "invalid_field: start_time: '20260302 9:41' is not like %Y%m%d %H%M%S",
+            b"000120|20260302|9:41|460001234500002|8613900000004|60|17-5|20",
+        )
+    ]
+
+
+def test_the_mediation_example() -> None:
+    post, report = read(EXAMPLES / "mediation", mapping=load_mapping(EXAMPLES / "mediation.toml"))
+    assert post.uses() == [
+        ("M-81", 460001234500000, at := ms("2026-03-02T09:15:02.350+08:00"), at),
+        ("M-82", 460001234500001, at := ms("2026-03-02T09:20:44+08:00"), at),
+        ("M-83", 460001234500002, at := ms("2026-03-02T09:31:07.900+08:00"), at),
+    ]
+    assert [(letter[1], letter[2]) for letter in post.letters()] == [
+        (6, "invalid_field: start_time: 'CST' is not an offset like +08:00"),
+        (7, "invalid_field: imsi: not 15 digits"),
+    ]
+    assert report.dead_letters == 2
+
+
+@pytest.mark.parametrize("name", ["switch", "mediation"])
+def test_the_examples_in_pieces_packed_and_in_other_columns(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapping = load_mapping(EXAMPLES / f"{name}.toml")
+    whole, _ = read(EXAMPLES / name, mapping=mapping)
+    for path in (EXAMPLES / name).rglob("*.*"):
+        target = tmp_path / path.relative_to(EXAMPLES / name)
+        content = path.read_bytes()
+        if "cdr" in path.parts:
+            target, content = target.with_name(target.name + ".gz"), gzip.compress(content)
+        put(target, content)
+    monkeypatch.setattr(files, "CHUNK_BYTES", 11)
+    pieces, _ = read(tmp_path, mapping=mapping)
+    assert pieces.facts() == whole.facts()
+    assert [letter[1:] for letter in pieces.letters()] == [letter[1:] for letter in whole.letters()]
+
+
+def test_a_file_without_a_column_that_the_mapping_uses_is_one_dead_letter(city: Path) -> None:
+    put(city / "cdr/mediation/a.csv", "HDR\nRecordId;Start;ServedIMSI\n1;2;3\nTRL\n")
+    post, _ = read(city, mapping=load_mapping(EXAMPLES / "mediation.toml"))
+    ((source, position, why, _),) = post.letters()
+    assert (source, position) == ("cdr/mediation/a.csv", 1)
+    assert why == "malformed: no column UtcOffset, Duration, Amount, which the mapping names"
+
+
+def test_files_that_no_export_fits_are_read_as_the_contract_says(city: Path) -> None:
+    put(
+        city / "cdr/other/a.csv",
+        "call_id,start_time,imsi\n1,2026-03-02T09:15:02Z,460001234500000\n",
+    )
+    post, _ = read(city, mapping=load_mapping(EXAMPLES / "switch.toml"))
+    assert [use[0] for use in post.uses()] == ["1"]
+
+
+def test_a_mapping_reads_parquet_too(city: Path) -> None:
+    (city / "cdr/s").mkdir(parents=True)
+    local = pa.array([datetime(2026, 3, 2, 9, 15, 2, 350_000)], pa.timestamp("us"))  # noqa: DTZ001
+    table = pa.table({"ID": [17], "WHEN": local, "SIM": ["I460001234500000"], "LEN": [374]})
+    pq.write_table(table, city / "cdr/s/a.parquet")
+    put(
+        city / "m.toml",
+        """[[export]]
+        [export.fields]
+        call_id = "ID"
+        start_time = { column = "WHEN", format = "%Y-%m-%dT%H:%M:%S.%f", offset = "+08:00" }
+        imsi = { column = "SIM", strip_prefix = "I" }
+        duration_s = { column = "LEN", unit = "tenths" }
+        """,
+    )
+    post, _ = read(city, mapping=load_mapping(city / "m.toml"))
+    at = ms("2026-03-02T09:15:02.350+08:00")
+    assert post.uses() == [("17", 460001234500000, at, at)]
+    assert post.letters() == []
+
+
+def test_changing_the_file_that_was_mapped_goes_on_as_ever(city: Path) -> None:
+    mapping = load_mapping(EXAMPLES / "switch.toml")
+    path = put(city / "cdr/switch-a/a.csv", "1|20260302|091502|460001234500000|||17|0\n")
+    post, _ = read(city, ListPost(), mapping=mapping)
+    with path.open("a") as file:
+        file.write("2|20260302|091503|460001234500001|||17|0\n")
+    _, report = read(city, post, mapping=mapping)
+    assert report.rows == 1
+    assert len(post.uses()) == 2
+
+
+# Fields
+
+
+def test_text_fields() -> None:
+    export = of(
+        call_id={"column": "id", "strip_prefix": "M-"},
+        imsi={"column": "sim", "strip_prefix": "呼"},
+        cell_id={"constant": "none"},
+    )
+    calls = convert(export, texts(id=[" M-1 ", "M-M-2", "3"], sim=["呼1", "2", ""]))
+    assert calls.texts["call_id"].to_pylist() == ["1", "M-2", "3"]
+    assert calls.texts["imsi"].to_pylist() == ["1", "2", ""]
+    assert calls.texts["cell_id"].to_pylist() == ["none"] * 3
+    assert "msisdn" not in calls.texts
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "given_", "is_"),
+    [
+        ("duration_s", "seconds", "37", "37"),
+        ("duration_s", "tenths", "374", "37.4"),
+        ("duration_s", "tenths", "370", "37"),
+        ("duration_s", "milliseconds", "1", "0.001"),
+        ("duration_s", "minutes", "1.5", "90"),
+        ("duration_s", "tenths", "", ""),
+        ("duration_s", "tenths", "1e9", "1e9"),
+        ("duration_s", "tenths", "long", "long"),
+        ("charge_fen", "yuan", "1.25", "125"),
+        ("charge_fen", "yuan", "-0.05", "-5"),
+        ("charge_fen", "yuan", "1000", "100000"),
+        ("charge_fen", "yuan", "1.255", "125.5"),
+        ("charge_fen", "jiao", "3", "30"),
+        ("charge_fen", "fen", " 3 ", "3"),
+    ],
+)
+def test_units(name: str, unit: str, given_: str, is_: str) -> None:
+    calls = convert(of(**{name: {"column": "x", "unit": unit}}), texts(x=[given_, given_]))
+    assert calls.texts[name].to_pylist() == [is_, is_]
+
+
+def test_a_fraction_of_a_fen_is_refused(city: Path) -> None:
+    put(city / "m.toml", "[[export]]\n[export.fields]\ncharge_fen = {column='Y', unit='yuan'}\n")
+    row = "2026-03-02T09:15:02Z,460001234500000"
+    put(city / "cdr/s/a.csv", f"call_id,start_time,imsi,Y\n1,{row},1.25\n2,{row},1.255\n")
+    post, _ = read(city, mapping=load_mapping(city / "m.toml"))
+    assert [use[0] for use in post.uses()] == ["1"]
+    assert "charge_fen" in post.letters()[0][2]
+
+
+def test_derived_ids_depend_on_all_their_columns_and_their_order() -> None:
+    columns = texts(a=["1", "12", "1", "1 "], b=["23", "3", "23", "23"])
+    ids = convert(of(call_id={"hash": ["a", "b"]}), columns).texts["call_id"].to_pylist()
+    assert ids[0] == ids[2] == ids[3]
+    assert ids[0] != ids[1]
+    other = convert(of(call_id={"hash": ["b", "a"]}), columns).texts["call_id"].to_pylist()
+    assert not set(ids) & set(other)
+
+
+zones = st.sampled_from(["Asia/Shanghai", "Europe/Berlin", "America/St_Johns", "Africa/Casablanca"])
+locals_ = st.datetimes(datetime(1971, 1, 1), datetime(2299, 12, 30))  # noqa: DTZ001
+
+
+@given(st.lists(locals_, min_size=1, max_size=20), zones)
+def test_local_times_of_a_zone(moments: list[datetime], zone: str) -> None:
+    export = of(start_time={"column": "t", "format": "%Y%m%d%H%M%S.%f", "zone": zone})
+    moments = [m.replace(microsecond=m.microsecond // 1_000 * 1_000) for m in moments]
+    given_ = [f"{m:%Y%m%d%H%M%S}.{m.microsecond // 1_000:03}" for m in moments]
+    expected = [
+        (m.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC))
+        // timedelta(milliseconds=1)
+        for m in moments
+    ]
+    calls = convert(export, texts(t=given_))
+    assert calls.at.tolist() == expected
+    assert calls.wrong == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("2026-10-25 02:30:00", "2026-10-25T02:30:00+02:00"),  # comes twice: the first
+        ("2026-03-29 02:30:00", "2026-03-29T01:30:00+00:00"),  # never comes
+        ("2026-07-01 12:00:00", "2026-07-01T12:00:00+02:00"),
+        ("2026-01-01 12:00:00", "2026-01-01T12:00:00+01:00"),
+    ],
+)
+def test_hours_that_come_twice_or_never(text: str, at: str) -> None:
+    layout = {"column": "t", "format": "%Y-%m-%d %H:%M:%S", "zone": "Europe/Berlin"}
+    assert convert(of(start_time=layout), texts(t=[text])).at.tolist() == [ms(at)]
+
+
+def test_formats_without_a_fixed_layout_are_read_row_by_row() -> None:
+    layout = {"column": "t", "format": "%d/%m/%Y %I:%M:%S %p", "offset": "-03:30"}
+    calls = convert(of(start_time=layout), texts(t=["2/3/2026 9:15:02 PM", "32/3/2026 9:15:02 PM"]))
+    assert calls.at[0] == ms("2026-03-02T21:15:02-03:30")
+    assert calls.wrong == {
+        1: "invalid_field: start_time: '32/3/2026 9:15:02 PM' is not like %d/%m/%Y %I:%M:%S %p"
+    }
+
+
+def test_times_out_of_all_bounds_are_refused() -> None:
+    layout = {"column": "t", "format": "%Y%m%d%H%M%S", "zone": "Asia/Shanghai"}
+    given_ = ["19700101075959", "19700101080000", "23000101075959", "23000101080000"]
+    calls = convert(of(start_time=layout), texts(t=[*given_, "00010101000000", "99991231235959"]))
+    assert calls.at.tolist()[1:3] == [0, 10_413_792_000_000 - 1_000]
+    assert sorted(calls.wrong) == [0, 3, 4, 5]
+    assert {why.split(": ")[2] for why in calls.wrong.values()} == {
+        "not a time between the years 1970 and 2300"
+    }
+
+
+def test_iso_times_need_no_format() -> None:
+    calls = convert(
+        of(start_time="t"),
+        texts(t=["2026-03-02T09:15:02+08:00", "2026-03-02T09:15:02.1Z", "2026-03-02T09:15:02"]),
+    )
+    assert calls.at.tolist() == [1772414102000, 1772442902100, UNSURE]
+    assert list(calls.wrong) == [2]
+
+
+FORMATS = ["%Y%m%d%H%M%S", "%Y-%m-%d %H:%M:%S", "%d.%m.%Y %H:%M:%S,%f", "%H%M%S/%d%m%Y"]
+
+
+@given(
+    st.sampled_from(FORMATS),
+    st.lists(
+        st.text("0123456789-:., /x\0٣", min_size=10, max_size=24)
+        | st.datetimes(datetime(1000, 1, 1)).map(str)  # noqa: DTZ001
+        | st.tuples(st.sampled_from(FORMATS), st.datetimes(datetime(1000, 1, 1))).map(  # noqa: DTZ001
+            lambda pair: f"{pair[1]:{pair[0].removesuffix('%f')}}123"
+        ),
+        max_size=20,
+    ),
+)
+def test_a_layout_vouches_only_for_what_strptime_reads(text: str, given_: list[str]) -> None:
+    layout = Layout.of(text)
+    assert layout is not None
+    local = parse_local(pa.array(given_, pa.string()), layout)
+    for one, found in zip(given_, local.tolist(), strict=True):
+        if found != UNSURE:
+            moment = datetime.strptime(one, text).replace(tzinfo=UTC)
+            assert found == (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize(
+    "text", ["%Y%m%d", "%y%m%d%H%M%S", "%f%Y%m%d%H%M%S", "%Y%Y%m%d%H%M%S", "%"]
+)
+def test_formats_that_are_no_layout(text: str) -> None:
+    assert Layout.of(text) is None

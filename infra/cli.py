@@ -201,6 +201,7 @@ def list_dead_letters(
     reason: Annotated[str | None, typer.Option(help="Only reasons that begin like this.")] = None,
     source: Annotated[str | None, typer.Option(help="Only sources that begin like this.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many lines to show.")] = 50,
+    every: Annotated[bool, typer.Option("--all", help="Also those that were replayed.")] = False,
 ) -> None:
     """Show refused lines with file, line and reason, and count them by reason.
 
@@ -209,7 +210,34 @@ def list_dead_letters(
     from infra.letters import show_dead_letters
 
     settings = load_settings(data=data, warehouse=warehouse)
-    show_dead_letters(settings, reason=reason, source=source, limit=limit)
+    show_dead_letters(settings, reason=reason, source=source, limit=limit, every=every)
+
+
+@dead_letters.command("replay")
+def replay(
+    input: Annotated[Path, typer.Option(help="Exchange directory, with its tables put right.")],
+    data: Data = None,
+    warehouse: Url = None,
+    broker: Broker = None,
+    partitions: Partitions = None,
+    mapping: Annotated[Path | None, typer.Option(help="TOML file describing the export.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only reasons that begin like this.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only sources that begin like this.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be done.")] = False,
+) -> None:
+    """Check refused lines again after reference tables or the mapping were put right.
+
+    What is accepted now goes into the stream, once, and off the list: to --broker at once, or
+    with --data at its next run.
+
+    Example: `zerostock dead-letters replay --input city --data state --dry-run`
+    """
+    from infra.letters import replay_dead_letters
+
+    settings = load_settings(data=data, warehouse=warehouse, broker=broker, partitions=partitions)
+    replay_dead_letters(
+        settings, input=input, mapping=mapping, reason=reason, source=source, dry_run=dry_run
+    )
 
 
 @app.command()

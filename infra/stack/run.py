@@ -11,15 +11,23 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from infra.replaying import carry_out, orders, waiting
 from infra.settings import Settings
 from infra.stack.broker import EmbeddedBroker
 from infra.stack.children import Child
 from infra.stack.ownership import owned
-from infra.stack.snapshot import load_snapshot, restore_snapshot, save_snapshot, take_snapshot
+from infra.stack.snapshot import (
+    Snapshot,
+    load_snapshot,
+    restore_snapshot,
+    save_snapshot,
+    take_snapshot,
+)
 from infra.stack.summary import Screen
 from infra.topics import Lag, ensure_topics
 from pipelines.ingest import IngestOptions, IngestReport, ingest
 from pipelines.ingest.mapping import Mapping, load_mapping
+from pipelines.ingest.post import KafkaPost
 from pipelines.ingest.reference import load_reference
 from pipelines.stream.app import group_id
 from pipelines.stream.warehouse import RESULT_TOPICS
@@ -147,7 +155,7 @@ async def run(plan: RunPlan, screen: Screen) -> Outcome:
     mapping = load_mapping(plan.mapping) if plan.mapping is not None else None
     with owned(plan.data):
         snapshot = load_snapshot(plan.data / "state.snapshot", plan.settings.partitions)
-        if snapshot is not None and not plan.follow and snapshot.covers(plan.input):
+        if snapshot is not None and not plan.follow and _nothing_new(plan, snapshot):
             screen.stage("nothing new to read")
             screen.summary(plan.data, IngestReport(), 0.0)
             return Outcome(IngestReport(), 0.0)
@@ -171,6 +179,20 @@ async def run(plan: RunPlan, screen: Screen) -> Outcome:
     return outcome
 
 
+def _nothing_new(plan: RunPlan, snapshot: Snapshot) -> bool:
+    (positions,) = snapshot.entries[topics.INGEST_POSITIONS]
+    return snapshot.covers(plan.input) and not waiting(plan.data, map(bytes.decode, positions))
+
+
+async def _replay(plan: RunPlan, stack: Stack, mapping: Mapping | None) -> None:
+    """Send the dead letters that were accepted after a fix, before anything new is read."""
+    if orders(plan.data):
+        async with KafkaPost(stack.broker.bootstrap, {}, None) as post:
+            sent = await carry_out(plan.data, plan.input, mapping, post)
+        if sent:
+            stack.screen.stage(f"{sent:,} dead letters replayed")
+
+
 async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | None) -> Outcome:
     started = time.monotonic()
     stop = asyncio.Event()
@@ -183,6 +205,7 @@ async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | 
         follow=plan.follow,
         throttle_group=group_id("stock"),
     )
+    await _replay(plan, stack, mapping)
     reading = asyncio.create_task(
         ingest(
             plan.input,

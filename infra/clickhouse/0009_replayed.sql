@@ -1,0 +1,26 @@
+-- Dead letters that were accepted after a fix of the reference tables or the mapping, and sent on:
+-- one row a letter. `fix` is a hash of what it was accepted with.
+CREATE TABLE IF NOT EXISTS dead_letters_replayed_rows
+(
+    source String,
+    position Int64,
+    received_at DateTime64(3, 'UTC'),
+    replayed_at DateTime64(3, 'UTC'),
+    replay_id String,
+    fix String
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (source, position, received_at);
+
+CREATE OR REPLACE VIEW dead_letters_replayed AS
+SELECT source, position, received_at, replayed_at, replay_id, fix
+FROM dead_letters_replayed_rows FINAL;
+
+-- What still waits for somebody to act. A line that is refused once more is a new letter.
+CREATE OR REPLACE VIEW dead_letters_open AS
+SELECT source, position, received_at, reason, payload
+FROM dead_letters
+WHERE (source, position, received_at) NOT IN
+(
+    SELECT source, position, received_at FROM dead_letters_replayed_rows
+);

@@ -1,0 +1,261 @@
+"""Dead letters after a fix: which would be accepted now, and how they get into the stream.
+
+A letter goes through the checks that every line goes through, with the reference tables and the
+mapping as they are now. What is accepted travels as rows without a source, hence without any
+promise about time: the SIM side takes them as known now. They correct the stock and count as late
+where the stream has passed their time. Their ids are those of their lines, so a letter that is sent
+twice, or whose file is read anew, changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.core.effects import Effect
+from pipelines.ingest.check import Checked, Format, check
+from pipelines.ingest.files import Chunk, SourceFile
+from pipelines.ingest.mapping import Mapping
+from pipelines.ingest.opening import NotYet, Unreadable, Vanished, open_file
+from pipelines.ingest.pack import Clock, announcement, dead_letters, pack_chunk
+from pipelines.ingest.positions import Position
+from pipelines.ingest.post import Post
+from pipelines.ingest.reference import LoadedReference, load_reference
+from schemas.envelope import NO_WATERMARK
+from schemas.errors import InputError
+from schemas.fields import TIME_END
+from schemas.topics import SIM_EVENTS
+
+#: The source that moves the stream on by a moment, so that what was replayed is folded at rest too.
+SOURCE = "replay"
+
+#: Letters checked at a time.
+_AT_ONCE = 10_000
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """A dead letter; `received_at` in ms."""
+
+    source: str
+    position: int
+    received_at: int
+    reason: str
+    payload: bytes
+
+
+@dataclass
+class Recheck:
+    """What the checks say of letters now.
+
+    `accepted` go into the stream as `effects`; `settled` are lines of reference tables that are
+    right now; `refused` come with the reason that holds now.
+    """
+
+    effects: list[Effect] = field(default_factory=list)
+    accepted: list[Letter] = field(default_factory=list)
+    settled: list[Letter] = field(default_factory=list)
+    refused: list[tuple[Letter, str]] = field(default_factory=list)
+
+    @property
+    def resolved(self) -> list[Letter]:
+        """Letters that nobody has to act on any more."""
+        return self.accepted + self.settled
+
+
+def recheck(
+    letters: Iterable[Letter], directory: Path, mapping: Mapping | None, partitions: int
+) -> Recheck:
+    """Put letters to the checks, in the order of their lines.
+
+    `directory` is the exchange directory that they come from: its reference tables are used, and
+    the headers of its files. Raises `InputError` if it has no reference tables.
+    """
+    loaded = load_reference(directory / "reference")
+    result = Recheck()
+    ordered = sorted(letters, key=lambda letter: (letter.source, letter.position))
+    for source, group in groupby(ordered, key=lambda letter: letter.source):
+        some = list(group)
+        if source.startswith("reference/"):
+            _recheck_reference(source, some, loaded, result)
+            continue
+        lines = [letter for letter in some if letter.payload]
+        result.refused += [
+            (letter, f"{letter.reason} (not a line: the whole file has to be replaced)")
+            for letter in some
+            if not letter.payload
+        ]
+        how = _format(source, directory, mapping)
+        if isinstance(how, str):
+            result.refused += [(letter, how) for letter in lines]
+            continue
+        for start in range(0, len(lines), _AT_ONCE):
+            _recheck_lines(lines[start : start + _AT_ONCE], how, loaded, partitions, result)
+    return result
+
+
+def _recheck_reference(
+    source: str, letters: list[Letter], loaded: LoadedReference, result: Recheck
+) -> None:
+    wrong = {(line.source, line.line): line.reason for line in loaded.refused}
+    for letter in letters:
+        reason = wrong.get((source, letter.position))
+        if reason is None:
+            result.settled.append(letter)
+        else:
+            result.refused.append((letter, reason))
+
+
+def _format(source: str, directory: Path, mapping: Mapping | None) -> Format | str:
+    """How to read lines of a file, or why they cannot be read."""
+    if not source.startswith(("events/", "cdr/")):
+        return "not from a file: it can only be sent again by whoever sent it"
+    file = SourceFile(source, directory / source)
+    if file.kind == "ndjson":
+        return Format("ndjson")
+    try:
+        opened = open_file(source, file, None, mapping, False)
+    except (Vanished, Unreadable, NotYet, OSError, zlib.error):
+        return f"{source} is not there any more, and nothing else says what its columns are"
+    if opened.how.kind == "csv" and opened.how.dialect is None:
+        return f"{source} still has no header that fits"
+    return opened.how
+
+
+def _recheck_lines(
+    letters: Sequence[Letter],
+    how: Format,
+    loaded: LoadedReference,
+    partitions: int,
+    result: Recheck,
+) -> None:
+    # Nothing is too late here: the SIM side says what is.
+    clock = Clock(disorder=TIME_END)
+    packed = pack_chunk(_check(letters, how), "", clock, loaded.reference, partitions)
+    reasons = {line: reason for line, reason, _ in packed.refused}
+    result.effects += [effect for effect in packed.effects if effect.rows is not None]
+    for number, letter in enumerate(letters):
+        if number in reasons:
+            result.refused.append((letter, reasons[number]))
+        else:
+            result.accepted.append(letter)
+
+
+def _check(letters: Sequence[Letter], how: Format) -> Checked:
+    """The letters as a chunk whose lines count from 0."""
+    if how.kind == "parquet":
+        rows = [msgspec.json.decode(letter.payload, type=dict) for letter in letters]
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns = {name: pa.array([_text(row.get(name)) for row in rows]) for name in names}
+        if how.export is None:  # A letter shows a timestamp as Python does, with a space.
+            columns["start_time"] = pc.replace_substring(columns["start_time"], " ", "T")
+        return check(Chunk(0, len(rows), rows=pa.record_batch(columns)), how)
+    data = b"".join(letter.payload + b"\n" for letter in letters)
+    return check(Chunk(0, len(letters), data=data), how)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def fix_of(directory: Path, mapping: Path | None) -> str:
+    """A hash of the reference tables and the mapping file."""
+    from infra.stack.snapshot import reference_fingerprint
+
+    digest = hashlib.blake2b(reference_fingerprint(directory).encode(), digest_size=16)
+    if mapping is not None:
+        digest.update(mapping.read_bytes())
+    return digest.hexdigest()
+
+
+async def send(name: str, effects: list[Effect], post: Post) -> None:
+    """Send what was accepted, and note under `name` that it was.
+
+    When it returns, all of it is on the topics.
+    """
+    positions = await post.positions()
+    newest = max((p.newest for p in positions.values()), default=NO_WATERMARK)
+    await post.send(effects)
+    if newest != NO_WATERMARK:
+        # At rest the stream has promised all times up to newest + 1; what comes now is known then,
+        # and is folded once the promise goes a moment further.
+        newest = max(newest, _newest(effects)) + 1
+        await post.send(announcement(SOURCE, (), newest + 1, True, post.partitions))
+    await post.keep({_note(name): Position(SOURCE, 0, "", newest=newest, done=True)})
+
+
+def _newest(effects: list[Effect]) -> int:
+    times = [
+        pc.max(effect.rows["at"]).as_py()
+        for effect in effects
+        if effect.topic == SIM_EVENTS and effect.rows is not None
+    ]
+    return max(times, default=NO_WATERMARK)
+
+
+def _note(name: str) -> str:
+    return f"{SOURCE}/{name}"
+
+
+# Orders: what the next embedded run is to replay
+
+
+def orders(data: Path) -> list[Path]:
+    """Letters handed to a data directory for replay, the oldest order first."""
+    return sorted((data / SOURCE).glob("*.ndjson"))
+
+
+def place_order(data: Path, name: str, letters: list[Letter]) -> Path:
+    """Leave letters for the next run to replay; it appears whole or not at all."""
+    folder = data / SOURCE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.ndjson"
+        draft = path.with_suffix(".new")
+        draft.write_bytes(b"".join(msgspec.json.encode(letter) + b"\n" for letter in letters))
+        draft.replace(path)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror}") from None
+    return path
+
+
+def read_order(path: Path) -> list[Letter]:
+    """The letters of an order. Raises `InputError` if the file is damaged."""
+    try:
+        lines = path.read_bytes().splitlines()
+        return [msgspec.json.decode(line, type=Letter) for line in lines]
+    except (OSError, msgspec.MsgspecError) as error:
+        raise InputError(f"{path} cannot be read ({error}): remove it and replay again") from None
+
+
+def waiting(data: Path, done: Iterable[str]) -> list[Path]:
+    """The orders that no run has carried out; `done` are the names in the positions kept."""
+    known = set(done)
+    return [path for path in orders(data) if _note(path.stem) not in known]
+
+
+async def carry_out(data: Path, directory: Path, mapping: Mapping | None, post: Post) -> int:
+    """Replay what was ordered; how many letters went out.
+
+    A letter that the checks refuse again, because the fix was taken back, is a new dead letter.
+    """
+    sent = 0
+    for path in waiting(data, await post.positions()):
+        found = recheck(read_order(path), directory, mapping, post.partitions)
+        again = [
+            effect
+            for letter, reason in found.refused
+            for effect in dead_letters(
+                letter.source, [(letter.position, reason, letter.payload)], post.partitions
+            )
+        ]
+        await send(path.stem, found.effects + again, post)
+        sent += len(found.accepted)
+    return sent

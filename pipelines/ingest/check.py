@@ -23,7 +23,7 @@ from pipelines.ingest.csv_rows import BOM, TOO_LONG, Dialect, csv_rows
 from pipelines.ingest.files import LONGEST_LINE, Chunk
 from pipelines.ingest.lines import Lines
 from pipelines.ingest.mapping import Export
-from pipelines.ingest.parquet_rows import as_line, parquet_calls, parquet_texts
+from pipelines.ingest.parquet_rows import as_line, parquet_calls, parquet_texts, rows_not_utf8
 from pipelines.ingest.times import UNSURE, Bools, Int64s, parse_times
 from schemas.events import Activation, Call, Event, Refused, accept_call, accept_line
 from schemas.fields import ID_LENGTH
@@ -111,11 +111,19 @@ def _check_csv(lines: Lines, dialect: Dialect, export: Export | None) -> Checked
 
 def _check_parquet(rows: pa.RecordBatch, how: Format) -> Checked:
     names = needed_columns(rows.schema.names, how.export)
+    lines, some = np.arange(rows.num_rows), rows
+    odd = sorted(rows_not_utf8(rows, names))
+    if odd:
+        lines = np.delete(lines, odd)
+        some = rows.take(pa.array(lines))
     if how.export is not None:
-        calls = convert(how.export, parquet_texts(rows, names))
+        calls = convert(how.export, parquet_texts(some, names))
     else:
-        calls = parquet_calls(rows, names)
-    return _check_calls(calls, np.arange(rows.num_rows), lambda row: as_line(rows, row))
+        calls = parquet_calls(some, names)
+    checked = _check_calls(calls, lines, lambda row: as_line(rows, row))
+    checked.refused += [(row, "malformed: not UTF-8", as_line(rows, row)) for row in odd]
+    checked.refused.sort(key=lambda refused: refused[0])
+    return checked
 
 
 def _check_calls(calls: Calls, lines: Int64s, line_of: Callable[[int], bytes]) -> Checked:

@@ -41,10 +41,55 @@ def parquet_calls(rows: pa.RecordBatch, names: list[str]) -> Calls:
     return Calls(texts, at, wrong)
 
 
+def rows_not_utf8(rows: pa.RecordBatch, names: list[str]) -> set[int]:
+    """The rows with a text among the named columns that is none: Arrow does not look as it reads.
+
+    Raises `pa.ArrowException` for columns that are damaged beyond that.
+    """
+    odd: set[int] = set()
+    for name in names:
+        column = rows.column(name)
+        if not _is_text(column.type):
+            column.validate(full=True)
+            continue
+        raw = column.cast(pa.large_binary())
+        raw.validate(full=True)
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:
+            odd.update(row for row, value in enumerate(raw.to_pylist()) if not _is_utf8(value))
+    return odd
+
+
 def as_line(rows: pa.RecordBatch, row: int) -> bytes:
     """A row as a line of JSON, for its dead letter."""
-    found: dict[str, Any] = rows.slice(row, 1).to_pylist()[0]
-    return json.dumps(found, default=str, ensure_ascii=False).encode(errors="replace")
+    found = {
+        name: _shown(column.slice(row, 1))
+        for name, column in zip(rows.schema.names, rows.columns, strict=True)
+    }
+    return json.dumps(found, default=str, ensure_ascii=False).encode(errors="backslashreplace")
+
+
+def _shown(one: pa.Array) -> Any:
+    """A value as Python has it, or as near as it can be shown."""
+    try:
+        return one[0].as_py()
+    except UnicodeDecodeError:
+        return one.cast(pa.large_binary())[0].as_py().decode(errors="backslashreplace")
+    except (ValueError, OverflowError, pa.ArrowException) as error:
+        return f"not to be shown: {error}"
+
+
+def _is_utf8(value: bytes | None) -> bool:
+    try:
+        (value or b"").decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _as_text(column: pa.Array) -> pa.Array:

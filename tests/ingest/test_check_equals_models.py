@@ -307,3 +307,18 @@ def test_parquet_numbers_are_what_they_are_as_text() -> None:
         2: "duration_s", 3: "imsi", 4: "imsi",
     }  # fmt: skip
     assert {row[1] for row in found if len(row) == 4} == {"a"}
+
+
+def test_parquet_texts_that_are_not_utf8() -> None:
+    ids = pa.array([b"a", b"\xff\xfe", b"c"]).view(pa.string())
+    at = pa.array([0, 1, 2**62], pa.timestamp("s", "UTC"))
+    batch = pa.record_batch([ids, at, pa.array(["460001234500000"] * 3)], NAMES[:3])
+    checked = check(Chunk(1, 3, rows=batch), Format("parquet"))
+    assert outcome(checked) == {
+        (1, "a", 0, 460001234500000),
+        (2, "malformed: not UTF-8"),
+        (3, "invalid_field: start_time: not a time between the years 1970 and 2300"),
+    }
+    payloads = [payload for _, _, payload in checked.refused]
+    assert b"\\xff\\xfe" in payloads[0].replace(b"\\\\", b"\\")
+    assert b"not to be shown" in payloads[1]

@@ -70,7 +70,7 @@ def _without_indent(text: re.Match[str]) -> str:
 
 def main(city: str, data: str, out: str) -> None:
     """Run `city` into `data` and draw it."""
-    console = Console(record=True, file=io.StringIO(), width=96, highlight=False)
+    console = Console(record=True, file=io.StringIO(), width=102, highlight=False)
     console.print(f"[bold green]$[/] zerostock run --input {city} --data {data}")
     plan = RunPlan(Path(city), Path(data), load_settings())
     asyncio.run(run(plan, FewMessages(console)))

@@ -71,7 +71,7 @@ def nothing() -> Checked:
 def check(chunk: Chunk, how: Format) -> Checked:
     """The rows of a chunk.
 
-    Raises `pa.ArrowException` when a Parquet column cannot be a call's.
+    Raises one of `DAMAGE` when a Parquet column cannot be a call's, or is none.
     """
     if chunk.rows is not None:
         return _numbered(_check_parquet(chunk.rows, how), chunk.first_line)

@@ -21,6 +21,9 @@ LONGEST_LINE = 64 * 1024
 #: Bytes at the top of a file that tell it from others.
 HEAD: Final = 4_096
 
+#: What reading a damaged file may raise; of Parquet, anything that its garbage is taken for.
+DAMAGE: Final = (OSError, EOFError, zlib.error, pa.ArrowException, ValueError, KeyError)
+
 SUFFIXES = (".csv", ".csv.gz", ".ndjson", ".ndjson.gz", ".parquet")
 
 
@@ -79,7 +82,7 @@ class SourceFile:
             return file.read(HEAD)
 
     def top(self, lines: int) -> list[bytes]:
-        """The first lines with their ends, as far as there are. Raises `OSError` and the like."""
+        """The first lines with their ends, as far as there are. Raises one of `DAMAGE`."""
         with self._open() as file:
             return [line for _ in range(lines) if (line := file.readline(LONGEST_LINE))]
 
@@ -101,7 +104,7 @@ class SourceFile:
         return lines, start + before.rfind(b"\n") + 1
 
     def parquet_columns(self) -> list[str]:
-        """The columns of a Parquet file. Raises `OSError` or `pa.ArrowException`."""
+        """The columns of a Parquet file. Raises one of `DAMAGE`."""
         names: list[str] = pq.read_schema(self.path).names
         return names
 
@@ -136,7 +139,7 @@ class SourceFile:
                 yield Chunk(line, count, end if self.plain else 0, read, data)
                 line += count
                 rest, size = block[cut:], len(block) - cut
-        except (OSError, EOFError, zlib.error) as error:
+        except DAMAGE as error:
             yield Chunk(line, 0, end if self.plain else 0, read, damage=why(error))
             return
         if rest and not growing:
@@ -165,7 +168,7 @@ class SourceFile:
                     if rows.num_rows:
                         read = size * (at - 1) // total
                         yield Chunk(at - rows.num_rows, rows.num_rows, 0, read, rows=rows)
-        except (OSError, pa.ArrowException) as error:
+        except DAMAGE as error:
             yield Chunk(max(line, at), 0, damage=why(error))
 
 
@@ -194,7 +197,7 @@ def _pieces_from(line: int, file: gzip.GzipFile) -> Iterator[bytes]:
             if size >= CHUNK_BYTES:
                 yield b"".join(pieces)
                 pieces, size = [], 0
-    except (OSError, EOFError, zlib.error):
+    except DAMAGE:
         yield b"".join(pieces)
         raise
     yield b"".join(pieces)
@@ -205,7 +208,8 @@ _STEP: Final = 128 * 1024
 
 def why(error: Exception) -> str:
     """What is wrong with a file, in one line."""
-    return str(getattr(error, "strerror", None) or str(error).split("\n", 1)[0])
+    text = str(getattr(error, "strerror", None) or str(error).split("\n", 1)[0])
+    return text[:300].encode(errors="backslashreplace").decode()
 
 
 def find_sources(directory: Path) -> dict[str, list[SourceFile]]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import pyarrow as pa
-
 from pipelines.ingest.check import Checked, Format, check, missing_columns, needed_columns, nothing
 from pipelines.ingest.csv_rows import Dialect, header_of
-from pipelines.ingest.files import Chunk, SourceFile, why
+from pipelines.ingest.files import DAMAGE, Chunk, SourceFile, why
 from pipelines.ingest.mapping import Export, Mapping
 from pipelines.ingest.positions import Position, fingerprint, is_same
 
@@ -51,9 +48,11 @@ class Opened:
         chunk = next(self.chunks, None)
         if chunk is None:
             return None
+        if chunk.rows is None:
+            return chunk, check(chunk, self.how)
         try:
             return chunk, check(chunk, self.how)
-        except pa.ArrowException as error:
+        except DAMAGE as error:
             return replace(chunk, lines=0, rows=None, data=None, damage=why(error)), nothing()
 
     def position_after(self, chunk: Chunk, newest: int, last: bool) -> Position:
@@ -98,7 +97,7 @@ def open_file(
                 line, byte = len(top) + 1, sum(map(len, top)) if file.plain else 0
     except FileNotFoundError:
         raise Vanished from None
-    except (OSError, EOFError, zlib.error, pa.ArrowException, _Unfit) as error:
+    except (*DAMAGE, _Unfit) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise Unreadable(why(error)) from None
         damage = Chunk(line, 0, byte, damage=why(error))

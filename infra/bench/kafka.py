@@ -46,7 +46,8 @@ class Kafka(Child):
                     "transaction.state.log.min.isr=1",
                     "share.coordinator.state.topic.replication.factor=1",
                     "share.coordinator.state.topic.min.isr=1",
-                    "group.initial.rebalance.delay.ms=0",
+                    # Workers that start together get their partitions together.
+                    "group.initial.rebalance.delay.ms=5000",
                     "group.min.session.timeout.ms=1000",
                     "message.max.bytes=16777216",
                 )

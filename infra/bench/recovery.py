@@ -22,6 +22,10 @@ from pipelines.stream.app import group_id
 from schemas import topics
 
 
+#: As short as `zerostock run` sets it: a worker that was killed is missed after so long.
+_SESSION = "2s"
+
+
 def run(
     *,
     sims: int = 10_000_000,
@@ -63,7 +67,7 @@ async def _restart(rig: Rig, traffic: Traffic) -> tuple[float, float]:
     third = len(messages) // 3
     async with rig.consumer(topics.STOCK_MOVEMENTS) as consumer:
         await rig.fill(topics.SIM_EVENTS, messages[:third])
-        started, worker = time.perf_counter(), rig.start_worker()
+        started, worker = time.perf_counter(), rig.start_worker(session_timeout=_SESSION)
         await _next_word(rig, consumer, worker)
         rest = time.perf_counter() - started
         await rig.fill(topics.SIM_EVENTS, messages[third : 2 * third])
@@ -75,7 +79,7 @@ async def _restart(rig: Rig, traffic: Traffic) -> tuple[float, float]:
         while await consumer.getmany(timeout_ms=500):
             pass
         await rig.fill(topics.SIM_EVENTS, messages[2 * third :])
-        started, worker = time.perf_counter(), rig.start_worker()
+        started, worker = time.perf_counter(), rig.start_worker(session_timeout=_SESSION)
         await _next_word(rig, consumer, worker)
         again = time.perf_counter() - started
     await progress_and_answers(rig, traffic)

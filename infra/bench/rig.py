@@ -83,7 +83,8 @@ class Rig:
             "ZEROSTOCK_REFERENCE": str(self.folder / "reference"),
             "ZEROSTOCK_DATA": str(self.folder / "data"),
             "ZEROSTOCK_PARTITIONS": str(self.town.partitions),
-            "ZEROSTOCK_SESSION_TIMEOUT": "2s",
+            # The embedded broker lets a worker in after about half of it.
+            "ZEROSTOCK_SESSION_TIMEOUT": "6s",
             "ZEROSTOCK_CLOCK": "event",
             **{f"ZEROSTOCK_{key.upper()}": value for key, value in settings.items()},
         }

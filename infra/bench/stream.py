@@ -30,8 +30,12 @@ _Start = Callable[[Rig], Child]
 
 @dataclass(frozen=True)
 class Followed:
-    """How a reader did: CDRs a second, processor seconds a million CDRs, bytes of memory."""
+    """How a reader did.
 
+    Seconds until its first word, CDRs a second, processor seconds a million CDRs, bytes of memory.
+    """
+
+    start: float
     rate: float
     cpu: float
     memory: int
@@ -93,13 +97,14 @@ def _start_bare(rig: Rig) -> Child:
 
 async def follow(rig: Rig, traffic: Traffic, start: _Start) -> Followed:
     """Let a reader work through the topic, and check what it found."""
-    child = start(rig)
+    started, child = time.perf_counter(), start(rig)
     async with rig.consumer(topics.STOCK_MOVEMENTS) as consumer:
         await rig.until(lambda: rig.anything(consumer), f"the first word of {child.name}")
+    until_first_word = time.perf_counter() - started
     before = cpu_seconds(child)
     marks = await progress_and_answers(rig, traffic)
     cpu = (cpu_seconds(child) - before) / len(traffic) * 1e6
-    return Followed(rate(marks), cpu, resident(child))
+    return Followed(until_first_word, rate(marks), cpu, resident(child))
 
 
 async def progress_and_answers(rig: Rig, traffic: Traffic) -> list[Mark]:

@@ -17,7 +17,7 @@ import numpy as np
 from pipelines.core.frontier import Frontier
 from pipelines.core.ledger import Outlet
 from pipelines.core.placement import Placement, PlacementType
-from pipelines.core.register import Int64s, Register, SimRange
+from pipelines.core.register import UNUSED, Int64s, Register, SimRange
 from pipelines.core.sims import Block
 from schemas.topics import SIM_BLOCK, partition_of_block, partition_of_key
 
@@ -36,12 +36,17 @@ _DAY = 86_400_000
 
 @dataclass(frozen=True)
 class Town:
-    """`sims` registered, `shelved` of them on the shelves of `outlets` shops, `partitions` cut."""
+    """`sims` registered, `shelved` of them on the shelves of `outlets` shops.
+
+    The first `spare` of them were never delivered. `partitions` is how the topics
+    are cut.
+    """
 
     sims: int = 10_000_000
     shelved: int = 1_000_000
     outlets: int = 13_500
     partitions: int = 2
+    spare: int = 0
 
     @cached_property
     def ranges(self) -> list[SimRange]:
@@ -64,6 +69,11 @@ class Town:
         end = _FIRST_IMSI + self.sims
         return np.arange(end - self.delivered, end, 2, dtype=np.int64)
 
+    @property
+    def spares(self) -> Int64s:
+        """The IMSIs that were never delivered."""
+        return np.arange(_FIRST_IMSI, _FIRST_IMSI + self.spare, dtype=np.int64)
+
     def outlet_of(self, imsis: Int64s) -> Int64s:
         """The number of the outlet each delivered SIM was brought to."""
         lots: Int64s = (imsis - _FIRST_IMSI) // LOT
@@ -84,7 +94,7 @@ class Town:
 
     def users(self, random: np.random.Generator, count: int) -> Int64s:
         """IMSIs of SIMs in use, drawn with replacement."""
-        drawn = random.integers(0, self.sims, count)
+        drawn = random.integers(self.spare, self.sims, count)
         first_delivered = self.sims - self.delivered
         drawn += (drawn >= first_delivered) & ((drawn - first_delivered) % 2 == 0)
         return drawn + _FIRST_IMSI
@@ -132,7 +142,8 @@ class Town:
         """All SIMs with their first uses."""
         register = Register(self.ranges)
         register.first_use[1:] = DAWN - 30 * _DAY
-        register.first_use[register.slots(self.on_shelf)] = 0
+        register.first_use[register.slots(self.on_shelf)] = UNUSED
+        register.first_use[register.slots(self.spares)] = UNUSED
         return register
 
     def sim_state(self) -> Iterator[tuple[int, bytes, bytes]]:

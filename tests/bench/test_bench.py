@@ -48,3 +48,31 @@ def test_recovery(capsys: pytest.CaptureFixture[str]) -> None:
         "start after SIGKILL",
         "state on the broker",
     ]
+
+
+def test_latency(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = {name: value for name, value in TINY.items() if name != "runs"} | {"sims": 60_000}
+    found = lines_of(capsys, "latency", cdrs_per_second=5_000, stock_outs=5, seconds=1, **sizes)
+    assert [line["metric"] for line in found] == [
+        "CDR to SMS, p50",
+        "CDR to SMS, p99",
+        "CDR to SMS in a burst, p50",
+        "CDR to SMS in a burst, p99",
+    ]
+
+
+def test_warehouse(capsys: pytest.CaptureFixture[str]) -> None:
+    found = lines_of(capsys, "warehouse", rows=20_000, runs=1)
+    assert found[0]["metric"] == "embedded, movements"
+
+
+def test_ingest(capsys: pytest.CaptureFixture[str]) -> None:
+    found = lines_of(capsys, "ingest", cdrs=20_000, sims=20_000, runs=1)
+    assert [line["metric"] for line in found] == ["JSON CDRs", "CSV CDRs", "Parquet CDRs"]
+
+
+def test_scale(capsys: pytest.CaptureFixture[str]) -> None:
+    found = lines_of(
+        capsys, "scale", cdrs=300_000, sims="20000,40000", outlets="30,60", workers="", runs=1
+    )
+    assert {line["unit"] for line in found} >= {"CDR/s", "B/SIM", "s", "MB/day"}

@@ -1,0 +1,54 @@
+"""What a day writes to the state tables' changelogs, counted by folding activations one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from infra.bench.town import DAWN, SOURCE, Town
+from infra.bench.traffic import call_ids
+from pipelines.core.ledger import OutletSide
+from pipelines.core.register import Register
+from pipelines.core.sims import SimSide
+from schemas.envelope import USES, Header
+
+#: Activations of a busy day in a city, and commits of a day at one a second.
+ACTIVATIONS = 50_000
+COMMITS = 86_400
+
+
+def bytes_a_day(town: Town, sample: int = 200) -> float:
+    """Bytes written when each activation is held, folded and committed by itself.
+
+    That is the most they can cost: those that share a block and a commit are written once.
+    """
+    one = Town(town.sims, town.shelved, town.outlets, partitions=1)
+    sims = SimSide(0, 1, Register(one.ranges), one.holder)
+    outlets = OutletSide(0, 1, one.holder)
+    for _, key, value in one.sim_state():
+        sims.load(key, value)
+    for _, key, value in one.outlet_state():
+        outlets.load(key, value)
+    facts = frontiers = 0
+
+    def commit() -> None:
+        nonlocal facts, frontiers
+        for side in (sims, outlets):
+            *some, (_, frontier) = side.changes()
+            facts += sum(len(key) + len(value) for key, value in some)
+            frontiers += len(frontier)
+
+    at = DAWN
+    for imsi in np.random.default_rng(1).choice(one.on_shelf, sample, replace=False):
+        at += 1_000
+        use = pa.record_batch([[int(imsi)], [at], call_ids(np.array([at]))], schema=USES)
+        for header, rows in (
+            (Header("uses", SOURCE, at), use),
+            (Header("none", SOURCE, at + 1), None),
+        ):
+            sims.take(header, rows, at)
+            for effect in sims.advance(at):
+                outlets.take(effect.header, effect.rows, at)
+            outlets.advance(at)
+            commit()
+    return facts / sample * ACTIVATIONS + frontiers / (2 * sample) * COMMITS * town.partitions

@@ -1,0 +1,212 @@
+"""From the call record that empties a shelf to the message at the sender, under other traffic.
+
+Real stock and alerts workers and the file sender; group_wait and disorder are 0. The other traffic
+comes in envelopes of `BEAT` ms, as a live feed would. The second half adds the worst of a day: all
+shelves are refilled and tens of thousands of SIMs are switched on while shops sell out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import quantiles
+
+import numpy as np
+import pyarrow as pa
+from aiokafka import AIOKafkaProducer
+
+from infra.bench.report import Line
+from infra.bench.rig import Rig
+from infra.bench.town import DAWN, LOT, SOURCE, Town
+from infra.bench.traffic import call_ids
+from pipelines.core.effects import Rows
+from pipelines.core.placement import PlacementType
+from pipelines.core.register import Int64s
+from schemas import topics
+from schemas.envelope import USES, Header, pack
+from schemas.topics import block_of, partition_of_block
+
+#: ms between two envelopes of a live feed.
+BEAT = 20
+
+#: The burst's activations a second: 50,000 in a minute.
+_ACTIVATIONS = 50_000 / 60
+
+
+def run(
+    *,
+    sims: int = 10_000_000,
+    shelved: int = 1_000_000,
+    outlets: int = 13_500,
+    partitions: int = 2,
+    cdrs_per_second: int = 100_000,
+    stock_outs: int = 400,
+    seconds: int = 20,
+    broker: str | None = None,
+) -> Iterator[Line]:
+    """The lines of the benchmark; `stock_outs` spread over `seconds`, each half."""
+    town = Town(sims, shelved, outlets, partitions, spare=outlets * LOT)
+    with Rig(town, broker) as rig:
+        asyncio.run(rig.fill_state())
+        sms = rig.folder / "sms.ndjson"
+        common = {"disorder": "0s", "group_wait": "0s", "sms": f"file:{sms}"}
+        for name in ("stock", "alerts"):
+            rig.start_worker(name, **common)
+        day = _Day(rig, sms, cdrs_per_second, stock_outs, seconds)
+        quiet, burst = asyncio.run(day.live())
+    for name, took in (("", quiet), (" in a burst", burst)):
+        cuts = quantiles(took, n=100)
+        spread = max(took) - min(took)
+        yield Line("latency", f"CDR to SMS{name}, p50", "ms", cuts[49], spread)
+        yield Line("latency", f"CDR to SMS{name}, p99", "ms", cuts[98], spread)
+
+
+class _Day:
+    """A live feed, and when each message it leads to is at the sender."""
+
+    def __init__(
+        self, rig: Rig, sms: Path, cdrs_per_second: int, stock_outs: int, seconds: int
+    ) -> None:
+        self.rig = rig
+        self.town = rig.town
+        self.sms = sms
+        self.rows = cdrs_per_second * BEAT // 1_000
+        self.beats = seconds * 1_000 // BEAT
+        self.random = np.random.default_rng(1)
+        self.now = DAWN
+        self.calls = 0
+        shelf_of = self.town.outlet_of(self.town.on_shelf)
+        self.shelves = np.split(
+            self.town.on_shelf[np.argsort(shelf_of, kind="stable")],
+            np.cumsum(np.bincount(shelf_of, minlength=self.town.outlets))[:-1],
+        )
+        stocked = [n for n, sims in enumerate(self.shelves) if len(sims)]
+        self.emptied = self.random.permutation(stocked)[: 2 * stock_outs].tolist()
+        self.left = np.isin(shelf_of, self.emptied, invert=True)
+        self.sellable = self.random.permutation(self.town.on_shelf[self.left])
+        self.sent: dict[str, float] = {}
+        self.arrived: dict[str, float] = {}
+
+    async def live(self) -> tuple[list[float], list[float]]:
+        """Latencies in ms of the quiet half and of the burst."""
+        async with self.rig.producer() as producer:
+            await self._wait_for_first(producer)
+            watching = asyncio.create_task(self._watch())
+            half = len(self.emptied) // 2
+            await self._feed(producer, self.emptied[:half], burst=False)
+            await self._all_arrived(producer)
+            await self._feed(producer, self.emptied[half:], burst=True)
+            await self._all_arrived(producer)
+            watching.cancel()
+        took = [
+            (self.arrived[name] - self.sent[name]) * 1_000
+            for name in map(self.town.outlet_id, self.emptied)
+        ]
+        return took[:half], took[half:]
+
+    async def _wait_for_first(self, producer: AIOKafkaProducer) -> None:
+        """Until both workers are there and warm: a first stock-out comes through."""
+        first = self.emptied.pop()
+        await self._empty(producer, first)
+        watching = asyncio.create_task(self._watch())
+
+        async def arrived() -> bool | None:
+            await self._beat(producer)
+            return True if self.town.outlet_id(first) in self.arrived else None
+
+        await self.rig.until(arrived, "the first message")
+        watching.cancel()
+
+    async def _all_arrived(self, producer: AIOKafkaProducer) -> None:
+        async def arrived() -> bool | None:
+            await self._beat(producer)
+            return True if self.sent.keys() <= self.arrived.keys() else None
+
+        await self.rig.until(arrived, "the last message")
+
+    async def _feed(self, producer: AIOKafkaProducer, emptied: list[int], *, burst: bool) -> None:
+        """Traffic for the half's seconds, shops selling out one after the other."""
+        due = np.linspace(0, self.beats, len(emptied), endpoint=False).astype(int)
+        outs = list(zip(due.tolist(), emptied, strict=True))
+        start = time.perf_counter()
+        for beat in range(self.beats):
+            while outs and outs[0][0] <= beat:
+                await self._empty(producer, outs.pop(0)[1])
+            if burst:
+                await self._refill(producer, beat)
+                count = int(_ACTIVATIONS * BEAT / 1_000 * (beat + 1)) - int(
+                    _ACTIVATIONS * BEAT / 1_000 * beat
+                )
+                sold, self.sellable = self.sellable[:count], self.sellable[count:]
+                await self._say_uses(producer, sold)
+            await self._beat(producer)
+            await asyncio.sleep(max(0, start + (beat + 1) * BEAT / 1_000 - time.perf_counter()))
+
+    async def _beat(self, producer: AIOKafkaProducer) -> None:
+        await self._say_uses(producer, self.town.users(self.random, self.rows))
+        mark = Header("none", SOURCE, self.now + 1)
+        for partition in range(self.town.partitions):
+            await producer.send(topics.SIM_EVENTS, pack(mark), partition=partition)
+        self.now += BEAT
+
+    async def _empty(self, producer: AIOKafkaProducer, number: int) -> None:
+        """The last calls of a shop's shelf."""
+        self.sent[self.town.outlet_id(number)] = time.perf_counter()
+        await self._say_uses(producer, self.shelves[number])
+
+    async def _say_uses(self, producer: AIOKafkaProducer, imsis: Int64s) -> None:
+        partition_of = partition_of_block(block_of(imsis), self.town.partitions)
+        for partition in range(self.town.partitions):
+            mine = imsis[partition_of == partition]
+            if len(mine):
+                numbers = self.calls + np.arange(len(mine))
+                at = np.full(len(mine), self.now)
+                rows = pa.record_batch([mine, at, call_ids(numbers)], schema=USES)
+                data = pack(Header("uses", SOURCE, self.now), rows)
+                await producer.send(topics.SIM_EVENTS, data, partition=partition)
+                self.calls += len(mine)
+
+    async def _refill(self, producer: AIOKafkaProducer, beat: int) -> None:
+        """This beat's share of one lot of new SIMs for every shop."""
+        lots = range(
+            self.town.outlets * beat // self.beats, self.town.outlets * (beat + 1) // self.beats
+        )
+        rows = {p: Rows("placements") for p in range(self.town.partitions)}
+        for lot in lots:
+            if lot in self.emptied:
+                continue  # It is to sell out, not to be refilled a moment before.
+            first = int(self.town.spares[lot * LOT])
+            partition = partition_of_block(block_of(first), self.town.partitions)
+            rows[partition].add(
+                event_id=f"refill{lot}",
+                at=self.now,
+                known_at=self.now,
+                type=int(PlacementType.DELIVERY),
+                outlet_id=self.town.outlet_id(lot),
+                to_outlet_id="",
+                first_imsi=first,
+                count=LOT,
+            )
+        for partition, some in rows.items():
+            if len(some):
+                data = pack(Header("placements", SOURCE, self.now), some.batch())
+                await producer.send(topics.SIM_EVENTS, data, partition=partition)
+
+    async def _watch(self) -> None:
+        """Note when messages arrive at the sender's file."""
+        position = 0
+        while True:
+            if self.sms.exists():
+                with self.sms.open("rb") as file:
+                    file.seek(position)
+                    text = file.read()
+                whole = text[: text.rfind(b"\n") + 1]
+                position += len(whole)
+                now = time.perf_counter()
+                for line in whole.splitlines():
+                    for incident in json.loads(line)["incidents"]:
+                        self.arrived.setdefault(incident["outlet_id"], now)
+            await asyncio.sleep(0.002)

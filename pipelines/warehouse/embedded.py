@@ -6,7 +6,9 @@ through its door.
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +25,12 @@ from schemas.errors import WarehouseDown
 # One thread keeps the rows of a batch in order: of rows with the same version the last one wins.
 _WRITER = "SET max_threads = 1, max_insert_threads = 1, max_partitions_per_insert_block = 0"
 
+log = logging.getLogger(__name__)
+
 #: Seconds that a query may go on when its warehouse is being closed.
 _GRACE = 2.0
+#: Seconds that cancelled queries get to end.
+_CANCELLING = 10.0
 
 
 class Embedded:
@@ -85,17 +91,27 @@ class Embedded:
             killer.close()
 
     def close(self) -> None:
-        """Let what runs end, queries only for a moment; then let go of the directory."""
+        """Let what runs end, queries only for a moment; then let go of the directory.
+
+        A query that does not even end when cancelled (seen once, under heavy load) is left to the
+        end of the process, which then lets go of the directory.
+        """
         with self._state:
             if not self._open:
                 return
             self._open = False
             idle = self._state.wait_for(self._idle, _GRACE)
-            while not idle:
+            until = time.monotonic() + _CANCELLING
+            while not idle and (self._writing.locked() or time.monotonic() < until):
                 self.end_queries()  # again, for those that had not quite begun
                 idle = self._state.wait_for(self._idle, 0.2)
-        self._writer.close()
-        self._lock.release()
+        if idle:
+            self._writer.close()
+            self._lock.release()
+        else:
+            log.warning(
+                "a cancelled query does not end; %s stays in use by this process", self._path
+            )
 
     def _idle(self) -> bool:
         return self._users == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -131,6 +130,7 @@ def worker(
         raise UsageError(f"there is no worker {name!r}: use stock, alerts or warehouse")
     from mode import Worker
 
+    from infra.logs import start_logging
     from infra.wiring import new_worker
 
     settings = load_settings(
@@ -144,9 +144,7 @@ def worker(
         disorder=disorder,
         group_wait=group_wait,
     )
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    start_logging(settings.log_level)
     running = new_worker(name, settings)
     running.finalize()
     Worker(running, loglevel="WARNING", override_logging=False).execute_from_commandline()

@@ -1,4 +1,4 @@
-"""What a worker tells those who watch it: /metrics, /healthz and /readyz on loopback.
+"""What a worker tells those who watch it: /metrics, /healthz and /readyz, on loopback by default.
 
 A worker is unhealthy when messages wait and its committed offset has stood still for too long; it
 is ready when it has partitions, their state is loaded, and it is healthy.
@@ -172,8 +172,8 @@ def application(worker: Watched, pulse: Pulse) -> web.Application:
     return app
 
 
-def watch(app: faust.App, name: str, port: int, stall_after: int) -> None:
-    """Have a worker serve its pages on 127.0.0.1; `port` 0 takes a free one, ms to `stall_after`.
+def watch(app: faust.App, name: str, host: str, port: int, stall_after: int) -> None:
+    """Have a worker serve its pages; `port` 0 takes a free one, `stall_after` is in ms.
 
     A port that is taken costs the pages, not the worker.
     """
@@ -185,12 +185,13 @@ def watch(app: faust.App, name: str, port: int, stall_after: int) -> None:
         runner = web.AppRunner(application(worker, pulse), access_log=None)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", port).start()
+            await web.TCPSite(runner, host, port).start()
         except OSError as error:
             log.error("metrics cannot be served on port %d: %s", port, error.strerror)  # noqa: TRY400
             await runner.cleanup()
             return
-        log.warning("metrics of %s on http://127.0.0.1:%d/metrics", name, runner.addresses[0][1])
+        bound = runner.addresses[0][1]
+        log.warning("metrics of %s on http://%s:%d/metrics", name, host, bound)
         try:
             while True:
                 await asyncio.sleep(LOOK_EVERY)

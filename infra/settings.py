@@ -50,7 +50,9 @@ class Settings(BaseSettings):
     session_timeout: Duration = 10_000
     sms: str = "console"
     display_zone: str = "Asia/Shanghai"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
     stall_after: Duration = 60_000
 
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"

@@ -31,7 +31,7 @@ from infra.topics import ensure_topics
 from pipelines.core.effects import Effect, Rows, envelopes
 from pipelines.core.register import SimRange
 from pipelines.ingest.reference import load_reference
-from pipelines.stream import metrics
+from pipelines.stream import metrics, trace
 from pipelines.stream.alerts import alerts_app
 from pipelines.stream.options import StreamOptions
 from pipelines.stream.stock import stock_app
@@ -116,7 +116,7 @@ def new_worker(name: str, settings: Settings) -> faust.App:
     asyncio.run(_topics(settings))
     app = {"stock": _stock, "alerts": _alerts, "warehouse": _warehouse}[name](settings)
     if settings.metrics_port is not None:
-        watch(app, name, settings.metrics_port, settings.stall_after)
+        watch(app, name, settings.metrics_host, settings.metrics_port, settings.stall_after)
     return app
 
 
@@ -186,9 +186,8 @@ def _alerts(settings: Settings) -> faust.App:
         rows = Rows("messages")
         for record in await dispatcher.dispatch(groups):
             rows.add(**msgspec.structs.asdict(record))
-        return metrics.count_effects(
-            envelopes(topics.SMS_MESSAGES, side.partition, rows, promise, before)
-        )
+        effects = envelopes(topics.SMS_MESSAGES, side.partition, rows, promise, before)
+        return trace.said(metrics.count_effects(effects))
 
     return alerts_app(options, new_desk, deliver)
 

@@ -8,7 +8,7 @@ from pipelines.core.effects import Effect
 from pipelines.core.ledger import OutletSide
 from pipelines.core.register import Register
 from pipelines.core.sims import Holder, SimSide
-from pipelines.stream import metrics
+from pipelines.stream import metrics, trace
 from pipelines.stream.app import new_app
 from pipelines.stream.keeper import Keeper
 from pipelines.stream.options import StreamOptions
@@ -36,7 +36,7 @@ def stock_app(options: StreamOptions, register: Register, holder: Holder) -> fau
         return OutletSide(partition, options.partitions, holder)
 
     async def fold(side: SimSide | OutletSide, now: int) -> list[Effect]:
-        return metrics.count_effects(side.advance(now))
+        return trace.said(metrics.count_effects(side.advance(now)))
 
     sims = Keeper(
         app,

@@ -10,7 +10,7 @@ import faust
 import pyarrow as pa
 from faust.types import EventT, StreamT
 
-from pipelines.stream import metrics
+from pipelines.stream import metrics, trace
 from pipelines.stream.app import hasten_fetches, new_app
 from pipelines.stream.keeper import die, refused
 from pipelines.stream.offsets import Offsets, Turn
@@ -120,6 +120,7 @@ class Loader:
             await self.sink.write(batches)
         for written in to_count:
             metrics.count_written(*written)
+            trace.written(*written[:2])
         if generation == self._generation:
             for stream, event in taken:
                 await stream.ack(event)

@@ -1,0 +1,91 @@
+"""One line a record, with its ids, without anybody's number."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.logs import OneLine, mask
+from pipelines.core.effects import Effect, Rows
+from pipelines.stream import trace
+from schemas.envelope import Header
+
+
+def record(text: str, *args: object, **extra: object) -> logging.LogRecord:
+    made = logging.LogRecord("alerts.delivery", logging.WARNING, "f", 1, text, args, None)
+    made.created = 1_772_439_330.123
+    vars(made).update(extra)
+    return made
+
+
+def test_a_line_has_time_level_logger_text_and_ids() -> None:
+    line = OneLine().format(record("not %s", "through", message_id="m1", event_id="e1", other=3))
+    assert line == (
+        "2026-03-02T08:15:30.123Z WARNING alerts.delivery not through event_id=e1 message_id=m1"
+    )
+
+
+def test_a_traceback_stays_on_the_line() -> None:
+    made = record("it failed\nbadly")
+    try:
+        raise ValueError("first\n+8613800138000")  # noqa: TRY301
+    except ValueError:
+        made.exc_info = sys.exc_info()
+    line = OneLine().format(made)
+    assert "\n" not in line
+    assert "it failed ; badly | Traceback" in line
+    assert line.endswith("ValueError: first ; +8613***00")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("to +8613800138000.", "to +8613***00."),
+        ("imsi=460001000001000,", "imsi=46000***00,"),
+        ("iccid 8986001000000000000", "iccid 8986001000000000000"),
+        ("at 1772439330123 ms", "at 1772439330123 ms"),
+        ("C+8613800138000", "C+8613***00"),
+    ],
+)
+def test_numbers_of_people_are_masked_and_others_are_not(text: str, shown: str) -> None:
+    assert mask(text) == shown
+
+
+@given(st.text(), st.integers(10**14, 10**15 - 1), st.text(alphabet="abc ,:;=\n", min_size=1))
+def test_no_imsi_gets_through(before: str, imsi: int, after: str) -> None:
+    line = OneLine().format(record("%s", f"{before.rstrip('0123456789')} {imsi}{after}"))
+    assert str(imsi) not in line
+    assert len(line.splitlines()) == 1
+
+
+def test_a_stock_out_can_be_followed_by_its_id(caplog: pytest.LogCaptureFixture) -> None:
+    incidents, messages = Rows("incidents"), Rows("messages")
+    for closed in (None, 9):
+        incidents.add(incident_id="i1", outlet_id="o", sku="s", wholesaler_id="w",
+                      opened_at=1, closed_at=closed, at=1)  # fmt: skip
+    messages.add(message_id="m1", wholesaler_id="w", incident_ids=["i1", "i2"], body="b",
+                 segments=1, created_at=1, status="sent", attempts=1, provider_id="p", error="",
+                 version=1)  # fmt: skip
+    effects = [
+        Effect("t", 0, Header("incidents"), incidents.batch()),
+        Effect("t", 0, Header("none")),
+        Effect("t", 0, Header("messages"), messages.batch()),
+    ]
+    assert trace.said(effects) is effects
+    assert caplog.records == [], "nothing at WARNING"
+    with caplog.at_level(logging.INFO, "pipelines.stream.trace"):
+        trace.said(effects)
+        trace.written("messages", messages.batch())
+    way = [
+        (r.getMessage(), vars(r).get("message_id")) for r in caplog.records if r.incident_id == "i1"
+    ]
+    assert way == [
+        ("stock-out opened", None),
+        ("stock-out closed", None),
+        ("message sent", "m1"),
+        ("message sent, in the warehouse", "m1"),
+    ]

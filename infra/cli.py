@@ -28,7 +28,7 @@ Url = Annotated[
     str | None, typer.Option("--warehouse", help="clickhouse://user:password@host:9000/database")
 ]
 Broker = Annotated[str | None, typer.Option(help="Kafka bootstrap servers, host:port.")]
-Partitions = Annotated[int | None, typer.Option(min=1, help="Partitions of the topics.")]
+Partitions = Annotated[int | None, typer.Option(min=1, help="Partitions of the topics (2).")]
 Disorder = Annotated[str | None, typer.Option(help="How late a source's events may come (60s).")]
 
 
@@ -36,12 +36,12 @@ Disorder = Annotated[str | None, typer.Option(help="How late a source's events m
 def run(
     input: Annotated[Path, typer.Option(help="Exchange directory with the city's files.")],
     data: Annotated[Path, typer.Option(help="Where state and warehouse are kept.")],
-    sms: Annotated[str | None, typer.Option(help="console, file:PATH or twilio.")] = None,
-    group_wait: Annotated[str | None, typer.Option(help="Gather stock-outs this long.")] = None,
+    sms: Annotated[str | None, typer.Option(help="console (default), file:PATH or twilio.")] = None,
+    group_wait: Annotated[str | None, typer.Option(help="Gather stock-outs for (60s).")] = None,
     disorder: Disorder = None,
     clock: Annotated[
         str | None,
-        typer.Option(help="event: the files' own times; wall: a live feed."),
+        typer.Option(help="event: the files' own times (default); wall: a live feed."),
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="Watch DIR for more until Ctrl-C.")
@@ -117,12 +117,13 @@ def worker(
         str | None, typer.Option(help="wall: a live feed (default); event: replayed files.")
     ] = None,
     disorder: Disorder = None,
-    group_wait: Annotated[str | None, typer.Option(help="Gather stock-outs this long.")] = None,
-    sms: Annotated[str | None, typer.Option(help="console, file:PATH or twilio.")] = None,
+    group_wait: Annotated[str | None, typer.Option(help="Gather stock-outs for (60s).")] = None,
+    sms: Annotated[str | None, typer.Option(help="console (default), file:PATH or twilio.")] = None,
 ) -> None:
     """Run one worker against a real Kafka.
 
-    Start as many of each as there are partitions; one that dies starts again from its last commit.
+    Of stock and alerts there may be as many as there are partitions; alerts share one machine's
+    --data. One that dies goes on from its last commit when it is started again.
 
     Example: `zerostock worker stock --broker kafka-1:9092 --reference city/reference`
     """

@@ -33,7 +33,9 @@ Duration = Annotated[int, BeforeValidator(_duration)]
 class Settings(BaseSettings):
     """All settings; durations in ms once read."""
 
-    model_config = SettingsConfigDict(env_prefix="ZEROSTOCK_", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="ZEROSTOCK_", env_ignore_empty=True, extra="ignore"
+    )
 
     broker: str = "127.0.0.1:9092"
     warehouse: str | None = None
@@ -56,7 +58,7 @@ class Settings(BaseSettings):
     stall_after: Duration = 60_000
 
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_mechanism: str = "PLAIN"
+    kafka_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     kafka_username: str | None = None
     kafka_password: SecretStr | None = None
     kafka_ca: Path | None = None

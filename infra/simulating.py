@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
 
 from pipelines.simulate import CityPlan, simulate
 
@@ -20,12 +19,9 @@ def make_city(out: Path, *, if_missing: bool = False, **plan: Any) -> None:
     if if_missing and (out / _DONE).exists():
         console.print(f"the city in {out} is there already")
         return
-    console.print(f"making a city in {out} ...")
-    summary = simulate(CityPlan(**plan), out)
+    with console.status(f"making a city in {out}"):
+        summary = simulate(CityPlan(**plan), out)
     console.print(
         f"{summary.cdrs:,} call records and {summary.events:,} events in {summary.files} files,"
         f" {summary.first_uses:,} SIMs sold, {summary.stock_outs:,} stock-outs"
     )
-
-
-__all__ = ["make_city", "track"]

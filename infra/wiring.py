@@ -59,9 +59,13 @@ def kafka_security(settings: Settings) -> dict[str, Any]:
     if settings.kafka_security.endswith("SSL"):
         from aiokafka.helpers import create_ssl_context
 
-        found["ssl_context"] = create_ssl_context(
-            cafile=str(settings.kafka_ca) if settings.kafka_ca else None
-        )
+        authority = str(settings.kafka_ca) if settings.kafka_ca else None
+        try:
+            found["ssl_context"] = create_ssl_context(cafile=authority)
+        except OSError as error:  # ssl.SSLError is one as well
+            raise SettingsError(
+                f"ZEROSTOCK_KAFKA_CA names {authority}, which cannot be used: {error.strerror}"
+            ) from None
     if settings.kafka_security.startswith("SASL"):
         if settings.kafka_username is None or settings.kafka_password is None:
             raise SettingsError(
@@ -138,6 +142,14 @@ def _stock(settings: Settings) -> faust.App:
         [SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid) for b in reference.batches]
     )
     return stock_app(stream_options(settings), register, reference.holder)
+
+
+def check_way_out(settings: Settings) -> None:
+    """Raise `SettingsError` now, and not in a worker's log, if messages cannot be sent so."""
+    if settings.sms == "twilio" and _twilio(settings) is None:
+        raise SettingsError(
+            "--sms twilio needs ZEROSTOCK_TWILIO_ACCOUNT_SID and ZEROSTOCK_TWILIO_AUTH_TOKEN"
+        )
 
 
 def _twilio(settings: Settings) -> TwilioOptions | None:

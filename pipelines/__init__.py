@@ -1,1 +1,1 @@
-"""The way of the data: ingest, the stream, the batch jobs, the warehouse, all around one pure core."""
+"""The way of the data: ingest, stream, batch jobs and warehouse, all around one pure core."""

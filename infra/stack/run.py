@@ -25,6 +25,7 @@ from infra.stack.snapshot import (
 )
 from infra.stack.summary import Screen
 from infra.topics import Lag, ensure_topics
+from infra.wiring import check_way_out
 from pipelines.ingest import IngestOptions, IngestReport, ingest
 from pipelines.ingest.mapping import Mapping, load_mapping
 from pipelines.ingest.post import KafkaPost
@@ -82,6 +83,8 @@ class Stack:
         """Start the three workers against the broker."""
         env = {
             "ZEROSTOCK_BROKER": self.broker.bootstrap,
+            "ZEROSTOCK_KAFKA_SECURITY": "PLAINTEXT",
+            "ZEROSTOCK_WAREHOUSE": "",
             "ZEROSTOCK_REFERENCE": str(reference.resolve()),
             "ZEROSTOCK_DATA": str(self.data.resolve()),
             "ZEROSTOCK_PARTITIONS": str(self.settings.partitions),
@@ -152,6 +155,7 @@ async def run(plan: RunPlan, screen: Screen) -> Outcome:
     if not plan.input.is_dir():
         raise InputError(f"--input {plan.input} is not a directory")
     load_reference(reference)
+    check_way_out(plan.settings)
     mapping = load_mapping(plan.mapping) if plan.mapping is not None else None
     with owned(plan.data):
         snapshot = load_snapshot(plan.data / "state.snapshot", plan.settings.partitions)

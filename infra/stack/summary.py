@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -79,12 +80,14 @@ class Screen:
             warehouse.close()
         self.console.print("\nTry next:")
         at = f"--data {data}"
-        for command in (
-            f'zerostock query {at} "SELECT * FROM stock_incidents LIMIT 10"',
-            f'zerostock query {at} --format CSVWithNames "SELECT * FROM outlet_daily LIMIT 20"',
-            f"zerostock dead-letters list {at}",
+        # As it was called, so that the line can be copied.
+        command = sys.argv[0] if sys.argv[0].endswith("zerostock") else "zerostock"
+        for line in (
+            f'{command} query {at} "SELECT * FROM stock_incidents LIMIT 10"',
+            f'{command} query {at} --format CSVWithNames "SELECT * FROM outlet_daily LIMIT 20"',
+            f"{command} dead-letters list {at}",
         ):
-            self.console.print(f"  {command}", markup=False, soft_wrap=True)
+            self.console.print(f"  {line}", markup=False, soft_wrap=True)
 
     def _show(self, warehouse: Warehouse, report: IngestReport, seconds: float) -> None:
         say = self.console.print
@@ -96,13 +99,17 @@ class Screen:
         else:
             say("\n[bold]nothing new was read; this is how things stand[/bold]")
         facts = Table.grid(padding=(0, 2))
+        facts.add_column()
+        facts.add_column(justify="right")
         for name, sql in _FACTS:
             facts.add_row(name, f"{_one(warehouse, sql):,}")
         say(facts)
+        say()
         for title, sql in _LISTS:
             rows = warehouse.query(sql)
             if rows.num_rows:
                 say(_table(title, rows.to_pydict()))
+                say()
         orphans = _one(warehouse, _ORPHANS)
         if orphans:
             say(
@@ -129,7 +136,7 @@ _FACTS = (
     ("SIMs on shelves", "SELECT toInt64(sum(on_hand)) FROM stock_on_hand"),
     ("first uses", "SELECT count() FROM stock_movements WHERE cause = 'first_use'"),
     ("stock-outs", "SELECT count() FROM stock_incidents"),
-    ("of them still open", "SELECT count() FROM stock_incidents WHERE closed_at IS NULL"),
+    ("  of them still open", "SELECT count() FROM stock_incidents WHERE closed_at IS NULL"),
     ("SMS sent", "SELECT count() FROM sms_messages WHERE status = 'sent'"),
     ("SMS that did not go out", "SELECT count() FROM sms_messages WHERE status != 'sent'"),
     ("anomalies", "SELECT count() FROM anomalies"),
@@ -139,7 +146,8 @@ _FACTS = (
 _LISTS = (
     (
         "Busiest outlets",
-        "SELECT outlet_id AS outlet, any(wholesaler_id) AS wholesaler, count() AS `SIMs sold`"
+        "SELECT outlet_id AS outlet, argMax(wholesaler_id, at) AS wholesaler,"
+        " count() AS `SIMs sold`"
         " FROM stock_movements WHERE cause = 'first_use'"
         " GROUP BY outlet_id ORDER BY 3 DESC, 1 LIMIT 5",
     ),

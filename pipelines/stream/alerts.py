@@ -22,7 +22,7 @@ def alerts_app(options: StreamOptions, new_desk: Callable[[int], Side], deliver:
         new_desk,
         deliver,
         options.commit_interval,
-        options.session_timeout,
+        options.stand_still,
     )
 
     @app.agent(app.topic(topics.STOCK_INCIDENTS, value_type=bytes), name="desks")  # type: ignore[untyped-decorator]

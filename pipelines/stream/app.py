@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import faust
 from mode.utils.queues import FlowControlEvent
 
@@ -52,6 +54,8 @@ def new_app(worker: str, options: StreamOptions) -> faust.App:
         topic_disable_leader=True,
         topic_allow_declare=False,
         web_enabled=False,
+        # Faust makes a folder for tables on disk, which are not used here.
+        datadir=tempfile.gettempdir() + "/zerostock-faust",
         # Envelopes are big: a long queue of them would be memory that no back-pressure bounds.
         stream_buffer_maxsize=64,
         consumer_max_fetch_size=4 * 1024 * 1024,

@@ -111,7 +111,7 @@ class Keeper:
         make_side: Callable[[int], Side],
         act: Act,
         commit_interval: int,
-        session_timeout: int,
+        stand_still: int,
     ) -> None:
         self.app = app
         self.make_side = make_side
@@ -134,7 +134,7 @@ class Keeper:
         self._sent: list[Awaitable[Any]] = []
         self._stamp: dict[int, int] = {}
         self._offsets = Offsets(app)
-        self._fence = Fence(session_timeout / 1_000)
+        self._fence = Fence(stand_still / 1_000)
         self._generation = 0
         self._lock = asyncio.Lock()
         self._commit: asyncio.Task[None] | None = None

@@ -24,3 +24,12 @@ class StreamOptions:
     commit_interval: int = 1_000
     session_timeout: int = 10_000
     security: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def stand_still(self) -> int:
+        """How long (ms) a worker may stand still before it counts as replaced.
+
+        The embedded broker's short sessions are for quick starts: there one worker a group runs,
+        and nobody takes its place.
+        """
+        return self.session_timeout if self.session_timeout >= 5_000 else 60_000

@@ -45,7 +45,7 @@ def stock_app(options: StreamOptions, register: Register, holder: Holder) -> fau
         new_sims,
         fold,
         options.commit_interval,
-        options.session_timeout,
+        options.stand_still,
     )
     outlets = Keeper(
         app,
@@ -54,7 +54,7 @@ def stock_app(options: StreamOptions, register: Register, holder: Holder) -> fau
         new_outlets,
         fold,
         options.commit_interval,
-        options.session_timeout,
+        options.stand_still,
     )
 
     @app.agent(app.topic(topics.SIM_EVENTS, value_type=bytes), name="sims")  # type: ignore[untyped-decorator]

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.ingest.convert import Calls, convert, plain_calls
-from pipelines.ingest.csv_rows import BOM, TOO_LONG, Dialect, csv_rows
+from pipelines.ingest.csv_rows import BOM, TOO_LONG, Dialect, csv_rows, is_utf8
 from pipelines.ingest.files import LONGEST_LINE, Chunk
 from pipelines.ingest.lines import Lines
 from pipelines.ingest.mapping import Export
@@ -247,7 +247,7 @@ def _check_ndjson(lines: Lines) -> Checked:
 def _decoded(lines: Lines) -> tuple[list[_CallLine | _ActivationLine], list[int]]:
     """Calls and activations that may be right, and the lines of all else."""
     # The decoder does not look into fields that it does not need, nor mind their length.
-    sound = _is_utf8(lines.data) and lines.longest <= LONGEST_LINE
+    sound = is_utf8(lines.data) and lines.lengths.max(initial=0) <= LONGEST_LINE
     if sound:
         with contextlib.suppress(*_UNDECODED):
             return list(map(_use, lines.all)), []
@@ -259,7 +259,7 @@ def _decoded(lines: Lines) -> tuple[list[_CallLine | _ActivationLine], list[int]
         except _UNDECODED:
             doubtful.append(number)
             continue
-        if sound or (_is_utf8(line) and len(line) <= LONGEST_LINE):
+        if sound or (is_utf8(line) and len(line) <= LONGEST_LINE):
             uses.append(use)
         else:
             doubtful.append(number)
@@ -286,16 +286,6 @@ def _looked_at(sure: Checked, doubtful: list[int], lines: Lines) -> Checked:
             sure.others.append((number, event))
             sure.raw_others.append(line)
     return _with_uses(sure, uses)
-
-
-def _is_utf8(data: bytes) -> bool:
-    if data.isascii():
-        return True
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 # Putting together

@@ -60,28 +60,41 @@ def csv_rows(lines: Lines, dialect: Dialect, wanted: list[str]) -> Rows:
     Two ways that give the same: Arrow's reader for chunks of plain lines, else Python's, which is
     also the judge of what is well-formed.
     """
-    plain = lines.longest <= LONGEST_LINE and _plain(lines.data, dialect)
-    found = _by_arrow(lines, dialect, wanted) if plain else None
+    found = _by_arrow(lines, dialect, wanted) if _plain(lines, dialect) else None
     return found if found is not None else _by_python(lines, dialect, wanted)
 
 
-def _plain(data: bytes, dialect: Dialect) -> bool:
+def _plain(lines: Lines, dialect: Dialect) -> bool:
     """Whether only delimiters and ends of lines mean anything, and all is UTF-8."""
-    if b'"' in data or b"\0" in data or data.startswith(BOM):
-        return False
-    if data.count(b"\r") != data.count(b"\r\n"):
+    data, lengths = lines.data, lines.lengths
+    if not len(lengths) or lengths.max() > LONGEST_LINE:
         return False
     # To Arrow an empty line is a row of empty values.
-    if data.startswith((b"\n", b"\r\n")) or b"\n\n" in data or b"\n\r\n" in data:
+    if lengths.min() == 1 or (b"\r" in data and not _plain_ends(data)):
+        return False
+    if b'"' in data or b"\0" in data or data.startswith(BOM):
         return False
     for start in dialect.skip_starting:
         if data.startswith(start) or b"\n" + start in data:
             return False
-    if not data.isascii():
-        try:
-            data.decode()
-        except UnicodeDecodeError:
-            return False
+    return is_utf8(data)
+
+
+def _plain_ends(data: bytes) -> bool:
+    """Whether each carriage return ends a line that has more."""
+    if data.count(b"\r") != data.count(b"\r\n"):
+        return False
+    return not data.startswith(b"\r") and b"\n\r" not in data
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether bytes are text in UTF-8."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
     return True
 
 

@@ -12,6 +12,8 @@ from typing import BinaryIO, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.ingest.lines import count_lines
+
 CHUNK_BYTES = 2 * 1024 * 1024
 CHUNK_ROWS = 32_768
 
@@ -135,7 +137,7 @@ class SourceFile:
                     continue
                 data = rest + block[:cut]
                 end += size + cut
-                count = data.count(b"\n")
+                count = count_lines(data)
                 yield Chunk(line, count, end if self.plain else 0, read, data)
                 line += count
                 rest, size = block[cut:], len(block) - cut

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,6 +26,9 @@ from schemas.errors import InputError
 from schemas.reference import Reference
 
 log = logging.getLogger(__name__)
+
+#: Threads that read and check, and chunks of a file that are checked at a time.
+READERS = 2
 
 #: Seconds between two notes of how far files were read, and between two looks for more.
 KEEP_EVERY = 1.0
@@ -144,7 +147,7 @@ class _Reading:
         self.options = options
         self.progress = progress
         self.report = IngestReport()
-        self.threads = ThreadPoolExecutor(2, thread_name_prefix="ingest")
+        self.threads = ThreadPoolExecutor(READERS, thread_name_prefix="ingest")
         self.sources: dict[str, _Source] = {}
         self.positions: dict[str, Position] = {}
         self._unkept: dict[str, Position] = {}
@@ -274,15 +277,23 @@ class _Reading:
                 continue
             read = 0
             chunk, checked = Chunk(opened.line, 0, opened.byte, opened.byte), nothing()
-            while True:
-                # One is read ahead, so that the last is known to be the last.
-                following = await loop.run_in_executor(self.threads, opened.next)
-                chunk_read = max(chunk.read, read) if following else file.size()
-                yield _Item(opened, chunk, checked, following is None, chunk_read - read)
-                if following is None:
-                    break
-                read = chunk_read
-                chunk, checked = following
+            # A chunk waits for the next, so that the last is known to be the last.
+            async for following, found in self._checked(opened):
+                yield _Item(opened, chunk, checked, False, max(0, chunk.read - read))
+                read = max(read, chunk.read)
+                chunk, checked = following, found
+            yield _Item(opened, chunk, checked, True, max(0, file.size() - read))
+
+    async def _checked(self, opened: Opened) -> AsyncIterator[tuple[Chunk, Checked]]:
+        """The chunks of a file in their order, read one by one, checked beside each other."""
+        loop = asyncio.get_running_loop()
+        checking: deque[asyncio.Future[tuple[Chunk, Checked]]] = deque()
+        while chunk := await loop.run_in_executor(self.threads, opened.read):
+            checking.append(loop.run_in_executor(self.threads, opened.check, chunk))
+            if len(checking) == READERS:
+                yield await checking.popleft()
+        while checking:
+            yield await checking.popleft()
 
     async def _complain(self, file: SourceFile, why: str) -> None:
         """Report a file that cannot be opened, once; it is tried again at the next look."""

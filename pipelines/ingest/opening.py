@@ -43,17 +43,22 @@ class Opened:
     head: bytes
     state: tuple[int, int]
 
-    def next(self) -> tuple[Chunk, Checked] | None:
-        """The next chunk, checked; None after the last."""
-        chunk = next(self.chunks, None)
-        if chunk is None:
-            return None
+    def read(self) -> Chunk | None:
+        """The next chunk; None after the last."""
+        return next(self.chunks, None)
+
+    def check(self, chunk: Chunk) -> tuple[Chunk, Checked]:
+        """What a chunk comes to, and the chunk without its bytes, which are needed no more.
+
+        It is damage if its rows turn out to be none.
+        """
+        bare = replace(chunk, data=None, rows=None)
         if chunk.rows is None:
-            return chunk, check(chunk, self.how)
+            return bare, check(chunk, self.how)
         try:
-            return chunk, check(chunk, self.how)
+            return bare, check(chunk, self.how)
         except DAMAGE as error:
-            return replace(chunk, lines=0, rows=None, data=None, damage=why(error)), nothing()
+            return replace(bare, lines=0, damage=why(error)), nothing()
 
     def position_after(self, chunk: Chunk, newest: int, last: bool) -> Position:
         """What to remember once everything up to the end of a chunk is sent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 
 import faust
@@ -55,7 +56,7 @@ def new_app(worker: str, options: StreamOptions) -> faust.App:
         topic_allow_declare=False,
         web_enabled=False,
         # Faust makes a folder for tables on disk, which are not used here.
-        datadir=tempfile.gettempdir() + "/zerostock-faust",
+        datadir=f"{tempfile.gettempdir()}/zerostock-{os.getuid()}",
         # Envelopes are big: a long queue of them would be memory that no back-pressure bounds.
         stream_buffer_maxsize=64,
         consumer_max_fetch_size=4 * 1024 * 1024,

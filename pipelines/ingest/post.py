@@ -77,6 +77,7 @@ class KafkaPost:
             await self._consumer.start()
             self.partitions = len(await self._producer.partitions_for(SIM_EVENTS))
         except KafkaError as error:
+            await self._stop()
             raise BrokerError(f"Kafka at {self._broker} cannot be reached: {error}") from None
         return self
 

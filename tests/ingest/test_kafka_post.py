@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Coroutine
 from types import SimpleNamespace
 from typing import Any
@@ -199,3 +200,13 @@ def test_without_a_group_nothing_is_waited_for() -> None:
         return len(producer.sent)
 
     assert run(work()) == MOST_AHEAD * 3
+
+
+def test_no_broker_at_all_is_an_error_in_one_line_that_leaves_nothing_open() -> None:
+    async def work() -> None:
+        async with KafkaPost("127.0.0.1:1", {}, None):
+            pass
+
+    with pytest.raises(BrokerError, match=r"^Kafka at 127\.0\.0\.1:1 cannot be reached: "):
+        run(work())
+    gc.collect()  # Here a producer or consumer left open would warn, and a warning is an error.

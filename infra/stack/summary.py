@@ -92,10 +92,9 @@ class Screen:
     def _show(self, warehouse: Warehouse, report: IngestReport, seconds: float) -> None:
         say = self.console.print
         if report.rows:
-            rate = report.rows / seconds
-            say(
-                f"\n[bold]{report.rows:,} rows read in {seconds:.1f} s, {rate:,.0f} a second[/bold]"
-            )
+            # Of a small city the seconds are those of starting and stopping.
+            rate = f", {report.rows / seconds:,.0f} a second" if report.rows >= 100_000 else ""
+            say(f"\n[bold]{report.rows:,} rows read in {seconds:.1f} s{rate}[/bold]")
         else:
             say("\n[bold]nothing new was read; this is how things stand[/bold]")
         facts = Table.grid(padding=(0, 2))

@@ -130,9 +130,9 @@ def _check_calls(calls: Calls, lines: Int64s, line_of: Callable[[int], bytes]) -
     imsis, good = _parse_imsis(calls.texts["imsi"])
     good &= calls.at != UNSURE
     good &= _fitting_ids(calls.texts["call_id"])
-    for name in ("duration_s", "charge_fen"):
+    for name, plain in _PLAIN.items():
         if name in calls.texts:
-            good &= _plain_number(calls.texts[name])
+            good &= _matching(calls.texts[name], plain)
     if good.all():
         return Checked(lines, imsis, calls.at, calls.texts["call_id"])
     kept = pa.array(good)
@@ -193,9 +193,15 @@ def _fitting_ids(texts: pa.Array) -> Bools:
     return fitting
 
 
-def _plain_number(texts: pa.Array) -> Bools:
-    """Which are empty or a plain non-negative whole number of at most 15 digits."""
-    found = pc.match_substring_regex(texts, r"^[0-9]{0,15}$")
+#: Numbers that are plainly right, or left out.
+_PLAIN: Final = {
+    "duration_s": r"^[0-9]{0,15}(\.[0-9]{1,9})?$",
+    "charge_fen": r"^[0-9]{0,15}$",
+}
+
+
+def _matching(texts: pa.Array, pattern: str) -> Bools:
+    found = pc.match_substring_regex(texts, pattern)
     result: Bools = pc.fill_null(found, True).to_numpy(zero_copy_only=False)
     return result
 

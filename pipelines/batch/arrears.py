@@ -7,18 +7,19 @@ segment and hall are added up last. The rules are in `pipelines.core.arrears`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
 
 import apache_beam as beam
 import polars as pl
 
-from pipelines.batch.columns import ROW, SOURCE, Dataset, choice, day, month, text, whole
+from pipelines.batch.columns import ORIGIN, ROW, SOURCE, Dataset, choice, day, month, text, whole
 from pipelines.batch.job import Job, Plan
 from pipelines.batch.once import once
 from pipelines.batch.tables import DAY, REAL, TEXT, WHOLE, ResultTable
-from pipelines.batch.transforms import Group, Piece, Results, Side, SumFrames, together
+from pipelines.batch.transforms import Group, Keyed, Piece, Results, Side, SumFrames, together
 from pipelines.core import arrears
 from schemas.errors import BatchError
 
@@ -154,8 +155,7 @@ DOUBLES = ResultTable(
     },
 )
 
-_ORIGIN = {SOURCE: pl.String, ROW: pl.UInt64}
-_CUSTOMER = {"customer_id": pl.String, "segment": pl.String, "hall_id": pl.String, **_ORIGIN}
+_CUSTOMER = {"customer_id": pl.String, "segment": pl.String, "hall_id": pl.String, **ORIGIN}
 _BILL = {
     "bill_id": pl.String,
     "customer_id": pl.String,
@@ -163,7 +163,7 @@ _BILL = {
     "issued_on": pl.Date,
     "due_on": pl.Date,
     "amount_fen": pl.Int64,
-    **_ORIGIN,
+    **ORIGIN,
 }
 _PAYMENT = {
     "payment_id": pl.String,
@@ -172,23 +172,24 @@ _PAYMENT = {
     "paid_on": pl.Date,
     "amount_fen": pl.Int64,
     "channel": pl.String,
-    **_ORIGIN,
+    **ORIGIN,
 }
+_PAID_ONCE = {name: kind for name, kind in _PAYMENT.items() if name not in ORIGIN}
 _RECORD = {
     "record_id": pl.String,
     "customer_id": pl.String,
     "kind": pl.String,
     "happened_on": pl.Date,
-    **_ORIGIN,
+    **ORIGIN,
 }
 _STATEMENT = {
     "day": pl.Date,
     "channel": pl.String,
     "amount_fen": pl.Int64,
     "payments": pl.Int64,
-    **_ORIGIN,
+    **ORIGIN,
 }
-_OWED = {name: kind for name, kind in _BILL.items() if name not in _ORIGIN} | {"open_fen": pl.Int64}
+_OWED = {name: kind for name, kind in _BILL.items() if name not in ORIGIN} | {"open_fen": pl.Int64}
 _PAID = {"customer_id": pl.String, "due_on": pl.Date, **arrears.ALLOCATION}
 _GIVEN = {
     "payment_id": pl.String,
@@ -202,112 +203,135 @@ _RECEIVED = {
     "received_fen": pl.Int64,
     "payments": pl.Int64,
 }
-_TAGS = ("paid", "given")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """Who comes together with whom, and by what."""
+
+    raw_payments: Side
+    raw_bills: Side
+    named: Side
+    customers: Side
+    records: Side
+    payments: Side
+    bills: Side
+    paid: Side
+    given: Side
+
+    @staticmethod
+    def in_parts(parts: int) -> _Sides:
+        """Split into so many groups."""
+        return _Sides(
+            Side("payments", "payment_id", _PAYMENT, parts),
+            Side("bills", "bill_id", _BILL, parts),
+            Side("named", "bill_id", _PAID_ONCE, parts),
+            Side("customers", "customer_id", _CUSTOMER, parts),
+            Side("records", "customer_id", _RECORD, parts),
+            Side("payments", "customer_id", _PAID_ONCE, parts),
+            Side("bills", "customer_id", _OWED, parts),
+            Side("paid", "customer_id", _PAID, parts),
+            Side("given", "customer_id", _GIVEN, parts),
+        )
 
 
 def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     as_of, results = plan.as_of, plan.results
-    raw_payments = plan.read(pipeline, PAYMENTS, partial(_sound_payments, results=results))
+    sides = _Sides.in_parts(plan.parts)
     payments = together(
-        "Payments by id", {"payments": Side(raw_payments, "payment_id", _PAYMENT)}, plan.parts
-    ) | "Payments once" >> beam.Map(_payments_once, as_of, results)
-    bills = together(
-        "Bills with their payments",
-        {
-            "bills": Side(plan.read(pipeline, BILLS), "bill_id", _BILL),
-            "payments": Side(
-                payments | "Named" >> beam.Map(_named),
-                "bill_id",
-                _PAYMENT,
-            ),
-        },
-        plan.parts,
-    ) | "Pay the bills named" >> beam.FlatMap(_pay_named, as_of, results).with_outputs(
-        *_TAGS, main="owed"
+        "Payments once",
+        [plan.read(pipeline, PAYMENTS, partial(_sound_payments, sides.raw_payments, results))],
+        [sides.raw_payments],
+        partial(_payments_once, sides=sides, as_of=as_of, results=results),
+        tags=["named", "unnamed", "received"],
     )
-    unnamed = payments | "Unnamed" >> beam.Map(_credit_of_unnamed)
-    sides = {
-        "customers": Side(plan.read(pipeline, CUSTOMERS), "customer_id", _CUSTOMER),
-        "records": Side(plan.read(pipeline, RECORDS), "customer_id", _RECORD),
-        "payments": Side(payments, "customer_id", _PAYMENT),
-        "bills": Side(bills["owed"], "customer_id", _OWED),
-        "paid": Side(bills["paid"], "customer_id", _PAID),
-        "given": Side(
-            (bills["given"], unnamed) | "Credit" >> beam.Flatten(), "customer_id", _GIVEN
-        ),
-    }
-    of_customers = together("Of one customer", sides, plan.parts) | "Settle" >> beam.FlatMap(
-        _settle, as_of, results
-    ).with_outputs("recovery", "balance", main="ageing")
-    for name, keys, finish in (
-        ("ageing", ["dimension", "key", "bucket"], _write_ageing),
-        ("recovery", ["dimension", "key", "billing_period"], _write_recovery),
-        ("balance", ["is"], _check_balance),
+    bills = together(
+        "Pay the bills named",
+        [plan.read(pipeline, BILLS, sides.raw_bills.of_piece), payments["named"]],
+        [sides.raw_bills, sides.named],
+        partial(_pay_named, sides=sides, as_of=as_of, results=results),
+        tags=["paid", "given"],
+    )
+    settled = together(
+        "Settle with each customer",
+        [
+            plan.read(pipeline, CUSTOMERS, sides.customers.of_piece),
+            plan.read(pipeline, RECORDS, sides.records.of_piece),
+            payments["main"],
+            payments["unnamed"],
+            bills["main"],
+            bills["paid"],
+            bills["given"],
+        ],
+        [sides.customers, sides.records, sides.payments, sides.bills, sides.paid, sides.given],
+        partial(_settle, as_of=as_of, results=results),
+        tags=["recovery", "balance"],
+    )
+    for name, tag, keys, finish in (
+        ("ageing", "main", ["dimension", "key", "bucket"], _write_ageing),
+        ("recovery", "recovery", ["dimension", "key", "billing_period"], _write_recovery),
+        ("balance", "balance", ["is"], _check_balance),
     ):
         _ = (
-            of_customers[name]
+            settled[tag]
             | f"Add up {name}" >> beam.CombineGlobally(SumFrames(keys)).without_defaults()
             | f"Write {name}" >> beam.Map(finish, as_of, results)
         )
-    received = (
-        payments
-        | "By channel" >> beam.Map(_received)
+    received, stated = Side("received", "day", _RECEIVED), Side("stated", "day", _STATEMENT)
+    total = (
+        payments["received"]
         | "Add up channels"
         >> beam.CombineGlobally(SumFrames(["day", "channel"])).without_defaults()
-        | "Received" >> beam.Map(lambda frame: Piece("received", frame))
+        | "Received" >> beam.FlatMap(received.split)
     )
-    _ = together(
-        "Days and channels",
-        {
-            "received": Side(received, "day", _RECEIVED),
-            "stated": Side(plan.read(pipeline, STATEMENTS), "day", _STATEMENT),
-        },
-        1,
-    ) | "Reconcile" >> beam.Map(_reconcile, as_of, results)
+    together(
+        "Reconcile",
+        [total, plan.read(pipeline, STATEMENTS, stated.of_piece)],
+        [received, stated],
+        partial(_reconcile, as_of=as_of, results=results),
+    )
 
 
-def _sound_payments(piece: Piece, results: Results) -> Iterator[Piece]:
+def _tagged(tag: str, elements: Iterable[object]) -> Iterator[beam.pvalue.TaggedOutput]:
+    return (beam.pvalue.TaggedOutput(tag, element) for element in elements)
+
+
+def _sound_payments(side: Side, results: Results, piece: Piece) -> Iterator[Keyed]:
     """Payments without those of less than nothing."""
     wrong = piece.frame["amount_fen"] < 0
     if wrong.any():
         reason = "negative_payment: money given back is a matter for a bill or a credit note"
         rejects = piece.frame.filter(wrong).select(SOURCE, ROW, pl.lit(reason).alias("reason"))
         results.refuse(f"negative-{piece.name}", rejects)
-    yield Piece(piece.name, piece.frame.filter(~wrong))
+    yield from side.split(piece.frame.filter(~wrong))
 
 
-def _payments_once(group: Group, as_of: date, results: Results) -> Piece:
+def _payments_once(group: Group, sides: _Sides, as_of: date, results: Results) -> Iterator[object]:
+    """Payments by id → each once, by customer; on the side by the bill named, and as credit."""
     kept, rejects = once(group.frames["payments"], ["payment_id"])
     results.refuse(f"payments-{group.name}", rejects)
-    return Piece(group.name, kept.filter(pl.col("paid_on") <= as_of))
+    payments = kept.filter(pl.col("paid_on") <= as_of).select(*_PAID_ONCE)
+    names = pl.col("bill_id").is_not_null()
+    yield from sides.payments.split(payments)
+    yield from _tagged("named", sides.named.split(payments.filter(names)))
+    unnamed = payments.filter(~names).select(*_GIVEN)
+    yield from _tagged("unnamed", sides.given.split(unnamed))
+    yield beam.pvalue.TaggedOutput("received", _received(payments))
 
 
-def _named(piece: Piece) -> Piece:
-    """The payments that name a bill."""
-    return Piece(piece.name, piece.frame.filter(pl.col("bill_id").is_not_null()))
-
-
-def _credit_of_unnamed(piece: Piece) -> Piece:
-    """The payments that name none, as credit."""
-    unnamed = piece.frame.filter(pl.col("bill_id").is_null())
-    return Piece(piece.name, unnamed.select(*_GIVEN))
-
-
-def _pay_named(group: Group, as_of: date, results: Results) -> Iterator[object]:
+def _pay_named(group: Group, sides: _Sides, as_of: date, results: Results) -> Iterator[object]:
     """Bills with the payments that name them → bills owed; on the side who paid, what is left."""
     bills, rejects = once(group.frames["bills"], ["bill_id"])
     results.refuse(f"bills-{group.name}", rejects)
     bills = bills.filter(pl.col("issued_on") <= as_of).with_columns(
         pl.coalesce("due_on", "issued_on").alias("due_on")
     )
-    owed, paid, left = arrears.pay_named(bills, group.frames["payments"])
-    given = pl.concat([left.select(*_GIVEN), arrears.credit_notes(bills).select(*_GIVEN)])
+    owed, paid, left = arrears.pay_named(bills, group.frames["named"])
     of_whom = bills.select("bill_id", "customer_id", "due_on")
-    yield Piece(group.name, owed.select(*_OWED))
-    yield beam.pvalue.TaggedOutput(
-        "paid", Piece(group.name, paid.join(of_whom, on="bill_id").select(*_PAID))
-    )
-    yield beam.pvalue.TaggedOutput("given", Piece(group.name, given))
+    given = pl.concat([left.select(*_GIVEN), arrears.credit_notes(bills).select(*_GIVEN)])
+    yield from sides.bills.split(owed.select(*_OWED))
+    yield from _tagged("paid", sides.paid.split(paid.join(of_whom, on="bill_id").select(*_PAID)))
+    yield from _tagged("given", sides.given.split(given))
 
 
 def _settle(group: Group, as_of: date, results: Results) -> Iterator[object]:
@@ -440,14 +464,14 @@ def _write_recovery(sums: pl.DataFrame, as_of: date, results: Results) -> None:
     results.put(RECOVERY.name, "all", arrears.rates(sums).with_columns(as_of=pl.lit(as_of)))
 
 
-def _received(piece: Piece) -> pl.DataFrame:
+def _received(payments: pl.DataFrame) -> pl.DataFrame:
     channel = pl.col("channel").fill_null(arrears.UNKNOWN)
-    return piece.frame.group_by(day="paid_on", channel=channel).agg(
+    return payments.group_by(day="paid_on", channel=channel).agg(
         received_fen=pl.col("amount_fen").sum(), payments=pl.len().cast(pl.Int64)
     )
 
 
-def _reconcile(group: Group, as_of: date, results: Results) -> None:
+def _reconcile(group: Group, as_of: date, results: Results) -> Iterator[object]:
     """Day by day and channel by channel, what was received against what the channel states."""
     stated, rejects = once(group.frames["stated"], ["day", "channel"])
     results.refuse("statements", rejects)
@@ -472,8 +496,6 @@ def _reconcile(group: Group, as_of: date, results: Results) -> None:
         .then(pl.lit("different_count"))
         .otherwise(pl.lit("ok"))
     )
-    if not stated.height:
-        return
     rows = both.select(
         pl.lit(as_of).alias("as_of"),
         "day",
@@ -485,7 +507,9 @@ def _reconcile(group: Group, as_of: date, results: Results) -> None:
         pl.col("stated_payments").fill_null(0),
         status.alias("status"),
     )
-    results.put(RECONCILIATION.name, "all", rows)
+    if stated.height:
+        results.put(RECONCILIATION.name, "all", rows)
+    yield from ()
 
 
 JOB = Job(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -16,7 +17,9 @@ from schemas.errors import InputError
 #: Where a row came from: its file, and its number among the file's rows (the first is 1).
 SOURCE, ROW = "_source", "_row"
 
-REJECTS = {SOURCE: pl.String, ROW: pl.UInt64, "reason": pl.String}
+ORIGIN: dict[str, Any] = {SOURCE: pl.Categorical(), ROW: pl.UInt64}
+
+REJECTS: dict[str, Any] = {**ORIGIN, "reason": pl.String}
 
 _LONGEST_VALUE = 60
 

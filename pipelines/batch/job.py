@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines.batch.columns import Dataset
 from pipelines.batch.sources import Chunk
 from pipelines.batch.tables import ResultTable
-from pipelines.batch.transforms import ReadDataset, Results, Then, as_they_are
+from pipelines.batch.transforms import ReadDataset, Results, Then
 from schemas.errors import UsageError
 
 _MOST_PARTS = 512
@@ -41,7 +41,7 @@ class Plan:
         self,
         pipeline: beam.Pipeline,
         dataset: Dataset,
-        then: Then = as_they_are,
+        then: Then,
         sides: Sequence[object] = (),
         tags: Sequence[str] = (),
     ) -> Any:

@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from pipelines.batch.columns import (
+    ORIGIN,
     REJECTS,
     ROW,
     SOURCE,
@@ -36,6 +37,7 @@ from pipelines.batch.sources import Chunk, read
 from pipelines.batch.tables import REAL, TEXT, ResultTable
 from pipelines.batch.transforms import (
     Group,
+    Keyed,
     Piece,
     Results,
     Side,
@@ -124,8 +126,7 @@ _SUSPECT = {
     "end": pl.Int64,
     "kwh": pl.Float64,
     "estimated": pl.Boolean,
-    SOURCE: pl.String,
-    ROW: pl.UInt64,
+    **ORIGIN,
 }
 
 
@@ -134,8 +135,7 @@ _UNIT = {
     "level": pl.String,
     "parent_id": pl.String,
     "name": pl.String,
-    SOURCE: pl.String,
-    ROW: pl.UInt64,
+    **ORIGIN,
 }
 _LINE = {
     "unit_id": pl.String,
@@ -144,20 +144,25 @@ _LINE = {
     "power_factor": pl.Float64,
     "shape_factor": pl.Float64,
     "no_load_kw": pl.Float64,
-    SOURCE: pl.String,
-    ROW: pl.UInt64,
+    **ORIGIN,
 }
-_THRESHOLD = {"level": pl.String, "threshold": pl.Float64, SOURCE: pl.String, ROW: pl.UInt64}
+_THRESHOLD = {"level": pl.String, "threshold": pl.Float64, **ORIGIN}
 
 
 def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
-    grid = together("Grid", {"units": Side(plan.read(pipeline, GRID_UNITS), "unit_id", _UNIT)}, 1)
-    units = grid | "Units once" >> beam.Map(_units_once, plan.results)
-    known = beam.pvalue.AsIter(units)
+    results, span = plan.results, plan.span
     bits = (plan.parts - 1).bit_length()
+    grid = Side("units", "unit_id", _UNIT)
+    units = together(
+        "Units once",
+        [plan.read(pipeline, GRID_UNITS, grid.of_piece)],
+        [grid],
+        partial(_units_once, results=results),
+    )
+    known = beam.pvalue.AsIter(units)
     sums, prints, suspects = [], [], []
     for dataset in (BOUNDARY, CUSTOMER):
-        then = partial(_add_up, dataset=dataset, span=plan.span, bits=bits, results=plan.results)
+        then = partial(_add_up, dataset=dataset, span=span, bits=bits, results=results)
         added = plan.read(pipeline, dataset, then, [known], ["prints", "suspects"])
         sums.append(added["main"])
         prints.append(added["prints"])
@@ -169,33 +174,32 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
         | "Suspects across chunks" >> beam.FlatMap(_suspects)
     )
     found = beam.pvalue.AsIter([*suspects, across] | "Suspects" >> beam.Flatten())
+    side = Side("rows", "meter", _SUSPECT, plan.parts)
     rows = [
         plan.chunk_list(pipeline, dataset, " again")
         | f"Read suspects of {dataset.name}"
-        >> beam.ParDo(_ReadSuspects(dataset, plan.span, bits), found, known)
+        >> beam.ParDo(_ReadSuspects(dataset, span, bits, side), found, known)
         for dataset in (BOUNDARY, CUSTOMER)
     ]
-    rows_of_suspects = Side(rows | "Suspects' rows" >> beam.Flatten(), "meter", _SUSPECT)
-    settled = together("Of one meter", {"rows": rows_of_suspects}, plan.parts)
-    sums.append(settled | "Settle" >> beam.Map(_settle, plan.span, plan.results))
+    sums.append(together("Settle", rows, [side], partial(_settle, span=span, results=results)))
+    energy = Side("energy", "unit_id", _ENERGY)
     total = (
         sums
         | "Sums" >> beam.Flatten()
         | "Add up" >> beam.CombineGlobally(SumFrames(["unit_id"])).without_defaults()
-        | "Total" >> beam.Map(lambda frame: Piece("total", frame))
+        | "Total" >> beam.FlatMap(energy.split)
     )
-    sides = {
-        "energy": Side(total, "unit_id", _ENERGY),
-        "units": Side(
-            units | "Grid again" >> beam.Map(lambda data: Piece("units", from_bytes(data))),
-            "unit_id",
-            _UNIT,
-        ),
-        "thresholds": Side(plan.read(pipeline, THRESHOLDS), "level", _THRESHOLD),
-        "lines": Side(plan.read(pipeline, LINES), "unit_id", _LINE),
-    }
-    _ = together("Roll up", sides, 1) | "Balance" >> beam.Map(
-        _balance, plan.period, plan.span, plan.results
+    thresholds, lines = Side("thresholds", "level", _THRESHOLD), Side("lines", "unit_id", _LINE)
+    together(
+        "Balance",
+        [
+            total,
+            units | "Grid" >> beam.Map(lambda data: (0, (grid.name, data))),
+            plan.read(pipeline, THRESHOLDS, thresholds.of_piece),
+            plan.read(pipeline, LINES, lines.of_piece),
+        ],
+        [energy, grid, thresholds, lines],
+        partial(_balance, period=plan.period, span=span, results=results),
     )
 
 
@@ -203,11 +207,11 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
 _FIT = ("hash", "unit_id", "sign", "start", "end", "kwh", "estimated")
 
 
-def _units_once(group: Group, results: Results) -> bytes:
+def _units_once(group: Group, results: Results) -> Iterator[bytes]:
     """The grid, each unit once."""
     kept, rejects = once(group.frames["units"], ["unit_id"])
     results.refuse("units", rejects)
-    return to_bytes(kept)
+    yield to_bytes(kept)
 
 
 def _meters(rows: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
@@ -361,27 +365,27 @@ def _with_part(meters: loss.UInt64s, part: int) -> bytes:
 class _ReadSuspects(beam.DoFn):  # type: ignore[misc]
     """Chunks → the rows of suspect meters; reads nothing where there is none."""
 
-    def __init__(self, dataset: Dataset, span: tuple[int, int], bits: int) -> None:
-        self._dataset, self._span, self._bits = dataset, span, bits
+    def __init__(self, dataset: Dataset, span: tuple[int, int], bits: int, side: Side) -> None:
+        self._dataset, self._span, self._bits, self._side = dataset, span, bits, side
 
     def process(
         self, chunk: Chunk, suspects: Iterable[bytes], units: Iterable[bytes]
-    ) -> Iterator[Piece]:
+    ) -> Iterator[Keyed]:
         hashes = [np.frombuffer(data, np.uint64) for data in suspects]
         if not hashes:
             return
         wanted = pl.Series(np.concatenate(hashes)).unique()
         known = list(units)
-        for block, (raw, _) in enumerate(read(chunk, self._dataset)):
+        for raw, _ in read(chunk, self._dataset):
             good, _ = check(raw, self._dataset)
             rows = _meters(good, self._dataset)
             rows = rows.filter(pl.Series(_hashes(rows, self._bits)).is_in(wanted.implode()))
             rows = rows.filter(_fit(rows, self._span)[0])
             rows = rows.join(_strangers(rows, known).unique(), on="unit_id", how="anti")
-            yield Piece(f"{self._dataset.name}-{chunk.number}-{block}", rows.select(*_SUSPECT))
+            yield from self._side.split(rows.select(*_SUSPECT))
 
 
-def _settle(group: Group, span: tuple[int, int], results: Results) -> pl.DataFrame:
+def _settle(group: Group, span: tuple[int, int], results: Results) -> Iterator[pl.DataFrame]:
     """All readings of suspect meters → what to take off the sums by unit."""
     rows = group.frames["rows"].sort("meter", "start", "end").with_row_index("_n")
     before = pl.col("end").cum_max().shift().over("meter")
@@ -401,7 +405,7 @@ def _settle(group: Group, span: tuple[int, int], results: Results) -> pl.DataFra
             )
     results.refuse(f"overlap-{group.name}", pl.DataFrame(rejects, schema=REJECTS))
     energy = _energy(rows.filter(pl.col("_n").is_in(off)), span)
-    return energy.with_columns(pl.exclude("unit_id") * -1)
+    yield energy.with_columns(pl.exclude("unit_id") * -1)
 
 
 def _readings(rows: pl.DataFrame) -> list[loss.Reading]:
@@ -409,7 +413,9 @@ def _readings(rows: pl.DataFrame) -> list[loss.Reading]:
     return [loss.Reading(*row) for row in columns.iter_rows()]
 
 
-def _balance(group: Group, period: str, span: tuple[int, int], results: Results) -> None:
+def _balance(
+    group: Group, period: str, span: tuple[int, int], results: Results
+) -> Iterator[object]:
     """All units and their energy → the rows of line_loss."""
     units = {
         row["unit_id"]: loss.Unit(row["unit_id"], row["level"], row["parent_id"] or "")
@@ -432,6 +438,7 @@ def _balance(group: Group, period: str, span: tuple[int, int], results: Results)
         name: pl.Float64 if kind == REAL else pl.String for name, kind in LINE_LOSS.columns.items()
     }
     results.put(LINE_LOSS.name, "all", pl.DataFrame(columns, schema=kinds))
+    yield from ()
 
 
 def _lines(rows: pl.DataFrame) -> dict[str, loss.Line]:

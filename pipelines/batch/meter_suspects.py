@@ -18,7 +18,7 @@ import polars as pl
 from pipelines.batch.columns import Dataset, choice, number, text, time
 from pipelines.batch.job import Job, Plan, month_span
 from pipelines.batch.tables import REAL, TEXT, WHOLE, ResultTable
-from pipelines.batch.transforms import Group, Piece, Results, Side, together
+from pipelines.batch.transforms import Group, Keyed, Piece, Results, Side, together
 from pipelines.core import loss
 
 READINGS = Dataset(
@@ -65,9 +65,10 @@ _USED = {
 
 def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     spans = _months(plan.period, plan.options.zone)
-    used = plan.read(pipeline, READINGS, partial(_by_month, spans=spans))
-    units = together("Of one unit", {"used": Side(used, "unit_id", _USED)}, plan.parts)
-    _ = units | "Compare" >> beam.Map(_compare, plan.period, plan.results)
+    side = Side("used", "unit_id", _USED, plan.parts)
+    used = plan.read(pipeline, READINGS, partial(_by_month, spans=spans, side=side))
+    compare = partial(_compare, period=plan.period, results=plan.results)
+    together("Compare meters of a unit", [used], [side], compare)
 
 
 def _months(period: str, zone: ZoneInfo) -> list[tuple[int, int]]:
@@ -80,7 +81,7 @@ def _months(period: str, zone: ZoneInfo) -> list[tuple[int, int]]:
     return [month_span(f"{first:%Y-%m}", zone) for first in firsts]
 
 
-def _by_month(piece: Piece, spans: list[tuple[int, int]]) -> Iterator[Piece]:
+def _by_month(piece: Piece, spans: list[tuple[int, int]], side: Side) -> Iterator[Keyed]:
     """Readings cut at the borders of months; measured or estimated, whatever was read."""
     read = piece.frame.filter(
         pl.col("quality") != "missing", pl.col("kwh") >= 0, pl.col("end") > pl.col("start")
@@ -97,16 +98,17 @@ def _by_month(piece: Piece, spans: list[tuple[int, int]]) -> Iterator[Piece]:
         )
         for age, (start, end) in enumerate(spans)
     ]
-    yield Piece(piece.name, pl.concat(parts))
+    yield from side.split(pl.concat(parts))
 
 
-def _compare(group: Group, period: str, results: Results) -> None:
+def _compare(group: Group, period: str, results: Results) -> Iterator[object]:
     once = group.frames["used"].unique(["unit_id", "meter_id", "age", "start", "end"])
     months = once.group_by("unit_id", "meter_id", "customer_id", "age").agg(
         kwh=pl.col("micro").sum() / loss.MICRO
     )
     found = loss.meter_suspects(months).with_columns(period=pl.lit(period))
     results.put(SUSPECTS.name, group.name, found.select(*SUSPECTS.columns))
+    yield from ()
 
 
 JOB = Job("meter-suspects", "period", (READINGS,), (SUSPECTS,), _build)

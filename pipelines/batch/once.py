@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from pipelines.batch.columns import REJECTS, ROW, SOURCE, empty_rejects
+from pipelines.batch.columns import ROW, SOURCE, empty_rejects
 
 
 def once(rows: pl.DataFrame, key: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -39,4 +39,4 @@ def once(rows: pl.DataFrame, key: list[str]) -> tuple[pl.DataFrame, pl.DataFrame
             ).alias("reason"),
         )
     )
-    return kept, differing.cast(dict(REJECTS))  # type: ignore[arg-type]
+    return kept, differing

@@ -24,7 +24,15 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.batch.columns import REJECTS, ROW, SOURCE, Dataset, check_header, empty_rejects
+from pipelines.batch.columns import (
+    ORIGIN,
+    REJECTS,
+    ROW,
+    SOURCE,
+    Dataset,
+    check_header,
+    empty_rejects,
+)
 from schemas.errors import InputError
 
 #: Rows read at a time: enough to be worth a vectorised step, little enough for a small worker.
@@ -164,7 +172,7 @@ def read(chunk: Chunk, dataset: Dataset) -> Iterator[tuple[pl.DataFrame, pl.Data
 def _with_origin(frame: pl.DataFrame, chunk: Chunk) -> pl.DataFrame:
     first = chunk.first_row + 1
     return frame.with_columns(
-        pl.lit(chunk.file.source).alias(SOURCE),
+        pl.lit(chunk.file.source, pl.Categorical()).alias(SOURCE),
         pl.int_range(first, first + frame.height, dtype=pl.UInt64, eager=True).alias(ROW),
     )
 
@@ -224,7 +232,7 @@ def _read_csv(file: File, dataset: Dataset) -> Iterator[tuple[pl.DataFrame, pl.D
             numbers = _row_numbers(rows_before, batch.num_rows, [row for row, _ in misfits])
             rows_before += batch.num_rows
             rows = _decode(batch, names).with_columns(
-                pl.lit(file.source).alias(SOURCE), numbers.alias(ROW)
+                pl.lit(file.source, pl.Categorical()).alias(SOURCE), numbers.alias(ROW)
             )
             yield rows, _misfit_rejects(file, misfits[told:])
             told = len(misfits)
@@ -271,9 +279,7 @@ def _misfit_rejects(file: File, misfits: Sequence[tuple[int, str]]) -> pl.DataFr
 
 
 def _no_rows(names: Sequence[str]) -> pl.DataFrame:
-    return pl.DataFrame(
-        schema=dict.fromkeys(names, pl.String) | {SOURCE: pl.String, ROW: pl.UInt64}
-    )
+    return pl.DataFrame(schema=dict.fromkeys(names, pl.String) | ORIGIN)
 
 
 def _decode(batch: Any, names: Sequence[str]) -> pl.DataFrame:

@@ -9,7 +9,7 @@ wholesaler and cohort are added up. The rules are in `pipelines.core.churn` and
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -20,7 +20,7 @@ import msgspec
 import polars as pl
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.batch.columns import REJECTS, ROW, SOURCE, Dataset, imsi, text, time, whole
+from pipelines.batch.columns import ORIGIN, REJECTS, ROW, SOURCE, Dataset, imsi, text, time, whole
 from pipelines.batch.job import Job, Plan
 from pipelines.batch.once import once
 from pipelines.batch.sources import Chunk
@@ -28,6 +28,7 @@ from pipelines.batch.tables import REAL, TEXT, TIME, WHOLE, ResultTable
 from pipelines.batch.transforms import (
     COUNTED,
     Group,
+    Keyed,
     Piece,
     Results,
     Side,
@@ -134,15 +135,13 @@ _PLACED = {
     "to_outlet_id": pl.String,
     "first_imsi": pl.Int64,
     "count": pl.Int64,
-    SOURCE: pl.String,
-    ROW: pl.UInt64,
+    **ORIGIN,
 }
 _ACCOUNT = {
     "imsi": pl.Int64,
     "account": pl.String,
     "manager": pl.String,
-    SOURCE: pl.String,
-    ROW: pl.UInt64,
+    **ORIGIN,
     "block": pl.Int64,
 }
 #: Calls and activations alike; `charge_fen` is null for an activation, which is no call.
@@ -177,37 +176,40 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
         plan.period, *plan.span, options.inactive_days, options.silent_days, options.time_zone
     )
     reference = _reference(plan)
-    calls = plan.read(
-        pipeline, CALLS, partial(_uses_of_calls, month=month, reference=reference), tags=["charged"]
-    )
+    uses = Side("uses", "block", _USE, plan.parts)
+    accounts = Side("accounts", "block", _ACCOUNT, plan.parts)
+    placed = Side("placed", "event_id", _PLACED)
+    figures = partial(_uses, month=month, reference=reference, side=uses)
+    calls = plan.read(pipeline, CALLS, partial(_uses_of_calls, then=figures), tags=["charged"])
     events = plan.chunk_list(pipeline, EVENTS) | "Read events" >> beam.ParDo(
-        _ReadEvents(month, reference, results)
+        _ReadEvents(figures, placed, reference, results)
     ).with_outputs("charged", "placed", main="main")
     charged = (
         (calls["charged"], events["charged"])
         | "Charged rows" >> beam.Flatten()
         | "Any charged" >> beam.CombineGlobally(sum)
     )
-    placed = together(
-        "Placements by id", {"placed": Side(events["placed"], "event_id", _PLACED)}, 1
-    ) | "Placements once" >> beam.Map(_placements_once, results)
-    accounts = plan.read(pipeline, KEY_ACCOUNTS, _accounts)
-    uses = (calls["main"], events["main"]) | "Uses" >> beam.Flatten()
-    sides = {"uses": Side(uses, "block", _USE), "accounts": Side(accounts, "block", _ACCOUNT)}
-    judged = together("Of one SIM", sides, plan.parts) | "Judge" >> beam.FlatMap(
-        _judge,
-        beam.pvalue.AsSingleton(charged),
-        beam.pvalue.AsIter(placed),
-        month=month,
-        reference=reference,
-        results=results,
-    ).with_outputs("retention", main="loss")
-    for name, keys, finish in (
-        ("loss", ["dimension", "key"], _write_loss),
-        ("retention", ["dimension", "key", "cohort"], _write_retention),
+    placements = together(
+        "Placements once", [events["placed"]], [placed], partial(_placements_once, results=results)
+    )
+    judged = together(
+        "Judge SIMs",
+        [
+            calls["main"],
+            events["main"],
+            plan.read(pipeline, KEY_ACCOUNTS, partial(_accounts, accounts)),
+        ],
+        [uses, accounts],
+        partial(_judge, month=month, reference=reference, results=results),
+        [beam.pvalue.AsSingleton(charged), beam.pvalue.AsIter(placements)],
+        ["retention"],
+    )
+    for name, tag, keys, finish in (
+        ("loss", "main", ["dimension", "key"], _write_loss),
+        ("retention", "retention", ["dimension", "key", "cohort"], _write_retention),
     ):
         _ = (
-            judged[name]
+            judged[tag]
             | f"Add up {name}" >> beam.CombineGlobally(SumFrames(keys)).without_defaults()
             | f"Write {name}" >> beam.Map(finish, month.period, results)
         )
@@ -234,15 +236,21 @@ def _reference(plan: Plan) -> Reference:
     return loaded.reference
 
 
-def _uses_of_calls(piece: Piece, month: _Month, reference: Reference) -> Iterator[object]:
-    happened = piece.frame.select(
-        "imsi", at="start_time", event_id="call_id", charge_fen=pl.col("charge_fen").fill_null(0)
+def _uses_of_calls(
+    piece: Piece, then: Callable[[pl.DataFrame], Iterator[object]]
+) -> Iterator[object]:
+    yield from then(
+        piece.frame.select(
+            "imsi",
+            at="start_time",
+            event_id="call_id",
+            charge_fen=pl.col("charge_fen").fill_null(0),
+        )
     )
-    yield from _uses(piece.name, happened, month, reference)
 
 
 def _uses(
-    name: str, happened: pl.DataFrame, month: _Month, reference: Reference
+    happened: pl.DataFrame, month: _Month, reference: Reference, side: Side
 ) -> Iterator[object]:
     """Figures by SIM, of ours, up to the month's end; on the side, how many have a charge."""
     ours = reference.registered(happened["imsi"].to_numpy()) & (
@@ -266,19 +274,26 @@ def _uses(
         .agg(first_event=pl.col("event_id").min())
     )
     uses = figures.join(first, on="imsi").with_columns(_BLOCK.alias("block"))
-    yield Piece(name, uses.select(*_USE))
+    yield from side.split(uses.select(*_USE))
     yield beam.pvalue.TaggedOutput("charged", figures["charged"].count())
 
 
-def _accounts(piece: Piece) -> Iterator[Piece]:
-    yield Piece(piece.name, piece.frame.with_columns(_BLOCK.alias("block")).select(*_ACCOUNT))
+def _accounts(side: Side, piece: Piece) -> Iterator[Keyed]:
+    yield from side.split(piece.frame.with_columns(_BLOCK.alias("block")).select(*_ACCOUNT))
 
 
 class _ReadEvents(beam.DoFn):  # type: ignore[misc]
     """Event files → figures by SIM; on the side placements, and how many calls are charged."""
 
-    def __init__(self, month: _Month, reference: Reference, results: Results) -> None:
-        self._month, self._reference, self._results = month, reference, results
+    def __init__(
+        self,
+        then: Callable[[pl.DataFrame], Iterator[object]],
+        placed: Side,
+        reference: Reference,
+        results: Results,
+    ) -> None:
+        self._then, self._placed = then, placed
+        self._reference, self._results = reference, results
 
     def process(self, chunk: Chunk) -> Iterator[object]:
         with FileSystems.open(chunk.file.path) as stream:
@@ -308,10 +323,9 @@ class _ReadEvents(beam.DoFn):  # type: ignore[misc]
         self._results.put(COUNTED, name, pl.DataFrame({"rows": [len(told)]}))
         self._results.refuse(name, pl.DataFrame(rejects, schema=REJECTS, orient="row"))
         rows = pl.DataFrame(happened, schema=_HAPPENED, orient="row")
-        yield from _uses(name, rows, self._month, self._reference)
-        yield beam.pvalue.TaggedOutput(
-            "placed", Piece(name, pl.DataFrame(placed, schema=_PLACED, orient="row"))
-        )
+        yield from self._then(rows)
+        for part in self._placed.split(pl.DataFrame(placed, schema=_PLACED, orient="row")):
+            yield beam.pvalue.TaggedOutput("placed", part)
 
 
 def _event(line: bytes) -> Event:
@@ -342,10 +356,10 @@ def _placed(event: Placed, reference: Reference) -> Iterator[tuple[object, ...]]
         yield event.at, event.event_id, kind, outlet_id, to_outlet_id, first_imsi, count
 
 
-def _placements_once(group: Group, results: Results) -> bytes:
+def _placements_once(group: Group, results: Results) -> Iterator[bytes]:
     kept, rejects = once(group.frames["placed"], ["event_id", "first_imsi"])
     results.refuse("placements", rejects)
-    return to_bytes(kept.sort("at", "event_id"))
+    yield to_bytes(kept.sort("at", "event_id"))
 
 
 def _judge(

@@ -72,7 +72,7 @@ class Results:
         self.put(REJECTED, name, *rejects)
 
 
-#: What to do with usable rows where they are read: (piece, side inputs…) → elements.
+#: What to do with a piece where it is read, or with a group: (it, side inputs…) → elements.
 Then = Callable[..., Iterable[object]]
 
 
@@ -98,18 +98,36 @@ class ReadDataset(beam.DoFn):  # type: ignore[misc]
                 yield from self._then(Piece(name, good), *sides)
 
 
-def as_they_are(piece: Piece) -> Iterator[Piece]:
-    """Hand usable rows on whole."""
-    yield piece
+#: What travels to where all rows of a key come together: the part, and whose rows these are.
+Keyed = tuple[int, tuple[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the inputs that `together` joins: pieces, the column of the key, all columns."""
+    """One kind of rows that `together` joins with others: its name, columns, and the key's column.
 
-    pieces: beam.PCollection
+    Keys are split into `parts`; with one part nothing is hashed. Rows without a key (null) go
+    together too.
+    """
+
+    name: str
     key: str
     schema: Mapping[str, Any]
+    parts: int = 1
+
+    def split(self, rows: pl.DataFrame) -> Iterator[Keyed]:
+        """The rows, under the parts of their keys, ready to travel."""
+        if self.parts == 1:
+            yield 0, (self.name, to_bytes(rows))
+            return
+        part = (pl.col(self.key).hash() % self.parts).alias(_PART)
+        groups = rows.with_columns(part).partition_by(_PART, as_dict=True, include_key=False)
+        for (number,), some in groups.items():
+            yield int(number), (self.name, to_bytes(some))
+
+    def of_piece(self, piece: Piece) -> Iterator[Keyed]:
+        """`split`, as the next step after reading."""
+        return self.split(piece.frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,53 +138,44 @@ class Group:
     frames: Mapping[str, pl.DataFrame]
 
 
-def together(label: str, sides: Mapping[str, Side], parts: int) -> beam.PCollection:
-    """Bring all rows of a key into one of `parts` groups, from every side.
+def together(
+    label: str,
+    arriving: Sequence[beam.PCollection],
+    sides: Sequence[Side],
+    then: Then,
+    inputs: Sequence[object] = (),
+    tags: Sequence[str] = (),
+) -> Any:
+    """Bring all rows of a key into one group, from every side, and do `then` with each group.
 
-    Rows without a key go together too. The rows of a group come in any order.
+    `arriving` is what the sides' `split` made, in any number of PCollections. `then` takes a
+    `Group`, whose rows come in any order, and the side inputs; it yields elements, and `tags`
+    besides. Frames are never elements themselves: Beam would pickle each to learn its size.
     """
-    keyed = [
-        side.pieces | f"{label}: split {name}" >> beam.ParDo(_Split(name, side.key, parts))
-        for name, side in sides.items()
-    ]
-    empty = {name: to_bytes(pl.DataFrame(schema=side.schema)) for name, side in sides.items()}
+    empty = {side.name: to_bytes(pl.DataFrame(schema=side.schema)) for side in sides}
+    join = beam.ParDo(_Join(empty, then), *inputs)
     return (
-        keyed
+        tuple(arriving)
         | f"{label}: flatten" >> beam.Flatten()
         | f"{label}: group" >> beam.GroupByKey()
-        | f"{label}: join" >> beam.ParDo(_Join(empty))
+        | label >> (join.with_outputs(*tags, main="main") if tags else join)
     )
 
 
-class _Split(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, name: str, key: str, parts: int) -> None:
-        self._name, self._key, self._parts = name, key, parts
-
-    def process(self, piece: Piece) -> Iterator[tuple[int, tuple[str, bytes]]]:
-        rows = piece.frame
-        if self._parts == 1:
-            yield 0, (self._name, to_bytes(rows))
-            return
-        part = pl.col(self._key).hash() % self._parts
-        for (number,), some in rows.with_columns(part.alias(_PART)).partition_by(
-            _PART, as_dict=True, include_key=False
-        ).items():  # fmt: skip
-            yield int(number), (self._name, to_bytes(some))
-
-
 class _Join(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, empty: Mapping[str, bytes]) -> None:
-        self._empty = empty
+    def __init__(self, empty: Mapping[str, bytes], then: Then) -> None:
+        self._empty, self._then = empty, then
 
-    def process(self, group: tuple[int, Iterable[tuple[str, bytes]]]) -> Iterator[Group]:
-        number, sides = group
+    @beam.typehints.no_annotations  # type: ignore[untyped-decorator]
+    def process(
+        self, group: tuple[int, Iterable[tuple[str, bytes]]], *inputs: object
+    ) -> Iterator[object]:
+        number, arrived = group
         frames = {name: [from_bytes(data)] for name, data in self._empty.items()}
-        for name, data in sides:
+        for name, data in arrived:
             frames[name].append(from_bytes(data))
-        yield Group(
-            f"part-{number:06d}",
-            {name: pl.concat(some, how="vertical") for name, some in frames.items()},
-        )
+        joined = {name: pl.concat(some) for name, some in frames.items()}
+        yield from self._then(Group(f"part-{number:06d}", joined), *inputs)
 
 
 class SumFrames(beam.CombineFn):  # type: ignore[misc]

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 #: Threads that read and check, and chunks of a file that are checked at a time.
 READERS = 2
 
+#: Lines of a source that tell enough about it.
+ENOUGH_LINES = 10_000
+
 #: Seconds between two notes of how far files were read, and between two looks for more.
 KEEP_EVERY = 1.0
 LOOK_EVERY = 0.5
@@ -40,12 +43,17 @@ STOP_WITHIN = 2.0
 
 @dataclass(frozen=True)
 class IngestOptions:
-    """How to read; `disorder_ms` is how late a source's events may come."""
+    """How to read; `disorder_ms` is how late a source's events may come.
+
+    A source of which more than `max_refused_share` (0 to 1) was refused, after `ENOUGH_LINES`, is
+    taken to be wholly wrong, and reading stops.
+    """
 
     disorder_ms: int = 60_000
     mapping: ExportMapping | None = None
     follow: bool = False
     throttle_group: str | None = None
+    max_refused_share: float | None = None
     security: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -85,7 +93,8 @@ async def ingest(
 ) -> IngestReport:
     """Read all that was not read before, and with `follow` what comes, until `stop` is set.
 
-    Raises `InputError` for a directory that is none, `BrokerError` when Kafka cannot be reached.
+    Raises `InputError` for a directory that is none or a source that is wholly wrong, and
+    `BrokerError` when Kafka cannot be reached.
     """
     async with KafkaPost(broker, options.security, options.throttle_group) as post:
         return await read_directory(directory, post, options=options, progress=progress, stop=stop)
@@ -121,6 +130,8 @@ class _Source:
         self.name = name
         self.clock = Clock(disorder)
         self.files: list[SourceFile] = []
+        self.rows = 0
+        self.refused: Counter[str] = Counter()
 
 
 @dataclass(frozen=True)
@@ -201,17 +212,13 @@ class _Reading:
 
     async def _look(self) -> None:
         """Find the files that were not read to their end, and announce new sources together."""
-        found = await asyncio.get_running_loop().run_in_executor(
-            self.threads, find_sources, self.directory
-        )
+        found = await asyncio.get_running_loop().run_in_executor(self.threads, self._find)
         new = [name for name in found if name not in self.sources]
-        for name, files in found.items():
+        for source in self.sources.values():
+            source.files = []
+        for name, (files, more) in found.items():
             source = self.sources.setdefault(name, _Source(name, self.options.disorder_ms))
-            source.files = [
-                file
-                for file in files
-                if has_more(file, self.positions.get(file.name)) and self._settled(file)
-            ]
+            source.files = more
             for file in files:
                 position = self.positions.get(file.name)
                 if position is not None:
@@ -229,6 +236,16 @@ class _Reading:
                     self.post.partitions,
                 )
             )
+
+    def _find(self) -> dict[str, tuple[list[SourceFile], list[SourceFile]]]:
+        """The files of each source, and those among them that have more to read."""
+        return {
+            name: (
+                files,
+                [f for f in files if has_more(f, self.positions.get(f.name)) and self._settled(f)],
+            )
+            for name, files in find_sources(self.directory).items()
+        }
 
     def _settled(self, file: SourceFile) -> bool:
         """Whether a file can be opened: one that cannot grow must have stood still for a look."""
@@ -316,13 +333,24 @@ class _Reading:
             )
         await self.post.send(packed.effects)
         await self.post.send(dead_letters(file.name, packed.refused, self.post.partitions))
-        self._count(packed, item)
+        self._count(source, packed, item)
         self.progress(self.report)
+        self._refuse_wholly_wrong(source)
         position = item.opened.position_after(chunk, source.clock.newest, item.last)
         self.positions[file.name] = self._unkept[file.name] = position
         await self._keep(KEEP_EVERY)
 
-    def _count(self, packed: Packed, item: _Item) -> None:
+    def _refuse_wholly_wrong(self, source: _Source) -> None:
+        share, refused = self.options.max_refused_share, source.refused.total()
+        if share is None or source.rows < ENOUGH_LINES or refused <= share * source.rows:
+            return
+        reason, count = source.refused.most_common(1)[0]
+        raise InputError(
+            f"{source.name} looks wholly wrong: {refused:,} of {source.rows:,} lines were refused,"
+            f" {count:,} of them as {reason}; look at the dead letters, or at the mapping"
+        )
+
+    def _count(self, source: _Source, packed: Packed, item: _Item) -> None:
         report = self.report
         report.rows += item.chunk.lines
         report.uses += packed.uses
@@ -330,8 +358,10 @@ class _Reading:
         report.outsiders += packed.outsiders
         report.bytes += item.read
         report.files += item.last
-        for _, reason, _ in packed.refused:
-            report.refused[reason.split(":")[0]] += 1
+        refused = Counter(reason.split(":")[0] for _, reason, _ in packed.refused)
+        report.refused += refused
+        source.rows += item.chunk.lines
+        source.refused += refused
 
     async def _keep(self, every: float) -> None:
         if self._unkept and time.monotonic() - self._kept >= every:

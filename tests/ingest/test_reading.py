@@ -592,3 +592,36 @@ def test_stop_is_heard_while_the_post_is_stuck(city: Path, monkeypatch: pytest.M
         asyncio.wait_for(read_directory(city, post, options=IngestOptions(), stop=stop), 60)
     )
     assert post.kept == {}
+
+
+# Feeds that are wholly wrong
+
+
+def wrong(share: float, count: int = 2_000) -> str:
+    return csv_of(*("bad" if i < share * count else call_row(i) for i in range(count)))
+
+
+@pytest.mark.parametrize(("share", "stops"), [(0.4, False), (0.5, False), (0.51, True), (1, True)])
+def test_a_feed_that_is_wholly_wrong_stops_reading_if_asked_to(
+    city: Path, monkeypatch: pytest.MonkeyPatch, share: float, stops: bool
+) -> None:
+    monkeypatch.setattr(INGEST, "ENOUGH_LINES", 2_000)
+    put(city / "cdr/s/a.csv", wrong(share))
+    _, report = read(city)
+    assert report.dead_letters == share * 2_000
+    if not stops:
+        read(city, max_refused_share=0.5)
+        return
+    post = ListPost()
+    with pytest.raises(InputError, match=r"^cdr/s looks wholly wrong: .* as malformed; look at"):
+        read(city, post, max_refused_share=0.5)
+    assert len(post.letters()) == share * 2_000
+    # Mended, it is read from its beginning.
+    put(city / "cdr/s/a.csv", csv_of(*map(call_row, range(2_000))))
+    read(city, post, max_refused_share=0.5)
+    assert len({use[0] for use in post.uses()}) == 2_000
+
+
+def test_a_few_wrong_lines_prove_nothing(city: Path) -> None:
+    put(city / "cdr/s/a.csv", wrong(1))
+    assert read(city, max_refused_share=0.5)[1].dead_letters == 2_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 from ingest_rig import FIRST_IMSI, make_reference, moment, put
 
@@ -30,7 +31,7 @@ class Kept:
 
     async def keep(self, positions: dict[str, Position]) -> None: ...
 
-    def rows(self, topic: str) -> list[dict[str, object]]:
+    def rows(self, topic: str) -> list[dict[str, Any]]:
         return [
             row
             for effect in self.effects

@@ -21,7 +21,6 @@ from infra.stack.children import Child
 from pipelines.stream.app import group_id
 from schemas import topics
 
-
 #: As short as `zerostock run` sets it: a worker that was killed is missed after so long.
 _SESSION = "2s"
 

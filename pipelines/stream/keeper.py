@@ -150,6 +150,7 @@ class Keeper:
         self._taken.clear()
         self._sent.clear()
         self._stamp.clear()
+        self._offsets = Offsets(self.app)
 
     def load(self, partition: int, key: bytes, value: bytes) -> None:
         """Take one entry of the changelog, unless it is older than what is there.
@@ -208,8 +209,12 @@ class Keeper:
     async def _take(self, stream: StreamT[bytes], event: EventT) -> None:
         message = event.message
         generation = self._generation
-        turn = await self._offsets.turn(message)
-        if generation != self._generation or not self.app.tables.actives_ready:
+        # Faust delivers before its recovery is over, and not all of that again. Once the state is
+        # whole the message can be done; if the partitions change hands it is somebody else's.
+        while not self.app.tables.actives_ready and generation == self._generation:
+            await asyncio.sleep(TICK)
+        turn = Turn.STRAY if generation != self._generation else await self._offsets.turn(message)
+        if generation != self._generation:
             return  # Taken away while it was in hand.
         if turn is not Turn.STRAY:
             self._taken.append((stream, event))

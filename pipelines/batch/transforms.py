@@ -39,7 +39,7 @@ class Piece:
 def to_bytes(frame: pl.DataFrame) -> bytes:
     """A frame as it travels."""
     stream = io.BytesIO()
-    frame.write_ipc_stream(stream)
+    frame.write_ipc_stream(stream, compression="lz4")
     return stream.getvalue()
 
 

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from pathlib import Path
 
+from infra.limits import DeadLetterLimit
 from infra.settings import Settings
 from infra.stack.summary import Screen
 from infra.topics import ensure_topics
@@ -35,7 +36,13 @@ async def ingest_paths(
     try:
         reports = await asyncio.gather(
             *(
-                ingest(path, settings.broker, options=options, progress=screen.progress, stop=stop)
+                ingest(
+                    path,
+                    settings.broker,
+                    options=options,
+                    progress=DeadLetterLimit(settings.dead_letter_limit, screen.progress),
+                    stop=stop,
+                )
                 for path in paths
             )
         )

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     sms: str = "console"
     display_zone: str = "Asia/Shanghai"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
+    dead_letter_limit: Annotated[int, Field(ge=0)] = 50_000
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
     stall_after: Duration = 60_000

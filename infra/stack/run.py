@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from infra.limits import DeadLetterLimit, FeedRefused
 from infra.replaying import carry_out, orders, waiting
 from infra.settings import Settings
 from infra.stack.broker import EmbeddedBroker
@@ -215,7 +216,7 @@ async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | 
             plan.input,
             stack.broker.bootstrap,
             options=options,
-            progress=screen.progress,
+            progress=DeadLetterLimit(plan.settings.dead_letter_limit, screen.progress),
             stop=stop,
         )
     )
@@ -223,8 +224,11 @@ async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | 
         while not reading.done():
             stack.look_after()
             await asyncio.wait([reading], timeout=0.2)
-        report = reading.result()
         screen.stage("waiting for the last rows to reach the warehouse")
+        if isinstance(reading.exception(), FeedRefused):
+            # The refused lines have to be in the warehouse for somebody to look at.
+            await _drain(stack, plan.settings.partitions)
+        report = reading.result()
         await _drain(stack, plan.settings.partitions)
     finally:
         reading.cancel()

@@ -38,6 +38,7 @@ def assert_clean(text: str) -> None:
     assert NUMBERS.findall(text) == []
 
 
+@pytest.mark.slow
 def test_a_run_prints_no_secret_and_nobodys_number(tmp_path: Path) -> None:
     plan = CityPlan(seed=3, outlets=20, cdrs=1_000, territories=2, wholesalers=2)
     simulate(plan, tmp_path / "city")

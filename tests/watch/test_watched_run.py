@@ -81,6 +81,7 @@ def told(alerts: Samples) -> float:
     return alerts.get(("zerostock_sms_messages_total", "sent"), 0)
 
 
+@pytest.mark.slow
 def test_the_pages_add_up(run: Run) -> None:
     truth = read_truth(run.data.parent / "city")
     letters = len(truth.dead_letters)

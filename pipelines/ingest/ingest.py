@@ -30,9 +30,6 @@ log = logging.getLogger(__name__)
 #: Threads that read and check, and chunks of a file that are checked at a time.
 READERS = 2
 
-#: Lines of a source that tell enough about it.
-ENOUGH_LINES = 10_000
-
 #: Seconds between two notes of how far files were read, and between two looks for more.
 KEEP_EVERY = 1.0
 LOOK_EVERY = 0.5
@@ -43,17 +40,12 @@ STOP_WITHIN = 2.0
 
 @dataclass(frozen=True)
 class IngestOptions:
-    """How to read; `disorder_ms` is how late a source's events may come.
-
-    A source of which more than `max_refused_share` (0 to 1) was refused, after `ENOUGH_LINES`, is
-    taken to be wholly wrong, and reading stops.
-    """
+    """How to read; `disorder_ms` is how late a source's events may come."""
 
     disorder_ms: int = 60_000
     mapping: ExportMapping | None = None
     follow: bool = False
     throttle_group: str | None = None
-    max_refused_share: float | None = None
     security: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -93,8 +85,8 @@ async def ingest(
 ) -> IngestReport:
     """Read all that was not read before, and with `follow` what comes, until `stop` is set.
 
-    Raises `InputError` for a directory that is none or a source that is wholly wrong, and
-    `BrokerError` when Kafka cannot be reached.
+    Raises `InputError` for a directory that is none, `BrokerError` when Kafka cannot be reached,
+    and whatever `progress` raises, which ends the reading.
     """
     async with KafkaPost(broker, options.security, options.throttle_group) as post:
         return await read_directory(directory, post, options=options, progress=progress, stop=stop)
@@ -130,8 +122,6 @@ class _Source:
         self.name = name
         self.clock = Clock(disorder)
         self.files: list[SourceFile] = []
-        self.rows = 0
-        self.refused: Counter[str] = Counter()
 
 
 @dataclass(frozen=True)
@@ -176,6 +166,7 @@ class _Reading:
                     line.source, [(line.line, line.reason, line.payload)], self.post.partitions
                 )
             )
+        ended_at = max((p.newest for p in self.positions.values()), default=NO_WATERMARK)
         await self._look()
         while True:
             await self._read_until(stop, loaded.reference)
@@ -186,6 +177,8 @@ class _Reading:
             except TimeoutError:
                 await self._look()
         if not stop.is_set():
+            if self.report.rows:
+                self._move_on(ended_at)
             for source in self.sources.values():
                 newest = source.clock.newest
                 mark = newest if newest == NO_WATERMARK else newest + 1
@@ -193,6 +186,22 @@ class _Reading:
                     announcement(source.name, (), mark, True, self.post.partitions)
                 )
         await self._keep(0)
+
+    def _move_on(self, ended_at: int) -> None:
+        """See that the end of this reading is later than the end of the one before.
+
+        What came too late for a finished reading is folded at the watermark it met, which is the
+        end of that reading: it takes a later one to pass it. One ms does, and it is kept.
+        """
+        newest = max(self.sources.values(), key=lambda source: source.clock.newest, default=None)
+        if newest is None or newest.clock.newest > ended_at or ended_at == NO_WATERMARK:
+            return
+        newest.clock.newest = ended_at + 1
+        for name, position in self.positions.items():
+            if position.source == newest.name:
+                moved = msgspec.structs.replace(position, newest=ended_at + 1)
+                self.positions[name] = self._unkept[name] = moved
+                return
 
     async def _read_until(self, stop: asyncio.Event, reference: Reference) -> None:
         """Read to the end or to `stop`, even while the post waits for readers who are behind.
@@ -333,24 +342,13 @@ class _Reading:
             )
         await self.post.send(packed.effects)
         await self.post.send(dead_letters(file.name, packed.refused, self.post.partitions))
-        self._count(source, packed, item)
+        self._count(packed, item)
         self.progress(self.report)
-        self._refuse_wholly_wrong(source)
         position = item.opened.position_after(chunk, source.clock.newest, item.last)
         self.positions[file.name] = self._unkept[file.name] = position
         await self._keep(KEEP_EVERY)
 
-    def _refuse_wholly_wrong(self, source: _Source) -> None:
-        share, refused = self.options.max_refused_share, source.refused.total()
-        if share is None or source.rows < ENOUGH_LINES or refused <= share * source.rows:
-            return
-        reason, count = source.refused.most_common(1)[0]
-        raise InputError(
-            f"{source.name} looks wholly wrong: {refused:,} of {source.rows:,} lines were refused,"
-            f" {count:,} of them as {reason}; look at the dead letters, or at the mapping"
-        )
-
-    def _count(self, source: _Source, packed: Packed, item: _Item) -> None:
+    def _count(self, packed: Packed, item: _Item) -> None:
         report = self.report
         report.rows += item.chunk.lines
         report.uses += packed.uses
@@ -358,10 +356,7 @@ class _Reading:
         report.outsiders += packed.outsiders
         report.bytes += item.read
         report.files += item.last
-        refused = Counter(reason.split(":")[0] for _, reason, _ in packed.refused)
-        report.refused += refused
-        source.rows += item.chunk.lines
-        source.refused += refused
+        report.refused.update(reason.split(":")[0] for _, reason, _ in packed.refused)
 
     async def _keep(self, every: float) -> None:
         if self._unkept and time.monotonic() - self._kept >= every:

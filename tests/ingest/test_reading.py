@@ -33,7 +33,7 @@ from ingest_rig import (
     read,
 )
 
-from pipelines.ingest import IngestOptions, files, read_directory
+from pipelines.ingest import IngestOptions, IngestProgress, files, read_directory
 from pipelines.ingest.reference import load_reference
 from schemas.errors import InputError
 
@@ -594,34 +594,21 @@ def test_stop_is_heard_while_the_post_is_stuck(city: Path, monkeypatch: pytest.M
     assert post.kept == {}
 
 
-# Feeds that are wholly wrong
+# Somebody has seen enough
 
 
-def wrong(share: float, count: int = 2_000) -> str:
-    return csv_of(*("bad" if i < share * count else call_row(i) for i in range(count)))
+def test_what_progress_raises_ends_reading_and_the_chunk_is_read_again(city: Path) -> None:
+    put(city / "cdr/s/a.csv", csv_of(*["bad"] * 2_000))
 
+    def enough(progress: IngestProgress) -> None:
+        if progress.dead_letters:
+            raise InputError("enough")
 
-@pytest.mark.parametrize(("share", "stops"), [(0.4, False), (0.5, False), (0.51, True), (1, True)])
-def test_a_feed_that_is_wholly_wrong_stops_reading_if_asked_to(
-    city: Path, monkeypatch: pytest.MonkeyPatch, share: float, stops: bool
-) -> None:
-    monkeypatch.setattr(INGEST, "ENOUGH_LINES", 2_000)
-    put(city / "cdr/s/a.csv", wrong(share))
-    _, report = read(city)
-    assert report.dead_letters == share * 2_000
-    if not stops:
-        read(city, max_refused_share=0.5)
-        return
     post = ListPost()
-    with pytest.raises(InputError, match=r"^cdr/s looks wholly wrong: .* as malformed; look at"):
-        read(city, post, max_refused_share=0.5)
-    assert len(post.letters()) == share * 2_000
+    with pytest.raises(InputError, match=r"^enough$"):
+        asyncio.run(read_directory(city, post, options=IngestOptions(), progress=enough))
+    assert len(post.letters()) == 2_000
     # Mended, it is read from its beginning.
     put(city / "cdr/s/a.csv", csv_of(*map(call_row, range(2_000))))
-    read(city, post, max_refused_share=0.5)
-    assert len({use[0] for use in post.uses()}) == 2_000
-
-
-def test_a_few_wrong_lines_prove_nothing(city: Path) -> None:
-    put(city / "cdr/s/a.csv", wrong(1))
-    assert read(city, max_refused_share=0.5)[1].dead_letters == 2_000
+    read(city, post)
+    assert len(post.uses()) == 2_000

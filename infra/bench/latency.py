@@ -45,9 +45,10 @@ def run(
     cdrs_per_second: int = 100_000,
     stock_outs: int = 400,
     seconds: int = 20,
+    burst_seconds: int = 60,
     broker: str | None = None,
 ) -> Iterator[Line]:
-    """The lines of the benchmark; `stock_outs` spread over `seconds`, each half."""
+    """The lines of the benchmark; `stock_outs` shops sell out in each half."""
     town = Town(sims, shelved, outlets, partitions, spare=outlets * LOT)
     with Rig(town, broker) as rig:
         asyncio.run(rig.fill_state())
@@ -55,8 +56,8 @@ def run(
         common = {"disorder": "0s", "group_wait": "0s", "sms": f"file:{sms}"}
         for name in ("stock", "alerts"):
             rig.start_worker(name, **common)
-        day = _Day(rig, sms, cdrs_per_second, stock_outs, seconds)
-        quiet, burst = asyncio.run(day.live())
+        day = _Day(rig, sms, cdrs_per_second, stock_outs)
+        quiet, burst = asyncio.run(day.live(seconds, burst_seconds))
     for name, took in (("", quiet), (" in a burst", burst)):
         cuts = quantiles(took, n=100)
         spread = max(took) - min(took)
@@ -67,14 +68,11 @@ def run(
 class _Day:
     """A live feed, and when each message it leads to is at the sender."""
 
-    def __init__(
-        self, rig: Rig, sms: Path, cdrs_per_second: int, stock_outs: int, seconds: int
-    ) -> None:
+    def __init__(self, rig: Rig, sms: Path, cdrs_per_second: int, stock_outs: int) -> None:
         self.rig = rig
         self.town = rig.town
         self.sms = sms
         self.rows = cdrs_per_second * BEAT // 1_000
-        self.beats = seconds * 1_000 // BEAT
         self.random = np.random.default_rng(1)
         self.now = DAWN
         self.calls = 0
@@ -85,20 +83,22 @@ class _Day:
         )
         stocked = [n for n, sims in enumerate(self.shelves) if len(sims)]
         self.emptied = self.random.permutation(stocked)[: 2 * stock_outs].tolist()
-        self.left = np.isin(shelf_of, self.emptied, invert=True)
-        self.sellable = self.random.permutation(self.town.on_shelf[self.left])
+        self.unfilled = set(self.emptied)
+        elsewhere = np.isin(shelf_of, self.emptied, invert=True)
+        self.sellable = self.random.permutation(self.town.on_shelf[elsewhere])
+        self.spares = self.town.spares
         self.sent: dict[str, float] = {}
         self.arrived: dict[str, float] = {}
 
-    async def live(self) -> tuple[list[float], list[float]]:
+    async def live(self, seconds: int, burst_seconds: int) -> tuple[list[float], list[float]]:
         """Latencies in ms of the quiet half and of the burst."""
         async with self.rig.producer() as producer:
             await self._wait_for_first(producer)
             watching = asyncio.create_task(self._watch())
             half = len(self.emptied) // 2
-            await self._feed(producer, self.emptied[:half], burst=False)
+            await self._feed(producer, self.emptied[:half], seconds)
             await self._all_arrived(producer)
-            await self._feed(producer, self.emptied[half:], burst=True)
+            await self._feed(producer, self.emptied[half:], burst_seconds, burst=True)
             await self._all_arrived(producer)
             watching.cancel()
         took = [
@@ -127,16 +127,19 @@ class _Day:
 
         await self.rig.until(arrived, "the last message")
 
-    async def _feed(self, producer: AIOKafkaProducer, emptied: list[int], *, burst: bool) -> None:
-        """Traffic for the half's seconds, shops selling out one after the other."""
-        due = np.linspace(0, self.beats, len(emptied), endpoint=False).astype(int)
+    async def _feed(
+        self, producer: AIOKafkaProducer, emptied: list[int], seconds: int, *, burst: bool = False
+    ) -> None:
+        """Traffic for some seconds, shops selling out one after the other."""
+        beats = seconds * 1_000 // BEAT
+        due = np.linspace(0, beats, len(emptied), endpoint=False).astype(int)
         outs = list(zip(due.tolist(), emptied, strict=True))
         start = time.perf_counter()
-        for beat in range(self.beats):
+        for beat in range(beats):
             while outs and outs[0][0] <= beat:
                 await self._empty(producer, outs.pop(0)[1])
             if burst:
-                await self._refill(producer, beat)
+                await self._refill(producer, beat / beats, (beat + 1) / beats)
                 count = int(_ACTIVATIONS * BEAT / 1_000 * (beat + 1)) - int(
                     _ACTIVATIONS * BEAT / 1_000 * beat
                 )
@@ -169,16 +172,14 @@ class _Day:
                 await producer.send(topics.SIM_EVENTS, data, partition=partition)
                 self.calls += len(mine)
 
-    async def _refill(self, producer: AIOKafkaProducer, beat: int) -> None:
-        """This beat's share of one lot of new SIMs for every shop."""
-        lots = range(
-            self.town.outlets * beat // self.beats, self.town.outlets * (beat + 1) // self.beats
-        )
+    async def _refill(self, producer: AIOKafkaProducer, start: float, end: float) -> None:
+        """A lot of new SIMs for the shops between two shares of all."""
+        lots = range(int(self.town.outlets * start), int(self.town.outlets * end))
         rows = {p: Rows("placements") for p in range(self.town.partitions)}
         for lot in lots:
-            if lot in self.emptied:
+            if lot in self.unfilled:
                 continue  # It is to sell out, not to be refilled a moment before.
-            first = int(self.town.spares[lot * LOT])
+            first = int(self.spares[lot * LOT])
             partition = partition_of_block(block_of(first), self.town.partitions)
             rows[partition].add(
                 event_id=f"refill{lot}",

@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 TICK = 0.02
 LONGEST_TICK = 0.1
 
-#: Envelopes taken before the state is written even if the commit interval is not over.
-MOST_TAKEN = 256
+#: Bytes of envelopes taken before the state is written even if the commit interval is not over.
+MOST_TAKEN = 128 * 1024 * 1024
 
 _STAMP = struct.Struct(">q")
 
@@ -131,6 +131,7 @@ class Keeper:
         self.sides: dict[int, Side] = {}
         self._stamps: dict[tuple[int, bytes], int] = {}
         self._taken: list[tuple[StreamT[bytes], EventT]] = []
+        self._weight = 0
         self._sent: list[Awaitable[Any]] = []
         self._stamp: dict[int, int] = {}
         self._offsets = Offsets(app)
@@ -148,6 +149,7 @@ class Keeper:
         self.sides.clear()
         self._stamps.clear()
         self._taken.clear()
+        self._weight = 0
         self._sent.clear()
         self._stamp.clear()
         self._offsets = Offsets(self.app)
@@ -218,6 +220,7 @@ class Keeper:
             return  # Taken away while it was in hand.
         if turn is not Turn.STRAY:
             self._taken.append((stream, event))
+            self._weight += len(message.value or b"")
         if turn is not Turn.NEXT:
             return
         try:
@@ -241,7 +244,7 @@ class Keeper:
         now = time.monotonic()
         if len(self._sent) > said:
             self._next_step = now + min(max(TICK, 4 * (now - started)), LONGEST_TICK)
-        full = len(self._taken) >= MOST_TAKEN
+        full = self._weight >= MOST_TAKEN
         if full and self._commit is not None:
             await self._commit
         due = now - self._committed >= self.commit_interval and (self._taken or self._sent)
@@ -265,7 +268,7 @@ class Keeper:
     def _begin_commit(self, generation: int) -> None:
         """Set a commit of all that was done going; folding goes on while the broker takes it."""
         sent, self._sent = self._sent, []
-        taken, self._taken = self._taken, []
+        taken, self._taken, self._weight = self._taken, [], 0
         facts: list[_Entry] = []
         frontiers: list[_Entry] = []
         for partition, side in self.sides.items():

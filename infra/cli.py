@@ -339,12 +339,15 @@ def bench(
     measure(name, json, **_sizes(sizes.args))
 
 
-def _sizes(arguments: list[str]) -> dict[str, int]:
-    """`--cdrs 1000 --runs 3` as names and numbers."""
+def _sizes(arguments: list[str]) -> dict[str, int | str]:
+    """`--cdrs 1000 --sims 20000,40000` as names and numbers, or lists of them as text."""
     pairs = list(zip(arguments[::2], arguments[1::2], strict=False))
-    if len(arguments) % 2 or not all(n.startswith("--") and v.isdigit() for n, v in pairs):
+    if len(arguments) % 2 or not all(name.startswith("--") for name, _ in pairs):
         raise UsageError("sizes are given like --cdrs 1000000")
-    return {name.removeprefix("--").replace("-", "_"): int(value) for name, value in pairs}
+    return {
+        name.removeprefix("--").replace("-", "_"): int(value) if value.isdigit() else value
+        for name, value in pairs
+    }
 
 
 def main() -> None:

@@ -60,7 +60,7 @@ class Register:
         # Slot of an IMSI = IMSI + shift of its run; the first slot belongs to nobody.
         self._run_shift = np.concatenate([[0], 1 + starts * SIM_BLOCK - self._run_first[1:]])
         self.first_use: Int64s = np.zeros(1 + len(blocks) * SIM_BLOCK, np.int64)
-        self.first_use[0] = np.iinfo(np.int64).min + 1
+        self.first_use[0] = 1
 
     def __len__(self) -> int:
         """How many SIMs the registered blocks have room for."""

@@ -116,3 +116,13 @@ def test_every_rule_once(tmp_path: Path) -> None:
         ("B", 0, 10, 1, 10, 10, 9),
         ("N", 0, 1, 1, 0, 0, 0),
     ]
+    # A file that comes after the end, with nothing but old news, still corrects the stock.
+    (city / "events" / "2.ndjson").write_text(
+        '{"type":"activation","event_id":"old","at":"2026-03-01T09:00:00Z",'
+        '"imsi":"460010000000998"}\n'
+    )
+    done = zerostock("run", "--input", city, "--data", data, "--sms", f"file:{sms}")
+    assert done.returncode == 0, done.stderr
+    assert stock(data)["B", "S"] == 8
+    assert ("old", "late") in {(event, kind) for event, _, kind, _ in anomalies(data)}
+    assert len(sms.read_text().splitlines()) == 1

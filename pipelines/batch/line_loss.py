@@ -109,6 +109,8 @@ LINE_LOSS = ResultTable(
     },
 )
 
+#: Chunks whose fingerprints are laid side by side at a time.
+_SIDE_BY_SIDE = 4
 _METER_MASK = (1 << loss.METER_BITS) - 1
 _ENERGY = {
     "unit_id": pl.String,
@@ -160,20 +162,19 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
         partial(_units_once, results=results),
     )
     known = beam.pvalue.AsIter(units)
-    sums, prints, suspects = [], [], []
+    sums, prints = [], []
     for dataset in (BOUNDARY, CUSTOMER):
         then = partial(_add_up, dataset=dataset, span=span, bits=bits, results=results)
-        added = plan.read(pipeline, dataset, then, [known], ["prints", "suspects"])
+        added = plan.read(pipeline, dataset, then, [known], ["prints"])
         sums.append(added["main"])
         prints.append(added["prints"])
-        suspects.append(added["suspects"])
-    across = (
+    suspects = (
         prints
         | "Fingerprints" >> beam.Flatten()
-        | "By meter" >> beam.GroupByKey()
-        | "Suspects across chunks" >> beam.FlatMap(_suspects)
+        | "Lay side by side" >> beam.CombinePerKey(_Overlaps())
+        | "Suspects" >> beam.FlatMap(_with_part)
     )
-    found = beam.pvalue.AsIter([*suspects, across] | "Suspects" >> beam.Flatten())
+    found = beam.pvalue.AsIter(suspects)
     side = Side("rows", "meter", _SUSPECT, plan.parts)
     rows = [
         plan.chunk_list(pipeline, dataset, " again")
@@ -308,10 +309,7 @@ def _add_up(
     results.refuse(f"unfit-{piece.name}", unfit, unknown)
     yield sums
     for part, prints in _fingerprints(rows, span, bits):
-        found = loss.suspects(prints)
-        if len(found):
-            yield beam.pvalue.TaggedOutput("suspects", _with_part(found, part))
-        yield beam.pvalue.TaggedOutput("prints", (part, loss.joined(prints).tobytes()))
+        yield beam.pvalue.TaggedOutput("prints", (part, prints.tobytes()))
 
 
 def _strangers(rows: pl.DataFrame, units: Iterable[bytes]) -> pl.DataFrame:
@@ -348,18 +346,60 @@ def _fingerprints(
         yield int(part), loss.fingerprints(meters, begins[of], ends[of])
 
 
-def _suspects(group: tuple[int, Iterable[bytes]]) -> Iterator[bytes]:
-    """The hashes (with their part) of meters that may have overlapping readings."""
-    part, prints = group
-    together = np.concatenate([np.frombuffer(data, np.uint64) for data in prints])
-    together.sort()
-    found = loss.suspects(together)
-    if len(found):
-        yield _with_part(found, part)
+class _Overlaps(beam.CombineFn):  # type: ignore[misc]
+    """Fingerprints of all chunks, laid side by side → the hashes of suspect meters.
+
+    Readings that meet become one as soon as they are seen, mostly before they travel.
+    """
+
+    def create_accumulator(self) -> tuple[list[loss.UInt64s], list[loss.UInt64s]]:
+        """Fingerprints in sorted runs, and suspects found so far."""
+        return [], []
+
+    def add_input(
+        self, seen: tuple[list[loss.UInt64s], list[loss.UInt64s]], prints: bytes
+    ) -> tuple[list[loss.UInt64s], list[loss.UInt64s]]:
+        """Keep them, and lay side by side what has gathered now and then."""
+        seen[0].append(np.frombuffer(prints, np.uint64))
+        return seen if len(seen[0]) < _SIDE_BY_SIDE else self._laid(*seen)
+
+    def merge_accumulators(
+        self, many: Iterable[tuple[list[loss.UInt64s], list[loss.UInt64s]]]
+    ) -> tuple[list[loss.UInt64s], list[loss.UInt64s]]:
+        """All of them side by side."""
+        every = list(many)
+        return self._laid(
+            [prints for runs, _ in every for prints in runs],
+            [found for _, suspects in every for found in suspects],
+        )
+
+    def compact(
+        self, seen: tuple[list[loss.UInt64s], list[loss.UInt64s]]
+    ) -> tuple[list[loss.UInt64s], list[loss.UInt64s]]:
+        """As little as may travel."""
+        return self._laid(*seen)
+
+    def extract_output(self, seen: tuple[list[loss.UInt64s], list[loss.UInt64s]]) -> bytes:
+        """The suspects' hashes."""
+        _, found = self._laid(*seen)
+        return np.unique(np.concatenate([np.empty(0, np.uint64), *found])).tobytes()
+
+    def _laid(
+        self, runs: list[loss.UInt64s], found: list[loss.UInt64s]
+    ) -> tuple[list[loss.UInt64s], list[loss.UInt64s]]:
+        if not runs:
+            return runs, found
+        prints = np.concatenate(runs)
+        prints.sort()
+        return [loss.joined(prints)], [*found, loss.suspects(prints)]
 
 
-def _with_part(meters: loss.UInt64s, part: int) -> bytes:
-    return (meters | np.uint64(part << loss.METER_BITS)).tobytes()
+def _with_part(found: tuple[int, bytes]) -> Iterator[bytes]:
+    """The hashes of suspect meters, whole again."""
+    part, meters = found
+    if meters:
+        whole = np.frombuffer(meters, np.uint64) | np.uint64(part << loss.METER_BITS)
+        yield whole.tobytes()
 
 
 class _ReadSuspects(beam.DoFn):  # type: ignore[misc]

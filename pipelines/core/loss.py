@@ -65,10 +65,10 @@ Int64s = npt.NDArray[np.int64]
 
 
 def fingerprints(meters: UInt64s, starts: Int64s, ends: Int64s) -> UInt64s:
-    """Two numbers a reading, its start and its end, sorted.
+    """Two numbers a reading, its start and its end.
 
-    `meters` holds METER_BITS of a hash; times are ticks since the period's start, within it. Those
-    of a meter without overlaps alternate start, end, start, end.
+    `meters` holds METER_BITS of a hash; times are ticks since the period's start, within it.
+    Sorted, those of a meter without overlaps alternate start, end, start, end.
     """
     prints = np.empty(2 * len(meters), np.uint64)
     firsts, lasts = prints[: len(meters)], prints[len(meters) :]
@@ -77,7 +77,6 @@ def fingerprints(meters: UInt64s, starts: Int64s, ends: Int64s) -> UInt64s:
     np.bitwise_or(firsts, starts.view(np.uint64), out=firsts)
     np.left_shift(prints, np.uint64(1), out=prints)
     np.bitwise_or(firsts, np.uint64(1), out=firsts)
-    prints.sort()
     return prints
 
 

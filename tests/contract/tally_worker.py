@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import faust
+from aiokafka import TopicPartition
+from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP, EventT
 from mode.utils.objects import cached_property
 from mode.utils.queues import FlowControlEvent
@@ -37,10 +39,13 @@ class Options:
     #: once so many events have been worked on.
     die_at: str = ""
     die_after: int = 0
-    #: While datadir/hold exists, an event of this id waits between its effect and its state.
+    #: While datadir/hold exists, an event of this id waits between its effect and its state ...
     hold: str = ""
+    #: ... and the end of a recovery waits as long as datadir/recovering exists.
     #: Keep agents' queues when the flow is resumed (`SteadyFlow`).
     steady: bool = True
+    #: Keep fetches and seeks apart (`SteadyConsumer`).
+    steady_fetch: bool = True
     #: End the process before it writes what it may not own any more (`Fence`).
     fence: bool = True
     #: Let the record that is furthest in the source win at recovery, not the last one written.
@@ -73,6 +78,47 @@ class SteadyFlow(FlowControlEvent):
         if not self.is_active():
             self.suspended_since = None
             super().resume()
+
+
+class SteadyConsumer(Consumer):
+    """A consumer whose fetches and seeks never overlap, and which always seeks.
+
+    Faust fetches with the live set of partitions that flow, and aiokafka takes an empty set for all
+    partitions: a fetch that waits while a recovery pauses the changelogs drains the sources. What
+    it brings is dropped, and the seek that ends a recovery leaves out partitions of which nothing
+    was committed: their messages would be lost. In the same way a changelog is drained after its
+    seek, and the recovery waits for it for ever.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._one_at_a_time = asyncio.Lock()
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109
+        async with self._one_at_a_time:
+            wanted = set(active_partitions or ())
+            if not wanted:
+                return {}
+            # A seek waits for it: better often than long.
+            return await super()._getmany(wanted, min(timeout, 0.2))
+
+    async def seek_wait(self, partitions: Any) -> None:
+        """Seek to offsets, with no fetch under way."""
+        async with self._one_at_a_time:
+            await super().seek_wait(partitions)
+
+    async def seek_to_committed(self) -> Any:
+        """Seek to what is committed, or to the beginning where nothing is."""
+        async with self._one_at_a_time:
+            committed = await super().seek_to_committed()
+            never = [
+                TopicPartition(tp.topic, tp.partition)
+                for tp, offset in committed.items()
+                if not offset and not self._is_changelog_tp(tp)
+            ]
+            if never:
+                await self._thread.seek_to_beginning(*never)
+            return committed
 
 
 class SteadyApp(faust.App):
@@ -125,6 +171,12 @@ class Fence:
             await asyncio.sleep(self._still / 10)
 
 
+async def gone(path: str) -> None:
+    """Wait until a test has removed a file."""
+    while os.path.exists(path):
+        await asyncio.sleep(0.01)
+
+
 def build(options: Options) -> faust.App:
     """The app, with nothing running yet."""
     app = (SteadyApp if options.steady else faust.App)(
@@ -142,6 +194,8 @@ def build(options: Options) -> faust.App:
     )
     source = app.topic(options.source, key_serializer="raw", value_serializer="raw")
     effects = app.topic(options.effects, key_serializer="raw", value_serializer="raw")
+    if options.steady_fetch:
+        app.transport.Consumer = SteadyConsumer
     seen: dict[tuple[int, bytes], dict[str, Any]] = {}
     fence = Fence(
         app,
@@ -169,6 +223,7 @@ def build(options: Options) -> faust.App:
     @table.on_recover
     async def recovered() -> None:
         say("recovered", ids=sum(len(record["ids"]) for record in seen.values()))
+        await gone(f"{options.datadir}/recovering")
 
     @app.on_partitions_revoked.connect
     async def revoked(_app: faust.App, tps: set[TP], **_: object) -> None:

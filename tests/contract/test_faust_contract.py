@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from services.waiting import wait_until
 from tally import Tally, story
-from wire import committed
+from wire import Row, committed, read, write
 
 
 @pytest.fixture
@@ -57,6 +57,34 @@ def test_what_waits_at_a_restart_is_not_lost_in_the_recovery(tally):
         tally.wait_done()
         worker.kill()
 
+    tally.judge()
+
+
+@pytest.mark.parametrize("committed_before", [False, True])
+def test_what_is_fetched_while_a_recovery_ends_is_not_lost(tally, committed_before):
+    # Without SteadyConsumer it is fetched for nobody and, if nothing was committed, never again.
+    interval = 0.1 if committed_before else 60.0
+    tally.write(20)
+    first = tally.start("first", settings={"broker_commit_interval": interval})
+    tally.wait_done()
+    if committed_before:
+        wait_until(
+            lambda: committed(tally.bootstrap, tally.group, tally.source) == 20, "the commit"
+        )
+    first.kill()
+    tally.write(20)
+
+    recovering = tally.folder("second") / "recovering"
+    recovering.touch()
+    second = tally.start("second")
+    second.wait_for('"recovered"')
+    # A late entry of the changelog wakes the fetch that waits for it.
+    entry = read(tally.bootstrap, tally.changelog)[-1]
+    write(tally.bootstrap, tally.changelog, [Row(entry.value, entry.key)] * 3, each=True)
+    tally.write(3)
+    recovering.unlink()
+
+    tally.wait_done()
     tally.judge()
 
 

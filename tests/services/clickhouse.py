@@ -153,9 +153,10 @@ class ClickHouseServer:
 
         def answers() -> bool:
             assert self.child.running, f"ClickHouse ended:{self.child.tail()}"
-            return accepts_connections(self._port)
+            ports = [self._http_port, self._port, self._secure_port]
+            return all(accepts_connections(port) for port in ports if port is not None)
 
-        wait_until(answers, "ClickHouse's port", detail=self.child.tail)
+        wait_until(answers, "ClickHouse's ports", detail=self.child.tail)
 
     def stop(self) -> None:
         """Shut down in good order (SIGTERM)."""

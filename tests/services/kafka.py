@@ -235,7 +235,8 @@ class KafkaServer:
         self._starts += 1
         self._child = Child(self._java("kafka.Kafka", str(config)), log=self.log)
         self._child.wait_for("Kafka Server started", timeout=120)
-        wait_until(lambda: accepts_connections(self._port), "Kafka's listener")
+        ports = [port for port in (self._port, self._secure_port) if port is not None]
+        wait_until(lambda: all(map(accepts_connections, ports)), "Kafka's listeners")
 
     def stop(self) -> None:
         """Shut down in good order (SIGTERM)."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from schemas.topics import SIM_BLOCK, block_of
+from schemas.topics import SIM_BLOCK, block_of, partition_of_block
 
 Int64s = npt.NDArray[np.int64]
 
@@ -61,10 +61,16 @@ class Register:
         self._run_shift = np.concatenate([[0], 1 + starts * SIM_BLOCK - self._run_first[1:]])
         self.first_use: Int64s = np.zeros(1 + len(blocks) * SIM_BLOCK, np.int64)
         self.first_use[0] = 1
+        self._blocks = blocks
 
     def __len__(self) -> int:
         """How many SIMs the registered blocks have room for."""
         return len(self.first_use) - 1
+
+    def forget(self, partition: int, partitions: int) -> None:
+        """Take all SIMs of a partition for unused: what is known of them will be read again."""
+        mine = partition_of_block(self._blocks, partitions) == partition
+        self.first_use[1:].reshape(-1, SIM_BLOCK)[mine] = UNUSED
 
     def slots(self, imsis: Int64s) -> Int64s:
         """The slot of each IMSI in `first_use`, shape as `imsis`; 0 outside all blocks."""

@@ -18,6 +18,7 @@ from heapq import heappop, heappush
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.core import placement as rules
@@ -43,14 +44,31 @@ class Use(msgspec.Struct, array_like=True, frozen=True):
 
 
 class _StoredBlock(msgspec.Struct, array_like=True):
-    """A block as bytes: offsets (u16) and first uses (i64 ms) of its used SIMs, and its facts."""
+    """The bulk of a block: offsets (u16) and first uses (i64 ms) of its used SIMs, and placements.
+
+    It is written seldom; what came since is in the block's `_StoredNews`.
+    """
 
     folded: int
     used: bytes
     first_use: bytes
     history: list[Placement]
+
+
+class _StoredNews(msgspec.Struct, array_like=True):
+    """First uses since the bulk was written, by offset, and what is held."""
+
+    folded: int
+    used: dict[int, int]
     held_placements: list[Placement]
     held_uses: list[Use]
+
+
+#: First uses of a block that are written again and again before they go into its bulk.
+_MOST_NEWS = 50
+
+#: Ends the key of a block's news; the number alone is the key of its bulk.
+_NEWS = b"+"
 
 
 class Block:
@@ -64,6 +82,8 @@ class Block:
         self.history: list[Placement] = []
         self.held_placements: dict[tuple[str, int], Placement] = {}
         self.held_uses: dict[int, list[Use]] = {}
+        self._news: dict[int, int] = {}
+        self._bulk_is_old = False
         self._seen: set[tuple[str, int]] = set()
         # Where each SIM is, as an index into `_outlets`; follows from the history.
         self._outlets: list[str] = [rules.NOWHERE]
@@ -138,9 +158,25 @@ class Block:
     def remember(self, fact: Placement) -> None:
         """Add a folded placement to the history."""
         insort(self.history, fact, key=lambda f: f.order)
+        self._bulk_is_old = True
+
+    def use(self, offset: int, at: int) -> None:
+        """Note a SIM's first use, or an earlier one than was known."""
+        self.first_use[offset] = self._news[offset] = max(at, UNUSED + 1)
+
+    def entries(self) -> Iterator[tuple[bytes, bytes]]:
+        """What has to be written to the state table: the bulk only if it must, then the news."""
+        key = str(self.number).encode()
+        if self._bulk_is_old or len(self._news) > _MOST_NEWS:
+            self._bulk_is_old = False
+            self._news.clear()
+            yield key, self.encode()
+        held = sorted(self.held_placements.values(), key=lambda f: f.order)
+        uses = [u for _, uses in sorted(self.held_uses.items()) for u in uses]
+        yield key + _NEWS, msgspec.msgpack.encode(_StoredNews(self.folded, self._news, held, uses))
 
     def encode(self) -> bytes:
-        """The block as it is kept in the state table."""
+        """The bulk as it is kept in the state table."""
         used = np.flatnonzero(self.first_use != UNUSED)
         return msgspec.msgpack.encode(
             _StoredBlock(
@@ -148,29 +184,51 @@ class Block:
                 used.astype(np.uint16).tobytes(),
                 self.first_use[used].tobytes(),
                 self.history,
-                sorted(self.held_placements.values(), key=lambda f: f.order),
-                [u for _, uses in sorted(self.held_uses.items()) for u in uses],
             )
         )
 
     def decode(self, data: bytes) -> None:
-        """Become what `encode` wrote."""
+        """Take back what `encode` wrote, newer bulks after older ones."""
         stored = msgspec.msgpack.decode(data, type=_StoredBlock)
-        self.folded = stored.folded
-        self.first_use[:] = UNUSED
-        self.first_use[np.frombuffer(stored.used, np.uint16)] = np.frombuffer(
-            stored.first_use, np.int64
-        )
+        used = np.frombuffer(stored.used, np.uint16)
+        self._first_used(used, np.frombuffer(stored.first_use, np.int64))
         self.history = stored.history
-        self.held_placements = {f.key: f for f in stored.held_placements}
-        self.held_uses = {}
-        for use in stored.held_uses:
-            self.held_uses.setdefault(use.imsi, []).append(use)
-        self._seen = {f.key for f in stored.history} | set(self.held_placements)
         self._outlets = [rules.NOWHERE]
         self._place[:] = 0
         for fact in self.history:
             self._replay(fact)
+        self._settle(stored.folded)
+
+    def decode_news(self, data: bytes) -> None:
+        """Take back the news; their bulk may come before or after them, or be newer than they."""
+        stored = msgspec.msgpack.decode(data, type=_StoredNews)
+        self._news = stored.used
+        self._first_used(
+            np.fromiter(stored.used.keys(), np.uint16), np.fromiter(stored.used.values(), np.int64)
+        )
+        self.held_placements = {f.key: f for f in stored.held_placements}
+        self.held_uses = {}
+        for use in stored.held_uses:
+            self.held_uses.setdefault(use.imsi, []).append(use)
+        self._settle(stored.folded)
+
+    def _first_used(self, offsets: npt.NDArray[np.uint16], at: Int64s) -> None:
+        """First uses only ever move back, so the earliest of all that was written holds."""
+        known = self.first_use[offsets]
+        self.first_use[offsets] = np.where(known == UNUSED, at, np.minimum(known, at))
+
+    def _settle(self, folded: int) -> None:
+        """What was known before the newest mark has been folded, whatever an older entry holds."""
+        self.folded = max(self.folded, folded)
+        self.held_placements = {
+            key: f for key, f in self.held_placements.items() if f.known_at >= self.folded
+        }
+        kept = {
+            imsi: [u for u in uses if u.known_at >= self.folded]
+            for imsi, uses in self.held_uses.items()
+        }
+        self.held_uses = {imsi: uses for imsi, uses in kept.items() if uses}
+        self._seen = {f.key for f in self.history} | set(self.held_placements)
 
     def _replay(self, fact: Placement) -> None:
         """Move the SIMs of a folded placement, given in event order, without a word to anybody."""
@@ -212,6 +270,7 @@ class SimSide:
         self.holder = holder
         self.idle_after = idle_after
         self.disorder = disorder
+        register.forget(partition, partitions)
         self.frontier = Frontier()
         self.blocks: dict[int, Block] = {}
         self._due: list[tuple[int, int]] = []
@@ -311,7 +370,7 @@ class SimSide:
             return
         if use.known_at > use.at:
             out.anomaly(use.event_id, use.imsi, rules.LATE, use.at)
-        block.first_use[offset] = max(use.at, UNUSED + 1)
+        block.use(offset, use.at)
         if first != UNUSED:
             return
         place = block.place(use.imsi)
@@ -403,7 +462,7 @@ class SimSide:
         if not self._dirty and self._told is None:
             return
         for number in sorted(self._dirty):
-            yield str(number).encode(), self.blocks[number].encode()
+            yield from self.blocks[number].entries()
         self._dirty.clear()
         yield self._FRONTIER, msgspec.msgpack.encode(self.frontier)
 
@@ -413,8 +472,11 @@ class SimSide:
             self.frontier = msgspec.msgpack.decode(value, type=Frontier)
             self.frontier.heard.clear()
             return
-        block = self._block(int(key))
-        block.decode(value)
+        block = self._block(int(key.removesuffix(_NEWS)))
+        if key.endswith(_NEWS):
+            block.decode_news(value)
+        else:
+            block.decode(value)
         known = block.next_known()
         if known is not None:
             heappush(self._due, (known, block.number))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests_plain import Fact, fold
 from tests_rig import IMSIS, OUTLETS, RANGES, Rig, envelopes_of, sku_of
 
-from pipelines.core import effects
+from pipelines.core import effects, sims
 from pipelines.core.register import Register
 
 DISORDER = 40
@@ -18,9 +18,10 @@ DISORDER = 40
 
 @pytest.fixture(autouse=True, scope="module")
 def small_envelopes():
-    """So small that one step's rows need several."""
+    """So small that one step's rows need several, and blocks' news often go into their bulk."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(effects, "ENVELOPE_ROWS", 3)
+        patch.setattr(sims, "_MOST_NEWS", 2)
         yield
 
 

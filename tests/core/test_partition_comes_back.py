@@ -1,0 +1,37 @@
+"""A partition that is taken away before a commit and comes back is worked on as if for the first
+time, although the register of SIMs outlives it."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from tests_rig import IMSIS, RANGES, holder
+
+from pipelines.core.register import Register
+from pipelines.core.sims import SimSide
+from schemas.envelope import PLACEMENTS, USES, Header
+
+
+def movements_of(side: SimSide) -> list[tuple[int, str]]:
+    delivery = {
+        "event_id": "d", "at": 100, "known_at": 100, "type": 1, "outlet_id": "o1",
+        "to_outlet_id": "", "first_imsi": IMSIS[0], "count": 2,
+    }  # fmt: skip
+    placements = pa.RecordBatch.from_pylist([delivery], schema=PLACEMENTS)
+    use = {"imsi": IMSIS[0], "at": 200, "event_id": "c"}
+    uses = pa.RecordBatch.from_pylist([use], schema=USES)
+    side.take(Header("placements", "s", 100), placements, 0)
+    side.take(Header("uses", "s", 300), uses, 0)
+    return [
+        (row["imsi"], row["cause"])
+        for effect in side.advance(0)
+        if effect.rows is not None
+        for row in effect.rows.to_pylist()
+    ]
+
+
+def test_what_was_folded_but_never_written_is_folded_again() -> None:
+    register = Register(RANGES)
+    once = movements_of(SimSide(0, 1, register, holder))
+    again = movements_of(SimSide(0, 1, register, holder))
+    assert once == again
+    assert (IMSIS[0], "first_use") in again

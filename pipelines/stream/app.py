@@ -116,6 +116,8 @@ def new_app(worker: str, options: StreamOptions) -> faust.App:
         producer_compression_type="lz4",
         producer_linger=0.002,
         stream_recovery_delay=0.0,
+        # A standby would load, and act on, partitions that are somebody else's.
+        table_standby_replicas=0,
         # At a rebalance what is in hand is dropped and delivered again; waiting for it to be
         # acknowledged would wait for ever, because the keeper acknowledges in steps.
         stream_wait_empty=False,

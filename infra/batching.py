@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from datetime import date
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from infra.settings import Settings
 from pipelines.batch import RunReport, run_job
+from pipelines.batch.schedule import load_schedule, serve
 from pipelines.warehouse import migrate, open_warehouse
 from schemas.errors import UsageError
 
@@ -42,6 +46,26 @@ def run_batch(
     finally:
         warehouse.close()
     _tell(console, report)
+
+
+def run_schedule(plan: Path, settings: Settings) -> None:
+    """Serve a schedule until SIGINT or SIGTERM; the job under way is finished first."""
+    console = Console(highlight=False)
+    schedule = load_schedule(plan)
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
+    try:
+        migrate(warehouse)
+        serve(
+            schedule,
+            warehouse,
+            stop=stop,
+            progress=lambda line: console.print(line, markup=False),
+        )
+    finally:
+        warehouse.close()
 
 
 def _day(text: str | None) -> date | None:

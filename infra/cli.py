@@ -294,7 +294,9 @@ def simulate(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def batch(
     beam: typer.Context,
-    job: Annotated[str, typer.Argument(help="line-loss, arrears or subscriber-loss")],
+    job: Annotated[
+        str, typer.Argument(help="line-loss, arrears, subscriber-loss or meter-suspects")
+    ],
     input: Annotated[str, typer.Option(help="Exchange directory, or any Beam file system.")],
     period: Annotated[str | None, typer.Option(help="The month, as YYYY-MM.")] = None,
     as_of: Annotated[str | None, typer.Option(help="The day, as YYYY-MM-DD.")] = None,
@@ -320,6 +322,21 @@ def batch(
         beam_args=beam.args,
         dry_run=dry_run,
     )
+
+
+@app.command()
+def schedule(
+    plan: Annotated[Path, typer.Argument(help="TOML file with [[runs]]; see docs/batch.md.")],
+    data: Data = None,
+    warehouse: Url = None,
+) -> None:
+    """Run batch jobs by the clock until Ctrl-C, making up for what was missed.
+
+    Example: `zerostock schedule nights.toml --warehouse clickhouse://default@localhost:9000/zs`
+    """
+    from infra.batching import run_schedule
+
+    run_schedule(plan, load_settings(data=data, warehouse=warehouse))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -190,6 +190,8 @@ class Keeper:
         """Folds and commits what the last envelopes left, when no others come."""
         try:
             while not self.app.should_stop:
+                if self._offsets.overdue:
+                    die("messages that came out of turn were not delivered again")
                 await asyncio.sleep(TICK)
                 if self.sides:
                     hasten_fetches(self.app)

@@ -8,6 +8,7 @@ done is acknowledged again but not done again.
 
 from __future__ import annotations
 
+import time
 from enum import Enum
 
 import faust
@@ -15,6 +16,9 @@ from aiokafka import TopicPartition
 from faust.types import TP, Message
 
 from schemas.errors import BrokerError
+
+#: How long (s) what came out of turn may take to come again.
+PATIENCE = 15.0
 
 
 class Turn(Enum):
@@ -32,6 +36,13 @@ class Offsets:
         self._app = app
         self._next: dict[TP, int] = {}
         self._generation: int | None = None
+        self._astray: dict[TP, float] = {}
+
+    @property
+    def overdue(self) -> bool:
+        """Whether a message that came out of turn was not delivered again within a few seconds."""
+        now = time.monotonic()
+        return any(now - since > PATIENCE for since in self._astray.values())
 
     async def turn(self, message: Message) -> Turn:
         """Whether it is a message's turn.
@@ -41,6 +52,7 @@ class Offsets:
         generation = self._app.consumer_generation_id
         if generation != self._generation:
             self._next.clear()
+            self._astray.clear()
             self._generation = generation
         if message.generation_id != generation:
             return Turn.STRAY
@@ -48,7 +60,9 @@ class Offsets:
         if expected is None:
             expected = await self._beginning(message.tp)
             if message.offset > expected or generation != self._app.consumer_generation_id:
+                self._astray.setdefault(message.tp, time.monotonic())
                 return Turn.STRAY
+            self._astray.pop(message.tp, None)
         if message.offset > expected:
             raise BrokerError(
                 f"{message.topic}/{message.partition}: offsets {expected} to {message.offset - 1}"

@@ -103,6 +103,8 @@ class Loader:
     async def _tick(self) -> None:
         try:
             while not self.app.should_stop:
+                if self._offsets.overdue:
+                    die("messages that came out of turn were not delivered again")
                 await asyncio.sleep(BATCH_AGE / 5)
                 async with self._lock:
                     if self._taken and time.monotonic() - self._since >= BATCH_AGE:

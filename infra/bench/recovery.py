@@ -55,10 +55,12 @@ def run(
 async def _read_state(rig: Rig) -> float:
     started = time.perf_counter()
     names = [f"{group_id('stock')}-{table}-changelog" for table in ("sims", "outlets")]
+    frontiers = len(names) * rig.town.partitions  # Each log ends with one.
     async with rig.consumer(*names) as consumer:
-        while await consumer.getmany(timeout_ms=200):
-            pass
-    return time.perf_counter() - started - 0.2
+        while frontiers:
+            for messages in (await consumer.getmany(timeout_ms=1_000)).values():
+                frontiers -= sum(message.key == b"frontier" for message in messages)
+    return time.perf_counter() - started
 
 
 async def _restart(rig: Rig, traffic: Traffic) -> tuple[float, float]:

@@ -43,7 +43,7 @@ class Followed:
 
 def run(
     *,
-    cdrs: int = 12_000_000,
+    cdrs: int = 8_000_000,
     sims: int = 10_000_000,
     shelved: int = 1_000_000,
     outlets: int = 13_500,

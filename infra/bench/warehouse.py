@@ -48,7 +48,7 @@ def run(*, rows: int = 1_000_000, runs: int = 3, url: str | None = None) -> Iter
         {
             "event_id": found["event_id"],
             "outlet_id": found["outlet_id"],
-            "at": found["at"].cast(pa.timestamp("s", tz="UTC")),
+            "at": found["at"].cast(pa.timestamp("s", tz="UTC"), safe=False),
             "imsi": found["imsi"],
             "delta": found["delta"],
         }

@@ -16,9 +16,12 @@ from pipelines.warehouse.open import open_warehouse
 from pipelines.warehouse.port import Warehouse
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
-    """One embedded warehouse for all tests of this folder; only the batch tables are in it."""
+    """One embedded warehouse for all tests of a file; only the batch tables are in it.
+
+    Not for longer: a process can have one directory open at a time, and other folders want theirs.
+    """
     opened = open_warehouse(data=tmp_path_factory.mktemp("data"))
     for migration in migrations():
         if "0010" <= migration.name < "0030":

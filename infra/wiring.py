@@ -88,6 +88,7 @@ def stream_options(settings: Settings) -> StreamOptions:
         idle_after=settings.idle_after,
         commit_interval=settings.commit_interval,
         session_timeout=settings.session_timeout,
+        stall_after=settings.stall_after,
         security=_faust_security(kafka_security(settings)),
     )
 

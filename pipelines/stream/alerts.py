@@ -9,6 +9,7 @@ import faust
 from pipelines.stream.app import new_app
 from pipelines.stream.keeper import Act, Keeper, Side
 from pipelines.stream.options import StreamOptions
+from pipelines.stream.progress import Progress
 from schemas import topics
 
 
@@ -23,6 +24,7 @@ def alerts_app(options: StreamOptions, new_desk: Callable[[int], Side], deliver:
         deliver,
         options.commit_interval,
         options.stand_still,
+        Progress(app, options.give_up_after),
     )
 
     @app.agent(app.topic(topics.STOCK_INCIDENTS, value_type=bytes), name="desks")  # type: ignore[untyped-decorator]

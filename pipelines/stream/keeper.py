@@ -9,10 +9,7 @@ wrong ends the process: Faust would restart the agent and forget the envelopes i
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import struct
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Protocol
@@ -23,13 +20,13 @@ from faust.types import TP, EventT, Message, StreamT
 
 from pipelines.core.effects import Effect, Rows
 from pipelines.stream.app import hasten_fetches
+from pipelines.stream.ending import die
 from pipelines.stream.fence import Fence
 from pipelines.stream.offsets import Offsets, Turn
+from pipelines.stream.progress import Progress
 from schemas import topics
 from schemas.envelope import Header, pack, unpack
 from schemas.errors import EnvelopeError
-
-log = logging.getLogger(__name__)
 
 #: How long a side may wait before it folds what it was given, in seconds; longer where folding
 #: itself takes long, so that most of the time goes into reading.
@@ -66,14 +63,6 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def die(reason: str) -> None:
-    """End the process at once, leaving everything since the last commit to be done again."""
-    failed = sys.exc_info()[0] is not None
-    log.critical("%s; this worker ends and starts again", reason, exc_info=failed)
-    logging.shutdown()
-    os._exit(1)
-
-
 class StateTable(faust.Table):  # type: ignore[misc]  # faust ships no types
     """A changelog whose entries live in the sides: nothing is kept twice.
 
@@ -98,6 +87,7 @@ class StateTable(faust.Table):  # type: ignore[misc]  # faust ships no types
         """Give each entry to the side it came from."""
         for event in batch:
             self.keeper.load(event.message.partition, event.message.key, event.message.value)
+            self.keeper.progress.loaded(1)
 
 
 class Keeper:
@@ -112,8 +102,10 @@ class Keeper:
         act: Act,
         commit_interval: int,
         stand_still: int,
+        progress: Progress,
     ) -> None:
         self.app = app
+        self.progress = progress
         self.make_side = make_side
         self.act = act
         self.commit_interval = commit_interval / 1_000
@@ -239,7 +231,9 @@ class Keeper:
         generation = self._generation
         started, said = time.monotonic(), len(self._sent)
         for side in list(self.sides.values()):
-            for effect in await self.act(side, now_ms()):
+            with self.progress.outside():
+                effects = await self.act(side, now_ms())
+            for effect in effects:
                 await self._send(effect)
             if generation != self._generation:
                 return

@@ -23,7 +23,16 @@ class StreamOptions:
     idle_after: int = 30_000
     commit_interval: int = 1_000
     session_timeout: int = 10_000
+    stall_after: int = 60_000
     security: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def give_up_after(self) -> int:
+        """How long (ms) messages may wait with nothing moving before a worker ends itself.
+
+        Twice as long as it takes to be told unhealthy.
+        """
+        return 2 * self.stall_after
 
     @property
     def stand_still(self) -> int:

@@ -12,12 +12,14 @@ from pipelines.stream import metrics, trace
 from pipelines.stream.app import new_app
 from pipelines.stream.keeper import Keeper
 from pipelines.stream.options import StreamOptions
+from pipelines.stream.progress import Progress
 from schemas import topics
 
 
 def stock_app(options: StreamOptions, register: Register, holder: Holder) -> faust.App:
     """The application; `register` and `holder` come from the reference tables."""
     app = new_app("stock", options)
+    progress = Progress(app, options.give_up_after)
     idle_after = options.idle_after if options.clock == "wall" else None
 
     def new_sims(partition: int) -> SimSide:
@@ -46,6 +48,7 @@ def stock_app(options: StreamOptions, register: Register, holder: Holder) -> fau
         fold,
         options.commit_interval,
         options.stand_still,
+        progress,
     )
     outlets = Keeper(
         app,
@@ -55,6 +58,7 @@ def stock_app(options: StreamOptions, register: Register, holder: Holder) -> fau
         fold,
         options.commit_interval,
         options.stand_still,
+        progress,
     )
 
     @app.agent(app.topic(topics.SIM_EVENTS, value_type=bytes), name="sims")  # type: ignore[untyped-decorator]

@@ -12,9 +12,11 @@ from faust.types import EventT, StreamT
 
 from pipelines.stream import metrics, trace
 from pipelines.stream.app import hasten_fetches, new_app
-from pipelines.stream.keeper import die, refused
+from pipelines.stream.ending import die
+from pipelines.stream.keeper import refused
 from pipelines.stream.offsets import Offsets, Turn
 from pipelines.stream.options import StreamOptions
+from pipelines.stream.progress import Progress
 from schemas import topics
 from schemas.envelope import unpack
 from schemas.errors import EnvelopeError
@@ -48,9 +50,10 @@ class Sink(Protocol):
 class Loader:
     """Gathers rows, writes them, and only then acknowledges their envelopes."""
 
-    def __init__(self, app: faust.App, sink: Sink) -> None:
+    def __init__(self, app: faust.App, sink: Sink, progress: Progress) -> None:
         self.app = app
         self.sink = sink
+        self._progress = progress
         self._lock = asyncio.Lock()
         self._offsets = Offsets(app)
         self._generation = 0
@@ -119,7 +122,8 @@ class Loader:
         to_count, self._to_count = self._to_count, []
         self._batches, self._taken, self._rows = {}, [], 0
         if batches:
-            await self.sink.write(batches)
+            with self._progress.outside():
+                await self.sink.write(batches)
         for written in to_count:
             metrics.count_written(*written)
             trace.written(*written[:2])
@@ -131,7 +135,7 @@ class Loader:
 def warehouse_app(options: StreamOptions, sink: Sink) -> faust.App:
     """The application; `sink` is the warehouse behind its row buffer."""
     app = new_app("warehouse", options)
-    loader = Loader(app, sink)
+    loader = Loader(app, sink, Progress(app, options.give_up_after))
 
     @app.agent(app.topic(*RESULT_TOPICS, value_type=bytes), name="rows")  # type: ignore[untyped-decorator]
     async def follow_results(stream: faust.Stream[bytes]) -> None:

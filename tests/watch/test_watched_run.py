@@ -107,8 +107,10 @@ def test_the_pages_add_up(run: Run) -> None:
     wait_until(lambda: told(run.samples("alerts")) > 0, "an SMS")
     wait_until(at_rest, "no lag")
     stock, alerts, warehouse = map(run.samples, WORKERS)
-    assert stock["zerostock_events_in_total", "uses"] > 100
-    assert 0 < stock["zerostock_candidates_total",] <= stock["zerostock_events_in_total", "uses"]
+    # A source may have been taken for silent while the machine was busy: its uses come late.
+    uses = sum(stock.get(("zerostock_events_in_total", kind), 0) for kind in ("uses", "late_uses"))
+    assert uses > 100
+    assert 0 < stock["zerostock_candidates_total",] <= uses
     assert (
         stock["zerostock_movements_total",]
         >= warehouse["zerostock_rows_written_total", "movements"]

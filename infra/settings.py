@@ -8,10 +8,12 @@ environment or from files under `ZEROSTOCK_SECRETS_DIR`, and print as asterisks.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,6 +30,21 @@ def _duration(value: Any) -> Any:
 
 
 Duration = Annotated[int, BeforeValidator(_duration)]
+
+
+def _address(value: str) -> str:
+    with suppress(ValueError):
+        parts = urlsplit(value)
+        if (
+            parts.scheme in ("http", "https")
+            and parts.hostname
+            and not parts.query + parts.fragment
+        ):
+            return value.rstrip("/")
+    raise ValueError("give it as https://host, with a path if need be")
+
+
+Address = Annotated[str, AfterValidator(_address)]
 
 
 class Settings(BaseSettings):
@@ -69,6 +86,14 @@ class Settings(BaseSettings):
     twilio_from: str | None = None
     twilio_messaging_service_sid: str | None = None
     twilio_base_url: str | None = None
+    twilio_rate: Annotated[float, Field(gt=0)] = 10.0
+    twilio_validity: Annotated[Duration, Field(ge=1_000, le=36_000_000)] = 4 * 3_600_000
+
+    webhook_url: Address | None = None
+    webhook_host: str = "127.0.0.1"
+    webhook_port: Annotated[int, Field(ge=0, le=65_535)] = 8_085
+    link_key: SecretStr | None = None
+    link_lifetime: Duration = 48 * 3_600_000
 
     @classmethod
     def settings_customise_sources(

@@ -164,6 +164,9 @@ def _twilio(settings: Settings) -> TwilioOptions | None:
         from_number=settings.twilio_from or "",
         messaging_service_sid=settings.twilio_messaging_service_sid or "",
         base_url=settings.twilio_base_url or "",
+        validity_period=settings.twilio_validity // 1_000,
+        messages_per_second=settings.twilio_rate,
+        webhook_url=settings.webhook_url or "",
     )
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
+from urllib.parse import quote
 
 from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
 from twilio.rest import Client
@@ -27,13 +28,20 @@ from schemas.messages import Message, Receipt
 _SKEW = timedelta(minutes=5)
 _MOST_READ = 1_000
 
+#: Where Twilio tells, under our public address, what became of messages; and, as a fragment of
+#: such an address, that it shall try again when we do not answer or cannot take it now
+#: (https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides).
+STATUS_PATH: Final = "/twilio/status"
+RETRIES: Final = "#rc=5&rp=5xx,ct,rt"
+
 
 @dataclass(frozen=True)
 class TwilioOptions:
     """An account and how to use it; durations in seconds.
 
     Either `from_number` or `messaging_service_sid` sends. After `validity_period` Twilio drops a
-    message that it could not deliver: a late "out of stock" is a false one.
+    message that it could not deliver: a late "out of stock" is a false one. `webhook_url` is the
+    public address at which Twilio tells what became of messages; '' when nobody listens.
     """
 
     account_sid: str
@@ -43,6 +51,7 @@ class TwilioOptions:
     base_url: str = ""
     validity_period: int = 4 * 3_600
     messages_per_second: float = 10.0
+    webhook_url: str = ""
     connect_timeout: float = 5.0
     answer_timeout: float = 15.0
 
@@ -77,6 +86,7 @@ class TwilioSender:
         self._messages: Any = client.messages
         self._service = options.messaging_service_sid
         self._from = options.from_number
+        self._webhook = options.webhook_url.rstrip("/")
         self._how: dict[str, object] = {"validity_period": options.validity_period}
         if self._service:
             self._how["messaging_service_sid"] = self._service
@@ -88,7 +98,11 @@ class TwilioSender:
         await self._pace.turn()
         try:
             sent = await self._ask(
-                self._messages.create_async, to=message.to, body=message.body, **self._how
+                self._messages.create_async,
+                to=message.to,
+                body=message.body,
+                **self._how,
+                **self._callback(message),
             )
         except SendThrottled as error:
             self._pace.hold(error.retry_after)
@@ -99,6 +113,13 @@ class TwilioSender:
         if failure is not None:
             raise failure
         return _receipt(sent, message)
+
+    def _callback(self, message: Message) -> dict[str, str]:
+        """Statuses come with our id: they may come before the answer that tells us Twilio's."""
+        if not self._webhook:
+            return {}
+        name = quote(message.message_id, safe="")
+        return {"status_callback": f"{self._webhook}{STATUS_PATH}?message={name}{RETRIES}"}
 
     async def find(self, message: Message, since: int) -> Receipt | None:
         """See `Sender`."""

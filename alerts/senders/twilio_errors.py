@@ -30,6 +30,7 @@ REFUSED: Final = {
     21602: "the text is empty",
     21617: "the text is too long",
     30007: "filtered by the carrier: register the sender, or change signature or wording",
+    30036: "not delivered within its time: see ZEROSTOCK_TWILIO_VALIDITY",
 }
 
 #: The phone may come back.
@@ -50,6 +51,8 @@ SETTINGS: Final = {
     20008: "test credentials cannot do this: use the live ones",
     20404: "no such account: check ZEROSTOCK_TWILIO_ACCOUNT_SID and _BASE_URL",
     21212: "the sender's number is not valid: check ZEROSTOCK_TWILIO_FROM",
+    21609: "no valid address for statuses: check ZEROSTOCK_WEBHOOK_URL",
+    21624: "no valid time to live: check ZEROSTOCK_TWILIO_VALIDITY",
     21603: "no sender: give ZEROSTOCK_TWILIO_FROM or _MESSAGING_SERVICE_SID",
     21606: "the sender's number cannot send SMS: check ZEROSTOCK_TWILIO_FROM",
     21659: "the sender's number is not this account's: check ZEROSTOCK_TWILIO_FROM",

@@ -68,6 +68,7 @@ def new_app(worker: str, options: StreamOptions) -> faust.App:
         broker_heartbeat_interval=options.session_timeout / 4_000,
         producer_acks=-1,
         producer_max_request_size=4 * 1024 * 1024,
+        producer_max_batch_size=1024 * 1024,
         producer_compression_type="lz4",
         producer_linger=0.002,
         stream_recovery_delay=0.0,

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import faust
 import pyarrow as pa
+from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.types import TP, EventT, Message, StreamT
 
 from pipelines.core.effects import Effect, Rows
@@ -304,9 +305,26 @@ class Keeper:
             die("a commit failed")
 
     async def _write(self, entries: list[_Entry]) -> None:
+        """Write entries to the changelog, in as few requests as hold them, and wait for all.
+
+        A block's news are a hundred bytes: one by one, most of a commit would be asyncio's futures.
+        """
         topic = self.table.changelog_topic_name
-        for write in [await self._produce(topic, *entry) for entry in entries]:
-            await write
+        producer = self.app.producer._ensure_producer()
+        full: list[tuple[int, BatchBuilder]] = []
+        filling: dict[int, BatchBuilder] = {}
+        for partition, key, value in entries:
+            batch = filling.get(partition)
+            if batch is None or batch.append(timestamp=None, key=key, value=value) is None:
+                if batch is not None:
+                    full.append((partition, batch))
+                batch = filling[partition] = producer.create_batch()
+                batch.append(timestamp=None, key=key, value=value)
+        for partition, batch in filling.items():
+            full.append((partition, batch))
+        written = [await producer.send_batch(b, topic, partition=p) for p, b in full]
+        for batch in written:
+            await batch
 
 
 def refused(message: Message, why: str) -> pa.RecordBatch:

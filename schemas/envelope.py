@@ -2,26 +2,32 @@
 
 Layout of the bytes::
 
-    b"ZS" | version u8 | pad u8 | header length u32 | header, msgpack, padded | Arrow record batch
+    b"ZS" | version u8 | 0 u8 | header length u32 | CRC-32 of what follows u32 | 0 u32
+    | header, msgpack, padded | Arrow record batch
 
 The record batch is an Arrow IPC message *without* its schema: the kind in the header names one of
 `SCHEMAS`, so a one-row envelope stays small and a 16,384-row one decodes without a copy. Anything
-that does not fit raises `EnvelopeError`; no other error leaves this module.
+that does not fit raises `EnvelopeError`; no other error leaves this module. The checksum is there
+because one odd byte in a source's name would be a source that holds back the watermark for ever.
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
 from typing import Final
 
 import msgspec
 import pyarrow as pa
 
+from schemas import topics
 from schemas.errors import EnvelopeError
+from schemas.fields import TIME_END
+from schemas.soundness import unsound
 
-_PREFIX: Final = struct.Struct("<2sBxI")
+_PREFIX: Final = struct.Struct("<2sBBIII")
 _MAGIC: Final = b"ZS"
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 #: A watermark lower than any event's time: the input has promised nothing yet.
 NO_WATERMARK: Final = -(2**63)
@@ -141,6 +147,19 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
 }
 
 
+#: The kinds of rows that a topic carries; promises without rows travel on all.
+KINDS: Final[dict[str, tuple[str, ...]]] = {
+    topics.SIM_EVENTS: ("uses", "late_uses", "placements"),
+    topics.STOCK_MOVEMENTS: ("movements",),
+    topics.STOCK_INCIDENTS: ("incidents",),
+    topics.STOCK_LEVELS: ("levels",),
+    topics.SMS_MESSAGES: ("messages",),
+    topics.ANOMALIES: ("anomalies",),
+    topics.REGISTRATIONS: ("registrations",),
+    topics.DEAD_LETTERS: ("dead_letters",),
+}
+
+
 class Header(msgspec.Struct, array_like=True, frozen=True):
     """What an envelope says about itself besides its rows.
 
@@ -169,28 +188,46 @@ def pack(header: Header, rows: pa.RecordBatch | None = None) -> bytes:
     head = _encode_header(header)
     head += b"\0" * (-len(head) % 8)
     body = rows.serialize() if rows is not None else b""
-    return b"".join((_PREFIX.pack(_MAGIC, _VERSION, len(head)), head, body))
+    check = zlib.crc32(body, zlib.crc32(head))
+    return b"".join((_PREFIX.pack(_MAGIC, _VERSION, 0, len(head), check, 0), head, body))
 
 
-def unpack(data: bytes) -> tuple[Header, pa.RecordBatch | None]:
-    """The header and rows of an envelope.
+def unpack(data: bytes | None, topic: str | None = None) -> tuple[Header, pa.RecordBatch | None]:
+    """The header and rows of an envelope; a message without a value is none.
 
-    Raises `EnvelopeError` for bytes that are not a whole, valid envelope.
+    Raises `EnvelopeError` for bytes that are not a whole, valid envelope, for rows that no program
+    of ours writes, and, if the topic is given, for rows that do not belong there.
     """
+    if data is None:
+        raise EnvelopeError("the message has no value")
     try:
-        magic, version, length = _PREFIX.unpack_from(data)
-        if magic != _MAGIC or version != _VERSION:
-            raise EnvelopeError("not a zerostock envelope of version 1")
+        magic, version, zero, length, check, zeros = _PREFIX.unpack_from(data)
+        if (magic, version, zero, zeros) != (_MAGIC, _VERSION, 0, 0):
+            raise EnvelopeError(f"not a zerostock envelope of version {_VERSION}")
         start = _PREFIX.size + length
         if start > len(data):
             raise EnvelopeError("envelope is cut short")
+        if zlib.crc32(memoryview(data)[_PREFIX.size :]) != check:
+            raise EnvelopeError("envelope is damaged: its checksum is another")
         header = _decode_header(data[_PREFIX.size : start].rstrip(b"\0") or b"\x90")
+        if header.watermark > 2 * TIME_END:
+            raise EnvelopeError("envelope promises a time that never comes")
+        if topic is not None and header.kind not in ("none", *KINDS[topic]):
+            raise EnvelopeError(f"{header.kind[:30]!r} does not belong on {topic}")
         if start == len(data):
             return header, None
         rows = pa.ipc.read_record_batch(pa.py_buffer(data).slice(start), SCHEMAS[header.kind])
         rows.validate(full=True)  # a corrupt offset must be an error here, not a crash later
-    except KeyError as error:
-        raise EnvelopeError(f"unknown kind of envelope {error}") from None
-    except (struct.error, msgspec.MsgspecError, pa.ArrowException, OSError, ValueError) as error:
+        if (why := unsound(rows)) is not None:
+            raise EnvelopeError(f"rows of {header.kind!r} that nobody can mean: {why}")
+    except KeyError:
+        raise EnvelopeError(f"unknown kind of envelope {header.kind[:30]!r}") from None
+    except _DAMAGE as error:
         raise EnvelopeError(f"not a valid envelope: {error}") from None
     return header, rows
+
+
+#: What decoding garbage may raise.
+_DAMAGE: Final = (
+    struct.error, msgspec.MsgspecError, pa.ArrowException, OSError, EOFError, ValueError
+)  # fmt: skip

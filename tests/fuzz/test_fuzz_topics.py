@@ -1,0 +1,204 @@
+"""Spoiled Kafka messages, as the workers take them: each is used or a dead letter; none stops one.
+
+Damage is found by the checksum. The harder half seals what was spoiled with a checksum that fits,
+as a foreign program would: what the workers then take must not make them fail, now or later.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from spoil import MANY, spoiled
+
+from alerts.desk import DeskSide
+from pipelines.core.ledger import OutletSide
+from pipelines.core.register import Register, SimRange
+from pipelines.core.sims import SimSide
+from pipelines.stream.keeper import Side, refused
+from pipelines.warehouse.rows import to_rows
+from schemas import topics
+from schemas.envelope import KINDS, SCHEMAS, Header, pack, unpack
+from schemas.errors import EnvelopeError
+
+T = 1_772_409_600_000
+FIRST = 460_001_000_001_000
+RANGES = [SimRange(FIRST, 3_000, "prepaid", "8986001000000000000")]
+
+
+def holder(outlet_id: str, at: int) -> str:
+    return f"w-{outlet_id}"
+
+
+#: A good row of each kind, for a number.
+GOOD: dict[str, Callable[[int], dict[str, Any]]] = {
+    "uses": lambda i: {"imsi": FIRST + i, "at": T + i, "event_id": f"c{i}"},
+    "late_uses": lambda i: {"imsi": FIRST + i, "at": T, "event_id": f"c{i}", "known_at": T + i},
+    "placements": lambda i: {
+        "event_id": f"d{i}", "at": T + i, "known_at": T + i, "type": 1 + i % 4, "outlet_id": "o1",
+        "to_outlet_id": "o2", "first_imsi": FIRST + i, "count": 1 + i,
+    },
+    "movements": lambda i: {
+        "movement_id": f"d{i}/8986/delivery", "at": T + i, "known_at": T + i, "outlet_id": "o1",
+        "sku": "prepaid", "imsi": FIRST + i, "iccid": "8986001000000000000",
+        "delta": 1 if i % 3 else -1, "cause": "delivery", "event_id": f"d{i}", "wholesaler_id": "w",
+    },
+    "incidents": lambda i: {
+        "incident_id": f"o1/prepaid/c{i}", "outlet_id": "o1", "sku": "prepaid",
+        "wholesaler_id": "w", "opened_at": T, "closed_at": T + i if i % 2 else None, "at": T + i,
+    },
+    "levels": lambda i: {
+        "outlet_id": "o1", "sku": "prepaid", "on_hand": i, "wholesaler_id": "w", "as_of": T + i,
+    },
+    "messages": lambda i: {
+        "message_id": f"m{i}", "wholesaler_id": "w", "incident_ids": ["i1", "i2"], "body": "呼",
+        "segments": 1, "created_at": T, "status": "sent", "attempts": 1, "provider_id": "SM1",
+        "error": "", "version": i,
+    },
+    "anomalies": lambda i: {
+        "event_id": f"d{i}", "iccid": "8986", "kind": "late", "at": T, "detail": "",
+    },
+    "registrations": lambda i: {
+        "event_id": f"r{i}", "imsi": FIRST + i, "at": T, "complete": True,
+    },
+    "dead_letters": lambda i: {
+        "source": "cdr/a.csv", "position": i, "received_at": T, "reason": "malformed: x",
+        "payload": b"\xff,",
+    },
+}  # fmt: skip
+SOURCES = {topics.SIM_EVENTS: "cdr/a", topics.STOCK_MOVEMENTS: "sims/0",
+           topics.STOCK_INCIDENTS: "outlets/0"}  # fmt: skip
+
+
+def message(kind: str, source: str, count: int = 6, mark: int = T) -> bytes:
+    rows = pa.RecordBatch.from_pylist([GOOD[kind](i) for i in range(count)], schema=SCHEMAS[kind])
+    return pack(Header(kind, source, mark, False, (source,)), rows)
+
+
+def good_messages(topic: str) -> list[bytes]:
+    source = SOURCES.get(topic, "x/0")
+    return [message(kind, source, count) for kind in KINDS[topic] for count in (1, 6)] + [
+        pack(Header("none", source, T, False, (source,))),
+        pack(Header("none", source, T, True)),
+    ]
+
+
+def sealed(data: bytes) -> bytes:
+    """The bytes with a checksum and a header length that fit, as far as there can be any."""
+    if len(data) < 16:
+        return data
+    return data[:8] + struct.pack("<I", zlib.crc32(data[16:])) + data[12:]
+
+
+def letter(data: bytes | None, topic: str, why: EnvelopeError) -> dict[str, Any]:
+    """The dead letter of a message, having travelled to the warehouse like any other."""
+    rows = refused(SimpleNamespace(topic=topic, partition=0, offset=7, value=data), str(why))
+    header, again = unpack(pack(Header("dead_letters"), rows), topics.DEAD_LETTERS)
+    assert again is not None
+    found: dict[str, Any] = to_rows(header.kind, again).rows.to_pylist()[0]
+    return found
+
+
+@pytest.mark.parametrize("topic", KINDS)
+def test_damage_is_always_seen_and_said(topic: str) -> None:
+    rng, good, same = Random(topic), good_messages(topic), 0
+    for _ in range(MANY):
+        whole = rng.choice(good)
+        data = spoiled(whole, rng)
+        if data == whole:
+            same += 1
+            continue
+        with pytest.raises(EnvelopeError) as told:
+            unpack(data, topic)
+        if same % 50 == 0:
+            row = letter(data, topic, told.value)
+            assert (row["payload"], row["source"], row["position"]) == (data, f"{topic}/0", 7)
+            assert row["reason"].startswith("malformed: ")
+        assert "\n" not in str(told.value)
+    assert same < 0.1 * MANY
+
+
+@pytest.mark.parametrize("topic", KINDS)
+@pytest.mark.parametrize("value", [None, b"", b"{}", b"ZS", b'{"type":"call"}', b"\0" * 64])
+def test_what_is_no_envelope_is_a_letter(topic: str, value: bytes | None) -> None:
+    with pytest.raises(EnvelopeError) as told:
+        unpack(value, topic)
+    assert letter(value, topic, told.value)["payload"] == (value or b"")
+
+
+@pytest.mark.parametrize("topic", KINDS)
+def test_rows_on_a_topic_that_is_not_theirs_are_a_letter(topic: str) -> None:
+    for kind in set(GOOD) - set(KINDS[topic]):
+        with pytest.raises(EnvelopeError, match=f"'{kind}' does not belong on {topic}"):
+            unpack(message(kind, "x"), topic)
+
+
+SIDES: dict[str, Callable[[], Side]] = {
+    topics.SIM_EVENTS: lambda: SimSide(0, 1, Register(RANGES), holder),
+    topics.STOCK_MOVEMENTS: lambda: OutletSide(0, 1, holder),
+    topics.STOCK_INCIDENTS: lambda: DeskSide(0, 1, 60_000),
+}
+
+
+def fold(side: Any) -> None:
+    """Everything that was taken, to its end; what follows must be fit to travel."""
+    for source in list(side.frontier.marks):
+        side.take(Header("none", source, T * 2, True), None, 0)
+    told = side.advance(0)
+    if isinstance(told, list):
+        for effect in told:
+            _, rows = unpack(pack(effect.header, effect.rows), effect.topic)
+            if rows is not None and effect.topic != topics.STOCK_MOVEMENTS:
+                to_rows(effect.header.kind, rows)
+
+
+@pytest.mark.parametrize("topic", SIDES)
+def test_what_a_worker_takes_never_stops_it(topic: str) -> None:
+    rng, good = Random(topic), good_messages(topic)
+    taken = told = 0
+    while taken + told < MANY:
+        side = SIDES[topic]()
+        for _ in range(50):
+            data = sealed(spoiled(rng.choice(good), rng))
+            try:
+                header, rows = unpack(data, topic)
+            except EnvelopeError as error:
+                told += 1
+                assert "\n" not in str(error)
+                continue
+            taken += 1
+            side.take(header, rows, 0)
+        side.take(*unpack(message(KINDS[topic][0], SOURCES[topic], 6, T + 10), topic), 0)
+        before = dict(side.changes())
+        fold(side)
+        # Written state is read back by whoever comes next.
+        heir = SIDES[topic]()
+        for key, value in (before | dict(side.changes())).items():
+            heir.load(key, value)
+        fold(heir)
+    assert taken > 0.05 * MANY
+    assert told > 0.1 * MANY
+
+
+@pytest.mark.parametrize("topic", [t for t in KINDS if t != topics.SIM_EVENTS])
+def test_what_the_warehouse_takes_is_rows_of_its_tables(topic: str) -> None:
+    rng, good, taken = Random(topic), good_messages(topic), 0
+    for _ in range(MANY):
+        try:
+            header, rows = unpack(sealed(spoiled(rng.choice(good), rng)), topic)
+        except EnvelopeError:
+            continue
+        taken += 1
+        if rows is not None:
+            table = to_rows(header.kind, rows).rows
+            table.validate(full=True)
+            assert table.num_rows == rows.num_rows
+            for name, column in zip(table.column_names, table.columns, strict=True):
+                assert not column.null_count or name == "closed_at"
+    assert taken > 0.05 * MANY

@@ -32,6 +32,9 @@ from schemas.topics import block_of, partition_of_block
 #: ms between two envelopes of a live feed.
 BEAT = 20
 
+#: Seconds of traffic before anything is measured: what waited for the workers is worked off.
+WARM_UP = 5
+
 #: The burst's activations a second: 50,000 in a minute.
 _ACTIVATIONS = 50_000 / 60
 
@@ -94,6 +97,7 @@ class _Day:
         """Latencies in ms of the quiet half and of the burst."""
         async with self.rig.producer() as producer:
             await self._wait_for_first(producer)
+            await self._feed(producer, [], WARM_UP)
             watching = asyncio.create_task(self._watch())
             half = len(self.emptied) // 2
             await self._feed(producer, self.emptied[:half], seconds)

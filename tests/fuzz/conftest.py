@@ -7,12 +7,12 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "ingest")]
 
-from ingest_rig import make_reference
-
 
 @pytest.fixture
 def city(tmp_path: Path) -> Path:
     """An exchange directory with reference tables and nothing to read."""
+    from ingest_rig import make_reference
+
     directory = tmp_path / "city"
     make_reference(directory)
     (directory / "events").mkdir()

@@ -12,9 +12,10 @@ from random import Random
 MANY = 10_000
 
 #: What means something to somebody: CSV, JSON, TOML, UTF-8, terminals.
-_ODD = [b'"', b",", b"\r", b"\0", b"\xff", b"\\", b"{", b"}", b"[", b"]", b":", b"-", b"+", b"0",
-        b"9", b" ", b"e", b"null", b"true", b"\\ud800", b"\xe5\x91\xbc", b"\xef\xbb\xbf", b"\x0b",
-        b"'", b"|", b"=", b"#", b"\t", b"\x85", b"\xe2\x80\xa8", b"1e999", b"9" * 30, b""]  # fmt: skip
+_ODD = [b'"', b",", b"\r", b"\0", b"\xff", b"\\", b"{", b"}", b"[", b"]", b":", b"-", b"+",
+        b"0", b"9", b" ", b"e", b"null", b"true", b"\\ud800", b"\xe5\x91\xbc", b"\xef\xbb\xbf",
+        b"\x0b", b"'", b"|", b"=", b"#", b"\t", b"\x85", b"\xe2\x80\xa8", b"1e999",
+        b"9" * 30, b""]  # fmt: skip
 
 
 def spoiled(data: bytes, rng: Random) -> bytes:

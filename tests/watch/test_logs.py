@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.logs import OneLine, mask
+from infra.logs import OneLine, Seldom, mask
 from pipelines.core.effects import Effect, Rows
 from pipelines.stream import trace
 from schemas.envelope import Header
@@ -60,6 +60,30 @@ def test_no_imsi_gets_through(before: str, imsi: int, after: str) -> None:
     line = OneLine().format(record("%s", f"{before.rstrip('0123456789')} {imsi}{after}"))
     assert str(imsi) not in line
     assert len(line.splitlines()) == 1
+
+
+def said(logger: str, second: float, text: str, *args: object) -> str | None:
+    made = logging.LogRecord(logger, logging.ERROR, "f", 1, text, args, None)
+    made.created = second
+    return made.getMessage() if SELDOM.filter(made) else None
+
+
+SELDOM = Seldom()
+
+
+def test_a_library_that_repeats_itself_is_heard_once_a_minute() -> None:
+    away = "Unable connect to node with id %s: %s"
+    assert said("aiokafka", 0, away, 1, "refused") == "Unable connect to node with id 1: refused"
+    assert [said("aiokafka", s, away, s % 3, "refused") for s in range(1, 60)] == [None] * 59
+    assert said("aiokafka", 5, away, 1, "reset"), "another reason is another thing"
+    assert said("aiokafka.conn", 5, away, 1, "refused"), "so is another logger"
+    again = said("aiokafka", 61, away, 2, "refused")
+    assert again == "Unable connect to node with id 2: refused (59 more like it before)"
+    assert said("aiokafka", 62, away, 2, "refused") is None
+
+
+def test_we_are_heard_whenever_we_speak() -> None:
+    assert [said("pipelines.stream", s, "waiting") for s in range(3)] == ["waiting"] * 3
 
 
 def test_a_stock_out_can_be_followed_by_its_id(caplog: pytest.LogCaptureFixture) -> None:

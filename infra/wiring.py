@@ -42,7 +42,7 @@ from pipelines.warehouse.door import Door
 from pipelines.warehouse.reference import REFERENCE, replace_reference
 from pipelines.warehouse.rows import to_rows
 from schemas import topics
-from schemas.errors import BrokerDown, SettingsError
+from schemas.errors import BrokerDown, SettingsError, WarehouseDown
 from schemas.reference import Reference
 
 if TYPE_CHECKING:
@@ -248,9 +248,24 @@ def _cell(row: Any, field: pa.Field) -> Any:
     return "" if value is None and pa.types.is_string(field.type) else value
 
 
-def _warehouse(settings: Settings) -> faust.App:
+@retry(
+    retry=retry_if_exception_type(WarehouseDown),
+    wait=wait_random_exponential(max=10),
+    before_sleep=before_sleep_log(log, logging.WARNING),
+)
+def _open_warehouse(settings: Settings) -> Warehouse:
+    """The warehouse, its tables up to date; one that is down is waited for."""
     warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
-    migrate(warehouse)
+    try:
+        migrate(warehouse)
+    except WarehouseDown:
+        warehouse.close()
+        raise
+    return warehouse
+
+
+def _warehouse(settings: Settings) -> faust.App:
+    warehouse = _open_warehouse(settings)
     if settings.reference is not None:
         store_reference(warehouse, reference_of(settings))
     buffer = Buffer(warehouse, on_retry=lambda table: metrics.INSERT_RETRIES.labels(table).inc())

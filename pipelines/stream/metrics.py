@@ -47,6 +47,12 @@ DEAD_LETTERS: Final = Counter(
 ROWS_WRITTEN: Final = Counter(
     "zerostock_rows_written_total", "Rows in the warehouse.", ["kind"], registry=REGISTRY
 )
+LOST: Final = Counter(
+    "zerostock_messages_lost_total",
+    "Messages that Kafka had deleted before they were read.",
+    ["topic"],
+    registry=REGISTRY,
+)
 INSERT_RETRIES: Final = Counter(
     "zerostock_insert_retries_total",
     "Further tries at a warehouse that is down.",

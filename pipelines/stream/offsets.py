@@ -8,6 +8,7 @@ done is acknowledged again but not done again.
 
 from __future__ import annotations
 
+import logging
 import time
 from enum import Enum
 
@@ -15,7 +16,10 @@ import faust
 from aiokafka import TopicPartition
 from faust.types import TP, Message
 
+from pipelines.stream.metrics import LOST
 from schemas.errors import BrokerError
+
+log = logging.getLogger(__name__)
 
 #: How long (s) what came out of turn may take to come again.
 PATIENCE = 15.0
@@ -72,9 +76,21 @@ class Offsets:
         return Turn.NEXT if message.offset == expected else Turn.SEEN
 
     async def _beginning(self, tp: TP) -> int:
-        """Where the group's work on a partition goes on: the committed offset, if it still is."""
+        """Where the group's work on a partition goes on: the committed offset, if it still is.
+
+        What Kafka has deleted meanwhile is lost. To stop would lose more, so the work goes on
+        behind the gap, and says so.
+        """
         thread = self._app.consumer._thread
         part = TopicPartition(tp.topic, tp.partition)
         committed = await thread.call_thread(thread._ensure_consumer().committed, part)
         earliest = (await self._app.consumer.earliest_offsets(tp))[tp]
-        return max(committed or 0, earliest or 0)
+        expected, earliest = max(committed or 0, 0), earliest or 0
+        if earliest > expected:
+            log.critical(
+                "%s/%d: Kafka has deleted offsets %d to %d, which were never read;"
+                " going on behind them: reconcile, and keep topics for longer",
+                *(tp.topic, tp.partition, expected, earliest - 1),
+            )
+            LOST.labels(tp.topic).inc(earliest - expected)
+        return max(expected, earliest)

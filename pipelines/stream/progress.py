@@ -58,6 +58,7 @@ class Progress:
         self._watching: asyncio.Task[None] | None = None
         # Not `app.task`: Faust starts those when the first recovery is over, if it ever is.
         app.on_partitions_assigned.connect(self._start)
+        app.on_before_shutdown.connect(self._stop)
 
     def loaded(self, entries: int) -> None:
         """State was read back: a recovery that gets on."""
@@ -75,6 +76,10 @@ class Progress:
     async def _start(self, *_: object, **__: object) -> None:
         if self._watching is None:
             self._watching = asyncio.create_task(self._watch())
+
+    async def _stop(self, *_: object, **__: object) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
 
     async def _watch(self) -> None:
         still = Stillness()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +20,20 @@ def kafka(tmp_path: Path) -> Iterator[object]:
 
     with running(lambda: KafkaServer(tmp_path / "kafka")) as server:
         yield server
+
+
+@pytest.fixture
+def clusters() -> Iterator[Callable[..., object]]:
+    """Makes clusters, and ends their workers whatever happens."""
+    from cluster import Cluster
+
+    made: list[Cluster] = []
+
+    def make(*arguments: object, **options: object) -> Cluster:
+        made.append(Cluster(*arguments, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        for worker in cluster.workers:
+            worker.child.kill()

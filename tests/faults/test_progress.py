@@ -1,0 +1,35 @@
+"""When a worker counts as standing still."""
+
+from __future__ import annotations
+
+from aiokafka import TopicPartition
+
+from pipelines.stream.progress import Stillness
+
+HERE, THERE = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+def looks(*seen: tuple[dict[TopicPartition, tuple[int, int]], int]) -> list[int]:
+    still = Stillness()
+    return [still.look(offsets, loaded) for offsets, loaded in seen]
+
+
+def test_messages_that_wait_with_nothing_moving_count_each_look() -> None:
+    assert looks(({HERE: (3, 5)}, 0), ({HERE: (3, 5)}, 0), ({HERE: (3, 9)}, 0)) == [0, 1, 2]
+
+
+def test_one_partition_that_moves_is_progress() -> None:
+    first, second = {HERE: (3, 5), THERE: (0, 1)}, {HERE: (4, 5), THERE: (0, 1)}
+    assert looks((first, 0), (first, 0), (second, 0), (second, 0)) == [0, 1, 0, 1]
+
+
+def test_state_that_is_read_back_is_progress() -> None:
+    assert looks(({HERE: (3, 5)}, 0), ({HERE: (3, 5)}, 7), ({HERE: (3, 5)}, 7)) == [0, 0, 1]
+
+
+def test_nothing_waits() -> None:
+    assert looks(*[({HERE: (5, 5)}, 0)] * 3, *[({}, 0)] * 3) == [0] * 6
+
+
+def test_partitions_that_come_and_go_are_progress() -> None:
+    assert looks(({HERE: (3, 5)}, 0), ({HERE: (3, 5), THERE: (1, 2)}, 0)) == [0, 0]

@@ -1,0 +1,56 @@
+"""Real workers on Apache Kafka, killed at each step of their work, one step after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from city import assert_equals_truth
+from cluster import Cluster
+from services.kafka import KafkaServer
+
+from pipelines.simulate import CityPlan, read_truth, simulate
+
+pytestmark = pytest.mark.slow
+
+#: A worker that was killed is waited for as long as its session lasts.
+QUICK = {"ZEROSTOCK_SESSION_TIMEOUT": "2s", "ZEROSTOCK_STALL_AFTER": "2500ms"}
+
+#: What is sent, the state it leads to (facts, then the frontier that vouches for them), the offset; at last a worker
+#: that takes nothing any more, and nobody knows why.
+STEPS = [
+    ("before effects", 3),
+    ("between effects and state", 2),
+    ("within state", 1),
+    ("between state and offset", 2),
+    ("before the commit", 1),
+    ("after the commit", 1),
+    ("deaf", 1),
+]
+ROWS = [
+    ("before effects", 1),
+    ("between effects and offset", 1),
+    ("before the commit", 1),
+    ("after the commit", 1),
+    ("deaf", 1),
+]
+
+
+def test_a_worker_of_each_kind_killed_at_each_step_loses_and_repeats_nothing(
+    tmp_path: Path, kafka: KafkaServer, clusters: Callable[..., Cluster]
+) -> None:
+    simulate(CityPlan(seed=41, outlets=120, cdrs=60_000), tmp_path / "city")
+    cluster = clusters(kafka.bootstrap, tmp_path, tmp_path / "city", 2, QUICK)
+    plans = {"stock": STEPS, "alerts": STEPS, "warehouse": ROWS}
+    for kind, plan in plans.items():
+        cluster.add(kind, kind, faults=plan)
+    cluster.read_all()
+    cluster.drain()
+    cluster.stop()
+    for kind, plan in plans.items():
+        # Each fault fired: each was in the way of what had to be done.
+        assert cluster.fired(kind).read_text().splitlines() == [point for point, _ in plan]
+    for worker in cluster.workers:
+        assert worker.output().count("messages wait and nothing has moved for 5 s") == 1
+    assert_equals_truth(cluster.data, cluster.sms, read_truth(tmp_path / "city"))

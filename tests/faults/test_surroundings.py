@@ -1,0 +1,131 @@
+"""A full disk, a clock that leaps, a topic that forgets, and somebody who starts it twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from city import assert_equals_truth, rows
+from cluster import Cluster
+from services.kafka import KafkaServer
+from services.waiting import wait_until
+
+from pipelines.simulate import CityPlan, Truth, read_truth, simulate
+
+pytestmark = pytest.mark.slow
+
+Clusters = Callable[..., Cluster]
+
+#: A disk for everybody who may run tests: each file has room for so many bytes, but for the log,
+#: which somebody else writes.
+UNLIMITED_LOG = ["bash", "-c", 'exec "$@" > >(cat) 2>&1', "-"]
+
+
+def make(folder: Path, seed: int) -> Truth:
+    simulate(CityPlan(seed=seed, outlets=120, cdrs=60_000), folder)
+    return read_truth(folder)
+
+
+def test_a_full_disk_ends_workers_until_there_is_room_again(
+    tmp_path: Path, kafka: KafkaServer, clusters: Clusters
+) -> None:
+    truth = make(tmp_path / "city", 61)
+    cluster = clusters(kafka.bootstrap, tmp_path, tmp_path / "city", 2)
+    cluster.start(stock=1)
+    for kind, room in (("alerts", 3_000), ("warehouse", 8_000)):
+        cluster.add(kind, kind, before=[*UNLIMITED_LOG, "prlimit", f"--fsize={room}:unlimited"])
+    alerts, warehouse = cluster.workers[1:]
+    cluster.read_all()
+
+    def fell() -> bool:
+        cluster.look_after()
+        return alerts.starts > 2 and warehouse.starts > 1
+
+    wait_until(fell, "the full disk to be met", timeout=90)
+    assert "File too large" in alerts.output()
+
+    for worker in (alerts, warehouse):
+        del worker.argv[: len(UNLIMITED_LOG) + 2]
+        cluster.kill(worker)
+    cluster.drain()
+    cluster.stop()
+    assert_equals_truth(cluster.data, cluster.sms, truth)
+
+
+def test_a_wall_clock_that_leaps_changes_nothing(
+    tmp_path: Path, kafka: KafkaServer, clusters: Clusters
+) -> None:
+    truth = make(tmp_path / "city", 62)
+    cluster = clusters(kafka.bootstrap, tmp_path, tmp_path / "city", 2)
+    for kind in ("stock", "alerts", "warehouse"):
+        cluster.add(kind, kind, tweaks="jumping-clock")
+    cluster.read_all()
+    cluster.drain()
+    cluster.stop()
+    assert all(worker.starts == 1 for worker in cluster.workers)
+    assert_equals_truth(cluster.data, cluster.sms, truth)
+
+
+def test_a_second_owner_of_the_warehouse_is_refused_and_the_first_goes_on(
+    tmp_path: Path, kafka: KafkaServer, clusters: Clusters
+) -> None:
+    truth = make(tmp_path / "city", 63)
+    cluster = clusters(kafka.bootstrap, tmp_path, tmp_path / "city", 2)
+    cluster.start(stock=2, alerts=2, warehouse=1)
+    wait_until(lambda: cluster.members("warehouse") == 1, "the first to start")
+    again = cluster.add("warehouse", "again")
+    assert again.child.wait(60) == 1
+    assert "is in use by process" in again.child.tail(2)
+    cluster.workers.remove(again)
+    cluster.read_all()
+    cluster.drain()
+    cluster.stop()
+    assert all(worker.starts == 1 for worker in cluster.workers)
+    assert_equals_truth(cluster.data, cluster.sms, truth)
+
+
+def test_messages_that_kafka_deleted_are_reported_and_work_goes_on_behind_them(
+    tmp_path: Path, kafka: KafkaServer, clusters: Clusters
+) -> None:
+    truth = make(tmp_path / "city", 64)
+    cluster = clusters(kafka.bootstrap, tmp_path, tmp_path / "city", 1)
+    cluster.start(stock=1, alerts=1)
+    warehouse = cluster.add("warehouse", "warehouse")
+    wait_until(lambda: cluster.members("warehouse") == 1, "the warehouse worker to start")
+    warehouse.child.stop()
+    cluster.workers.remove(warehouse)
+    cluster.read_all()
+    wait_until(
+        lambda: cluster.lag("stock", ("sim-events", "stock-movements")) == 0, "stock to be done"
+    )
+    waiting = cluster.lag("warehouse", ("stock-movements",))
+    assert waiting > 1
+    delete(kafka.bootstrap, "stock-movements", waiting - 1)
+    cluster.workers.append(warehouse)
+    warehouse.start()
+    cluster.drain()
+    cluster.stop()
+    assert f"stock-movements/0: Kafka has deleted offsets 0 to {waiting - 2}" in warehouse.output()
+    assert warehouse.starts == 2
+    # The rest is whole.
+    (counted,) = rows(cluster.data, "SELECT toString(count()) FROM stock_incidents")
+    assert int(counted[0]) == len(truth.incidents)
+
+
+def delete(broker: str, topic: str, before: int) -> None:
+    """Have Kafka forget what is before an offset, as it does when messages are too old."""
+
+    async def ask() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+        await admin.start()
+        try:
+            part = TopicPartition(topic, 0)
+            await admin.delete_records({part: RecordsToDelete(before_offset=before)})
+        finally:
+            await admin.close()
+
+    asyncio.run(ask())

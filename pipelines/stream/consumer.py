@@ -59,6 +59,13 @@ class SteadyConsumer(Consumer):  # type: ignore[misc]  # faust ships no types
                 await self._thread.seek_to_beginning(*never)
             return committed
 
+    async def verify_all_partitions_active(self) -> None:
+        """Nothing: `Progress` watches for that.
+
+        Faust's own look only writes to the log, and ends the worker when it comes while the
+        position in a partition that was just assigned is not known yet.
+        """
+
     @Service.task  # type: ignore[untyped-decorator]
     async def _look_after_membership(self) -> None:
         """What aiokafka leaves to its own `getmany`, which Faust goes around."""

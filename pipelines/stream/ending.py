@@ -15,7 +15,8 @@ log = logging.getLogger(__name__)
 
 def die(reason: str) -> None:
     """End the process at once, leaving everything since the last commit to be done again."""
-    failed = sys.exc_info()[0] is not None
-    log.critical("%s; this worker ends and starts again", reason, exc_info=failed)
+    error = sys.exc_info()[1]
+    why = f" ({type(error).__name__}: {error})" if error is not None else ""
+    log.critical("%s%s; this worker ends and starts again", reason, why, exc_info=error)
     logging.shutdown()
     os._exit(1)

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.slow
 #: A worker that was killed is waited for as long as its session lasts.
 QUICK = {"ZEROSTOCK_SESSION_TIMEOUT": "2s", "ZEROSTOCK_STALL_AFTER": "2500ms"}
 
-#: What is sent, the state it leads to (facts, then the frontier that vouches for them), the offset; at last a worker
-#: that takes nothing any more, and nobody knows why.
+#: What is sent, the state it leads to (facts, then the frontier that vouches for them), the offset;
+#: at last a worker that takes nothing any more, and nobody knows why.
 STEPS = [
     ("before effects", 3),
     ("between effects and state", 2),

@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -249,14 +250,17 @@ class _Reading:
             )
 
     def _find(self) -> dict[str, tuple[list[SourceFile], list[SourceFile]]]:
-        """The files of each source, and those among them that have more to read."""
-        return {
-            name: (
-                files,
-                [f for f in files if has_more(f, self.positions.get(f.name)) and self._settled(f)],
-            )
-            for name, files in find_sources(self.directory).items()
-        }
+        """The files of each source, and those among them that have more to read and may be.
+
+        One that has not settled yet holds back those behind it: read before it, they would carry
+        the source's watermark past what is in it.
+        """
+        found = {}
+        for name, files in find_sources(self.directory).items():
+            unread = [f for f in files if has_more(f, self.positions.get(f.name))]
+            settled = {f.name for f in unread if self._settled(f)}
+            found[name] = files, list(takewhile(lambda f: f.name in settled, unread))  # noqa: B023
+        return found
 
     def _settled(self, file: SourceFile) -> bool:
         """Whether a file can be opened: one that cannot grow must have stood still for a look."""

@@ -569,6 +569,18 @@ def test_a_file_is_whole_once_another_follows_it(city: Path) -> None:
     assert [use[0] for use in follow(city, steps()).uses()] == ["C1", "C2"]
 
 
+def test_a_file_that_may_still_grow_holds_back_those_behind_it(city: Path) -> None:
+    """Read after them, it would come too late for its own source's watermark."""
+
+    def steps() -> Iterator[None]:
+        put(city / "cdr/s/1.csv", csv_of(call_row(1)))
+        put(city / "cdr/s/2.csv.gz", gzip.compress(csv_of(call_row(2)).encode()))
+        put(city / "cdr/s/3.csv", csv_of(call_row(3)))
+        yield
+
+    assert [use[0] for use in follow(city, steps()).uses()] == ["C1", "C2", "C3"]
+
+
 def test_stop_is_heard_while_the_post_is_stuck(city: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(city / "cdr/s/a.csv", csv_of(call_row(1)))
     stop = asyncio.Event()

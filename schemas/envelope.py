@@ -83,6 +83,20 @@ INCIDENTS = pa.schema(
     ]
 )
 
+#: What was heard about messages; see `schemas.news`.
+NEWS = pa.schema(
+    [
+        ("news_id", pa.string()),
+        ("at", pa.int64()),
+        ("wholesaler_id", pa.string()),
+        ("kind", pa.string()),
+        ("message_id", pa.string()),
+        ("incident_id", pa.string()),
+        ("detail", pa.string()),
+        ("by", pa.string()),
+    ]
+)
+
 LEVELS = pa.schema(
     [
         ("outlet_id", pa.string()),
@@ -139,6 +153,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "placements": PLACEMENTS,
     "movements": MOVEMENTS,
     "incidents": INCIDENTS,
+    "news": NEWS,
     "levels": LEVELS,
     "messages": MESSAGES,
     "anomalies": ANOMALIES,
@@ -151,7 +166,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
 KINDS: Final[dict[str, tuple[str, ...]]] = {
     topics.SIM_EVENTS: ("uses", "late_uses", "placements"),
     topics.STOCK_MOVEMENTS: ("movements",),
-    topics.STOCK_INCIDENTS: ("incidents",),
+    topics.STOCK_INCIDENTS: ("incidents", "news"),
     topics.STOCK_LEVELS: ("levels",),
     topics.SMS_MESSAGES: ("messages",),
     topics.ANOMALIES: ("anomalies",),

@@ -1,0 +1,124 @@
+"""Everything that was heard from phones, on the disk before anybody acts on it.
+
+What a reply is about is decided once, when it comes first: by the time the provider repeats it, the
+latest message may be another one. An entry that was not yet told on is *untold*; it stays so
+across crashes until Kafka has it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from alerts.answers.reading import Answer
+from alerts.journal import Journal
+from schemas.errors import InputError
+from schemas.news import News
+
+
+class Heard(msgspec.Struct, frozen=True, tag="heard"):
+    """One thing heard: `key` names it for ever; `at` (wall ms) is when it came.
+
+    `number` is '' for answers on the page, `message_id` when no message was sent to the number.
+    `answer` is None for statuses. `reply` is what was said back, `news` what is to be told on.
+    """
+
+    key: str
+    at: int
+    number: str
+    message_id: str
+    answer: Answer | None
+    reply: str
+    news: tuple[News, ...]
+
+
+class _Told(msgspec.Struct, frozen=True, tag="told"):
+    key: str
+
+
+class Inbox:
+    """The entries of one data directory, in one file that only its owner can read.
+
+    Raises `SettingsError` when the file cannot be opened, `InputError` when it is damaged, OSError
+    when the disk is full.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._journal = Journal(path)
+        self._places: dict[str, int] = {}
+        self._untold: dict[str, int] = {}
+        self._answers: dict[str, tuple[int, Answer]] = {}
+        self._helped: dict[str, str] = {}
+        self._read()
+
+    def get(self, key: str) -> Heard | None:
+        """What was heard under this name before, or None."""
+        self._read()
+        place = self._places.get(key)
+        return self._at(place) if place is not None else None
+
+    def put(self, heard: Heard) -> Heard:
+        """Keep an entry; the one that stands, which is another if the name was heard before."""
+        self._journal.append(
+            msgspec.json.encode(heard), unless=lambda: self.get(heard.key) is not None
+        )
+        return self.get(heard.key) or heard
+
+    def told(self, key: str) -> None:
+        """Everybody knows of an entry now."""
+        self._journal.append(
+            msgspec.json.encode(_Told(key)), unless=lambda: not self._is_untold(key)
+        )
+
+    def untold(self) -> list[Heard]:
+        """Entries that nobody knows of yet, in the order they came."""
+        self._read()
+        return [self._at(place) for place in sorted(self._untold.values())]
+
+    def answers_to(self, message_id: str) -> tuple[int, Answer | None]:
+        """How many answers there were to a message, and the last one."""
+        self._read()
+        return self._answers.get(message_id, (0, None))
+
+    def helped(self, number: str, message_id: str) -> bool:
+        """Whether this number was given help since that message went to it."""
+        self._read()
+        return self._helped.get(number) == message_id
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._journal.close()
+
+    def _is_untold(self, key: str) -> bool:
+        self._read()
+        return key in self._untold
+
+    def _at(self, place: int) -> Heard:
+        entry = _decode(self._journal.line(place))
+        assert isinstance(entry, Heard)
+        return entry
+
+    def _read(self) -> None:
+        for place, line in self._journal.unread():
+            try:
+                entry = _decode(line)
+            except msgspec.MsgspecError as error:
+                raise InputError(
+                    f"{self._journal.path}, line {self._journal.lines_read} is damaged ({error}); "
+                    "remove the line"
+                ) from None
+            if isinstance(entry, _Told):
+                self._untold.pop(entry.key, None)
+                continue
+            self._places[entry.key] = place
+            if entry.news:
+                self._untold[entry.key] = place
+            if entry.answer is not None and entry.news:
+                count, _ = self._answers.get(entry.message_id, (0, None))
+                self._answers[entry.message_id] = (count + 1, entry.answer)
+            if entry.reply:
+                self._helped[entry.number] = entry.message_id
+
+
+_decode = msgspec.json.Decoder(Heard | _Told).decode

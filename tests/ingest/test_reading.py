@@ -578,7 +578,8 @@ def test_a_file_that_may_still_grow_holds_back_those_behind_it(city: Path) -> No
         put(city / "cdr/s/3.csv", csv_of(call_row(3)))
         yield
 
-    assert [use[0] for use in follow(city, steps()).uses()] == ["C1", "C2", "C3"]
+    read_in_order = follow(city, steps()).rows("uses", "late_uses")
+    assert [row["event_id"] for row in read_in_order] == ["C1", "C2", "C3"]
 
 
 def test_stop_is_heard_while_the_post_is_stuck(city: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,6 +152,65 @@ def worker(
 
 
 @app.command()
+def webhook(
+    data: Data = None,
+    broker: Broker = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Folder of reference tables, for the shops' names.")
+    ] = None,
+    partitions: Partitions = None,
+    url: Annotated[
+        str | None, typer.Option(help="The public https://host under which this is reached.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Port to listen on (8085; 0: any).")
+    ] = None,
+) -> None:
+    """Take delivery statuses and replies from Twilio, and answers from the page on the phones.
+
+    Runs beside the alerts worker, on the same --data. Put a proxy with TLS in front of it; nothing
+    but what phones and Twilio call is served here. Secrets: ZEROSTOCK_TWILIO_AUTH_TOKEN for
+    Twilio's signatures, ZEROSTOCK_LINK_KEY for the links of the page.
+
+    Example: `zerostock webhook --data state --broker kafka-1:9092 --url https://sms.example.com`
+    """
+    from infra.logs import start_logging
+    from infra.webhook import run_webhook
+
+    settings = load_settings(
+        data=data,
+        broker=broker,
+        reference=reference,
+        partitions=partitions,
+        webhook_url=url,
+        webhook_host=host,
+        webhook_port=port,
+    )
+    start_logging(settings.log_level)
+    run_webhook(settings)
+
+
+@app.command()
+def numbers(
+    data: Annotated[Path, typer.Option(help="Data directory of the alerts worker.")],
+    forget: Annotated[
+        str | None, typer.Option(help="Take a number off the list: it was put right.")
+    ] = None,
+) -> None:
+    """Show the phone numbers that take no messages, and why.
+
+    Example: `zerostock numbers --data state --forget +8613800138000`
+    """
+    from infra.refused import forget_number, show_numbers
+
+    if forget is None:
+        show_numbers(data)
+    else:
+        forget_number(data, forget)
+
+
+@app.command()
 def query(
     sql: Annotated[str, typer.Argument(help="One reading statement of ClickHouse SQL.")],
     data: Data = None,

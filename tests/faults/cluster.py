@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -192,9 +193,11 @@ class Cluster:
         return asyncio.run(ask())
 
     def stop(self) -> None:
-        """End all workers in good order."""
+        """End all workers in good order, all at once."""
         for worker in self.workers:
-            worker.child.stop(20)
+            worker.child.send(signal.SIGTERM)
+        for worker in self.workers:
+            worker.child.wait(30)
 
 
 class Feed:

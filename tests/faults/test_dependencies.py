@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from city import assert_equals_truth, rows, stock
+from city import rows
 from cluster import Cluster, Worker
 from services.clickhouse import ClickHouseServer
 from services.kafka import KafkaServer
@@ -130,7 +130,7 @@ def test_clickhouse_down_at_start_down_later_and_killed_while_rows_go_in(
     assert told.num_rows == len(truth.incidents)
 
 
-def wait_told(cluster: Cluster, truth: Truth, twilio: Twilio) -> None:
+def assert_told(cluster: Cluster, truth: Truth, twilio: Twilio) -> None:
     """Every message was accepted once, and recorded as that one."""
     held = [message for message in truth.messages if message.wholesaler_id]
     assert len(twilio.messages) == len(held)
@@ -179,6 +179,4 @@ def test_a_provider_that_is_down_slow_too_busy_or_talks_nonsense(
         cluster.stop()
         assert not twilio.script
         assert worker.starts == 2
-        wait_told(cluster, truth, twilio)
-    assert stock(cluster.data) == truth.stock
-    assert assert_equals_truth is not None
+        assert_told(cluster, truth, twilio)

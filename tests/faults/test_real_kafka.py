@@ -32,6 +32,11 @@ def test_two_workers_of_a_kind_make_the_same_city(
     cluster.start(stock=2, alerts=2, warehouse=1)
     cluster.read_all()
     cluster.drain()
+    # Nobody else may have the warehouse's folder, and who has it is not disturbed.
+    again = cluster.add("warehouse", "again")
+    assert again.child.wait(60) == 1
+    assert "is in use by process" in again.child.tail(2)
+    cluster.workers.remove(again)
     cluster.stop()
     assert_equals_truth(cluster.data, cluster.sms, truth)
 

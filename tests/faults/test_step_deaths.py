@@ -15,7 +15,7 @@ from pipelines.simulate import CityPlan, read_truth, simulate
 pytestmark = pytest.mark.slow
 
 #: A worker that was killed is waited for as long as its session lasts.
-QUICK = {"ZEROSTOCK_SESSION_TIMEOUT": "2s", "ZEROSTOCK_STALL_AFTER": "2500ms"}
+QUICK = {"ZEROSTOCK_SESSION_TIMEOUT": "1500ms", "ZEROSTOCK_STALL_AFTER": "2500ms"}
 
 #: What is sent, the state it leads to (facts, then the frontier that vouches for them), the offset;
 #: at last a worker that takes nothing any more, and nobody knows why.

@@ -29,6 +29,8 @@ Url = Annotated[
 ]
 Broker = Annotated[str | None, typer.Option(help="Kafka bootstrap servers, host:port.")]
 Partitions = Annotated[int | None, typer.Option(min=1, help="Partitions of the topics (2).")]
+Since = Annotated[str | None, typer.Option(help="Received since: 2h (ago), or a time.")]
+Until = Annotated[str | None, typer.Option(help="Received before: 2h (ago), or a time.")]
 Disorder = Annotated[str | None, typer.Option(help="How late a source's events may come (60s).")]
 
 
@@ -258,17 +260,20 @@ def list_dead_letters(
     warehouse: Url = None,
     reason: Annotated[str | None, typer.Option(help="Only reasons that begin like this.")] = None,
     source: Annotated[str | None, typer.Option(help="Only sources that begin like this.")] = None,
+    since: Since = None,
+    until: Until = None,
     limit: Annotated[int, typer.Option(min=1, help="How many lines to show.")] = 50,
     every: Annotated[bool, typer.Option("--all", help="Also those that were replayed.")] = False,
 ) -> None:
-    """Show refused lines with file, line and reason, and count them by reason.
+    """Count refused lines by reason, and show them with file, line and reason.
 
-    Example: `zerostock dead-letters list --data state --reason unknown_outlet`
+    Example: `zerostock dead-letters list --data state --reason unknown_outlet --since 2h`
     """
-    from infra.letters import show_dead_letters
+    from infra.letters import Wanted, show_dead_letters
 
     settings = load_settings(data=data, warehouse=warehouse)
-    show_dead_letters(settings, reason=reason, source=source, limit=limit, every=every)
+    wanted = Wanted.of(reason, source, since, until)
+    show_dead_letters(settings, wanted, limit=limit, every=every)
 
 
 @dead_letters.command("replay")
@@ -281,6 +286,8 @@ def replay(
     mapping: Annotated[Path | None, typer.Option(help="TOML file describing the export.")] = None,
     reason: Annotated[str | None, typer.Option(help="Only reasons that begin like this.")] = None,
     source: Annotated[str | None, typer.Option(help="Only sources that begin like this.")] = None,
+    since: Since = None,
+    until: Until = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be done.")] = False,
 ) -> None:
     """Check refused lines again after reference tables or the mapping were put right.
@@ -290,12 +297,11 @@ def replay(
 
     Example: `zerostock dead-letters replay --input city --data state --dry-run`
     """
-    from infra.letters import replay_dead_letters
+    from infra.letters import Wanted, replay_dead_letters
 
     settings = load_settings(data=data, warehouse=warehouse, broker=broker, partitions=partitions)
-    replay_dead_letters(
-        settings, input=input, mapping=mapping, reason=reason, source=source, dry_run=dry_run
-    )
+    wanted = Wanted.of(reason, source, since, until)
+    replay_dead_letters(settings, wanted, input=input, mapping=mapping, dry_run=dry_run)
 
 
 @app.command()
@@ -442,7 +448,9 @@ def main() -> None:
 
 
 def _complain(error: object, code: int) -> int:
-    print(f"zerostock: {error}", file=sys.stderr)
+    from infra.wording import printable
+
+    print(f"zerostock: {printable(str(error))}", file=sys.stderr)
     return code
 
 

@@ -6,27 +6,81 @@ import asyncio
 import time
 import uuid
 from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from infra.durations import parse_duration
 from infra.replaying import Letter, Recheck, fix_of, place_order, recheck, send
 from infra.settings import Settings
+from infra.wording import counted, printable
 from pipelines.ingest.mapping import load_mapping
 from pipelines.ingest.post import KafkaPost
 from pipelines.warehouse import Warehouse, migrate, open_for_reading, open_warehouse
-from schemas.errors import InputError
+from schemas.errors import InputError, UsageError
+from schemas.fields import TIME_END, parse_time
 
-_WHERE = "WHERE startsWith(reason, {reason:String}) AND startsWith(source, {source:String})"
+_WHERE = (
+    "WHERE startsWith(reason, {reason:String}) AND startsWith(source, {source:String})"
+    " AND toUnixTimestamp64Milli(received_at) >= {since:Int64}"
+    " AND toUnixTimestamp64Milli(received_at) < {until:Int64}"
+)
 
-#: Lines shown of what a replay would do.
+#: Lines shown of what a replay would do, and characters of a line.
 _SHOWN = 50
+_LINE = 400
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which letters: how reason and source begin, and when they were received (ms)."""
+
+    reason: str = ""
+    source: str = ""
+    since: int = 0
+    until: int = TIME_END
+
+    @classmethod
+    def of(
+        cls, reason: str | None, source: str | None, since: str | None, until: str | None
+    ) -> Wanted:
+        """As given on the command line. Raises `UsageError` for what is no time."""
+        return cls(
+            reason or "",
+            source or "",
+            _moment(since) if since is not None else 0,
+            _moment(until) if until is not None else TIME_END,
+        )
+
+    @property
+    def values(self) -> dict[str, str | int]:
+        """For the conditions of `_WHERE`."""
+        return {"reason": self.reason, "source": self.source, "since": self.since,
+                "until": self.until}  # fmt: skip
+
+
+def _moment(text: str) -> int:
+    """A time with an offset, or how long ago: `2h`."""
+    try:
+        return parse_time(text)
+    except ValueError:
+        pass
+    try:
+        return time.time_ns() // 1_000_000 - parse_duration(text)
+    except ValueError:
+        raise UsageError(
+            f"{printable(text)!r} is no time: write 2h for two hours ago, or"
+            " 2026-03-01T08:00:00+08:00"
+        ) from None
 
 
 def show_dead_letters(
-    settings: Settings, *, reason: str | None, source: str | None, limit: int, every: bool = False
+    settings: Settings, wanted: Wanted, *, limit: int, every: bool = False
 ) -> None:
     """Print counts by reason, then the lines themselves in the order of their sources.
 
@@ -34,47 +88,66 @@ def show_dead_letters(
     """
     console = Console(highlight=False)
     warehouse = open_for_reading(data=settings.data, url=settings.warehouse)
-    wanted = {"reason": reason or "", "source": source or ""}
     table = "dead_letters" if every else "dead_letters_open"
     try:
         counts = warehouse.query(
-            "SELECT splitByChar(':', reason)[1] AS why, count() AS lines"
+            "SELECT splitByChar(':', reason)[1] AS why, toInt64(count()) AS lines,"
+            " toInt64(uniqExact(source)) AS sources,"
+            " toUnixTimestamp64Milli(max(received_at)) AS last"
             f" FROM {table} {_WHERE}"
             " GROUP BY why ORDER BY lines DESC, why",
-            wanted,
-        ).to_pydict()
+            wanted.values,
+        ).to_pylist()
         letters = warehouse.query(
             f"SELECT source, position, reason, payload FROM {table} {_WHERE}"
             " ORDER BY source, position LIMIT {most:UInt32}",
-            {**wanted, "most": limit},
+            {**wanted.values, "most": limit},
         ).to_pylist()
     finally:
         warehouse.close()
     if not letters:
-        console.print("no dead letters")
+        console.print("no dead letters" + (" like that" if wanted != Wanted() else ""))
         return
-    console.print(_by_reason(dict(zip(counts["why"], counts["lines"], strict=True))))
+    console.print(_summary(counts))
     for letter in letters:
-        text = _bytes(letter["payload"]).decode(errors="replace")
         console.print(
-            f"\n{letter['source']}:{letter['position']}: {letter['reason']}",
+            "\n" + printable(f"{letter['source']}:{letter['position']}: {letter['reason']}"),
             markup=False,
             soft_wrap=True,
         )
-        console.print(f"    {text[:400]}", markup=False, soft_wrap=True)
-    shown, there = len(letters), sum(counts["lines"])
+        text = printable(_bytes(letter["payload"]).decode(errors="replace"))
+        more = f" … {counted(len(text) - _LINE, 'character')} more" if len(text) > _LINE else ""
+        if text:
+            console.print(f"    {text[:_LINE]}{more}", markup=False, soft_wrap=True)
+    shown, there = len(letters), sum(row["lines"] for row in counts)
     if shown < there:
-        console.print(f"\n{there - shown:,} more: use --limit, --reason or --source")
+        console.print(
+            f"\n{there - shown:,} of {there:,} not shown:"
+            " use --limit, --reason, --source or --since",
+            soft_wrap=True,
+        )
+
+
+def _summary(counts: list[dict[str, Any]]) -> Table:
+    """Reasons with how many lines of how many sources, and when the last came."""
+    table = Table(box=None)
+    table.add_column("why")
+    table.add_column("lines", justify="right")
+    table.add_column("sources", justify="right")
+    table.add_column("last received (UTC)")
+    for row in counts:
+        last = datetime.fromtimestamp(row["last"] / 1_000, UTC)
+        table.add_row(
+            printable(row["why"]),
+            f"{row['lines']:,}",
+            f"{row['sources']:,}",
+            f"{last:%Y-%m-%d %H:%M:%S}",
+        )
+    return table
 
 
 def replay_dead_letters(
-    settings: Settings,
-    *,
-    input: Path,
-    mapping: Path | None,
-    reason: str | None,
-    source: str | None,
-    dry_run: bool,
+    settings: Settings, wanted: Wanted, *, input: Path, mapping: Path | None, dry_run: bool
 ) -> None:
     """Put the open letters to the checks as they are now; send on what is accepted and mark it.
 
@@ -91,7 +164,7 @@ def replay_dead_letters(
     try:
         if not dry_run:
             migrate(warehouse)
-        letters = open_letters(warehouse, reason or "", source or "")
+        letters = open_letters(warehouse, wanted)
         found = recheck(letters, input, exports, settings.partitions)
         _tell(console, found, dry_run)
         if dry_run or not found.resolved:
@@ -113,12 +186,12 @@ def replay_dead_letters(
         )
 
 
-def open_letters(warehouse: Warehouse, reason: str, source: str) -> list[Letter]:
-    """The letters that nobody replayed yet, with reasons and sources that begin like this."""
+def open_letters(warehouse: Warehouse, wanted: Wanted) -> list[Letter]:
+    """The letters like that which nobody replayed yet."""
     rows = warehouse.query(
         "SELECT source, position, toUnixTimestamp64Milli(received_at) AS received_at, reason,"
         f" payload FROM dead_letters_open {_WHERE}",
-        {"reason": reason, "source": source},
+        wanted.values,
     ).to_pylist()
     return [Letter(**{**row, "payload": _bytes(row["payload"])}) for row in rows]
 
@@ -150,10 +223,15 @@ async def _send(settings: Settings, name: str, found: Recheck) -> None:
 
 
 def _tell(console: Console, found: Recheck, dry_run: bool) -> None:
-    would = "would be" if dry_run else "are"
+    if not found.resolved and not found.refused:
+        console.print("no dead letters wait for a replay")
+        return
+    accepted, settled, refused = len(found.accepted), len(found.settled), len(found.refused)
+    would = "would be" if dry_run else "is" if accepted == 1 else "are"
     console.print(
-        f"{len(found.accepted):,} letters {would} accepted now, {len(found.settled):,} lines of"
-        f" reference tables are right now, {len(found.refused):,} are refused still",
+        f"{counted(accepted, 'letter')} {would} accepted now,"
+        f" {counted(settled, 'line')} of reference tables {'is' if settled == 1 else 'are'} right"
+        f" now, {refused:,} {'is' if refused == 1 else 'are'} refused still",
         soft_wrap=True,
     )
     if found.refused:
@@ -163,9 +241,11 @@ def _tell(console: Console, found: Recheck, dry_run: bool) -> None:
         return
     lines = [(letter, "now accepted") for letter in found.resolved] + found.refused
     for letter, what in lines[:_SHOWN]:
-        console.print(f"{letter.source}:{letter.position}: {what}", markup=False, soft_wrap=True)
+        console.print(
+            printable(f"{letter.source}:{letter.position}: {what}"), markup=False, soft_wrap=True
+        )
     if len(lines) > _SHOWN:
-        console.print(f"{len(lines) - _SHOWN:,} more: use --reason or --source")
+        console.print(f"{len(lines) - _SHOWN:,} more: use --reason, --source or --since")
 
 
 def _by_reason(counts: dict[str, int]) -> Table:
@@ -173,7 +253,7 @@ def _by_reason(counts: dict[str, int]) -> Table:
     table.add_column("why")
     table.add_column("lines", justify="right")
     for why, lines in counts.items():
-        table.add_row(why, f"{lines:,}")
+        table.add_row(printable(why), f"{lines:,}")
     return table
 
 

@@ -8,6 +8,7 @@ across crashes until Kafka has it.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -31,6 +32,10 @@ class Heard(msgspec.Struct, frozen=True, tag="heard"):
     answer: Answer | None
     reply: str
     news: tuple[News, ...]
+
+
+#: Stop and start are about the number.
+_ABOUT_MESSAGES: Final = ("acknowledged", "delivering", "cannot")
 
 
 class _Told(msgspec.Struct, frozen=True, tag="told"):
@@ -114,7 +119,7 @@ class Inbox:
             self._places[entry.key] = place
             if entry.news:
                 self._untold[entry.key] = place
-            if entry.answer is not None and entry.news:
+            if entry.answer is not None and entry.answer.kind in _ABOUT_MESSAGES and entry.news:
                 count, _ = self._answers.get(entry.message_id, (0, None))
                 self._answers[entry.message_id] = (count + 1, entry.answer)
             if entry.reply:

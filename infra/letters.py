@@ -189,11 +189,20 @@ def replay_dead_letters(
 def open_letters(warehouse: Warehouse, wanted: Wanted) -> list[Letter]:
     """The letters like that which nobody replayed yet."""
     rows = warehouse.query(
-        "SELECT source, position, toUnixTimestamp64Milli(received_at) AS received_at, reason,"
+        "SELECT source, position, toUnixTimestamp64Milli(received_at) AS received, reason,"
         f" payload FROM dead_letters_open {_WHERE}",
         wanted.values,
     ).to_pylist()
-    return [Letter(**{**row, "payload": _bytes(row["payload"])}) for row in rows]
+    return [
+        Letter(
+            row["source"],
+            row["position"],
+            row["received"],
+            row["reason"],
+            _bytes(row["payload"]),
+        )
+        for row in rows
+    ]
 
 
 def mark_replayed(warehouse: Warehouse, letters: list[Letter], name: str, fix: str) -> None:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from infra.settings import Settings
 from infra.stack.summary import Screen
+from infra.wording import counted
 from pipelines.core.effects import Effect
 from pipelines.core.reconcile import Difference, Rebuild, Shelf, Standing, Stockout, compare
 from pipelines.core.register import Register, SimRange
@@ -94,7 +95,7 @@ def reconcile(input: Path, settings: Settings, *, mapping: Path | None = None) -
     show(screen.console, result)
     if result.faults:
         raise ZerostockError(
-            f"{len(result.faults):,} differences between files and tables; they are kept in"
+            f"{counted(len(result.faults), 'difference')} between files and tables, kept in"
             f" reconcile_differences, run_id {result.run_id}"
         )
 
@@ -191,8 +192,11 @@ def store(warehouse: Warehouse, input: Path, result: Reconciliation) -> None:
 def show(console: Console, result: Reconciliation) -> None:
     """The comparison in a line, then the first differences."""
     console.print(
-        f"{result.rows_read:,} rows folded again: {result.shelves:,} shelves and"
-        f" {result.incidents:,} stock-outs compared, {len(result.differences):,} differences"
+        f"{counted(result.rows_read, 'row')} folded again:"
+        f" {counted(result.shelves, 'shelf', 'shelves')} and"
+        f" {counted(result.incidents, 'stock-out')} compared,"
+        f" {counted(len(result.differences), 'difference')}",
+        soft_wrap=True,
     )
     faults = result.faults
     if faults:
@@ -206,7 +210,9 @@ def show(console: Console, result: Reconciliation) -> None:
             console.print(f"{len(faults) - _SHOWN:,} more in reconcile_differences")
     explained = len(result.differences) - len(faults)
     if explained:
+        are = "difference is" if explained == 1 else "differences are"
         console.print(
-            f"{explained:,} differences are the work of events that came late: they correct the"
-            " stock, but no stock-out that was final"
+            f"{explained:,} {are} the work of events that came late: they correct the"
+            " stock, but no stock-out that was final",
+            soft_wrap=True,
         )

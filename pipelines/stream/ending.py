@@ -1,4 +1,4 @@
-"""The one way in which a worker ends when it cannot go on: at once, with a word in its log.
+"""How a worker ends when it cannot go on, or cannot stop: at once, with a word in its log.
 
 Whoever supervises it starts it again, and it goes on from its last commit. To end is always safe
 here; to go on with a broken part is not.
@@ -9,8 +9,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
+import time
+
+import faust
 
 log = logging.getLogger(__name__)
+
+#: Seconds a worker may take to stop; containers are killed after ten.
+STOP_WITHIN = 8.0
 
 
 def die(reason: str) -> None:
@@ -20,3 +27,19 @@ def die(reason: str) -> None:
     log.critical("%s%s; this worker ends and starts again", reason, why, exc_info=error)
     logging.shutdown()
     os._exit(1)
+
+
+def see_it_stop(app: faust.App) -> None:
+    """See that a worker that was told to stop is gone in time.
+
+    It may wait for a warehouse that is down, or for Faust. What it has not committed by then is
+    done again, as after any other death.
+    """
+
+    def see() -> None:
+        while not app.should_stop:
+            time.sleep(0.5)
+        time.sleep(STOP_WITHIN)
+        die(f"told to stop, and still here after {STOP_WITHIN:.0f} s")
+
+    threading.Thread(target=see, name="see-it-stop", daemon=True).start()

@@ -41,6 +41,9 @@ UNASSIGNED: Final = Counter(
 SMS: Final = Counter(
     "zerostock_sms_messages_total", "What became of messages.", ["status"], registry=REGISTRY
 )
+SMS_SEGMENTS: Final = Counter(
+    "zerostock_sms_segments_total", "What sent messages cost, in segments.", registry=REGISTRY
+)
 DEAD_LETTERS: Final = Counter(
     "zerostock_dead_letters_total", "Input refused.", ["reason"], registry=REGISTRY
 )
@@ -122,6 +125,8 @@ def count_effects(effects: list[Effect]) -> list[Effect]:
         elif effect.header.kind == "messages":
             for status in effect.rows["status"].to_pylist():
                 SMS.labels(status).inc()
+            sent = pc.equal(effect.rows["status"], "sent")
+            SMS_SEGMENTS.inc(pc.sum(effect.rows.filter(sent)["segments"]).as_py() or 0)
     return effects
 
 

@@ -9,11 +9,12 @@ room" its ClickHouse says what it says on a disk that is full.
 
 `TWEAKS` is a list of words: `hurried` shortens all waiting for a warehouse or a provider,
 `old-tables` makes the tables as a ClickHouse of 2018 has them, `jumping-clock` has the wall clock
-leap hours back and forth.
+leap hours back and forth, `clinging` never stops.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import itertools
 import json
@@ -176,6 +177,15 @@ def old_tables(opened: Warehouse) -> None:
             opened.execute(re.sub(r"(ENGINE = ReplacingMergeTree)\n", r"\1()\n", old))
 
 
+def cling() -> None:
+    """Never be done with stopping."""
+
+    async def wait(self: Any) -> None:
+        await asyncio.Event().wait()
+
+    consumer.SteadyConsumer.on_stop = wait
+
+
 def leap() -> None:
     """Have the wall clock be hours off, another way each time it is asked."""
     hours = itertools.cycle((0, 30, -50, 3, -1))
@@ -190,6 +200,8 @@ if __name__ == "__main__":
         hurry()
     if "old-tables" in tweaks:
         wiring.migrate = old_tables  # type: ignore[assignment]
+    if "clinging" in tweaks:
+        cling()
     if "jumping-clock" in tweaks:
         leap()
     break_keeper()

@@ -56,17 +56,18 @@ def test_a_full_disk_ends_workers_until_there_is_room_again(
     assert_equals_truth(cluster.data, cluster.sms, truth)
 
 
-def test_a_wall_clock_that_leaps_changes_nothing(
+def test_a_wall_clock_that_leaps_and_a_worker_that_does_not_stop_change_nothing(
     tmp_path: Path, kafka: KafkaServer, clusters: Clusters
 ) -> None:
     truth = make(tmp_path / "city", 62)
     cluster = clusters(kafka.bootstrap, tmp_path, tmp_path / "city", 2)
     for kind in ("stock", "alerts", "warehouse"):
-        cluster.add(kind, kind, tweaks="jumping-clock")
+        cluster.add(kind, kind, tweaks="jumping-clock" + " clinging" * (kind == "alerts"))
     cluster.read_all()
     cluster.drain()
     cluster.stop()
     assert all(worker.starts == 1 for worker in cluster.workers)
+    assert "told to stop, and still here after 8 s" in cluster.workers[1].output()
     assert_equals_truth(cluster.data, cluster.sms, truth)
 
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from typing import Annotated
 
 import msgspec
 
 from pipelines.ingest.files import SourceFile
 from schemas.envelope import NO_WATERMARK
+from schemas.fields import TIME_END
+
+log = logging.getLogger(__name__)
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -19,14 +26,14 @@ class Position(msgspec.Struct, frozen=True):
     """
 
     source: str
-    size: int
+    size: _Count
     fingerprint: str
-    lines: int = 0
-    end: int = 0
-    newest: int = NO_WATERMARK
+    lines: _Count = 0
+    end: _Count = 0
+    newest: Annotated[int, msgspec.Meta(le=2 * TIME_END)] = NO_WATERMARK
     done: bool = False
     modified: int = 0
-    hashed: int = 0
+    hashed: _Count = 0
 
 
 def encode(position: Position) -> bytes:
@@ -35,8 +42,21 @@ def encode(position: Position) -> bytes:
 
 
 def decode(data: bytes) -> Position:
-    """What `encode` wrote."""
+    """What `encode` wrote. Raises `msgspec.MsgspecError` for anything else."""
     return msgspec.json.decode(data, type=Position)
+
+
+def noted(key: bytes | None, value: bytes | None) -> tuple[str, Position] | None:
+    """A file and its position as a message tells them.
+
+    None for a message that is none of ours: the file it may be about is read again, which changes
+    nothing.
+    """
+    try:
+        return (key or b"").decode(), decode(value or b"")
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        log.warning("what was noted of %r cannot be read (%s): it is passed over", key, error)
+        return None
 
 
 def fingerprint(head: bytes) -> str:

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipelines.core.effects import Effect
-from pipelines.ingest.positions import Position, decode, encode
+from pipelines.ingest.positions import Position, encode, noted
 from schemas.envelope import pack
 from schemas.errors import BrokerError
 from schemas.topics import INGEST_POSITIONS, SIM_EVENTS
@@ -106,7 +106,8 @@ class KafkaPost:
                 # The embedded broker may report an end too low: an empty read has the last word.
                 some = (await self._consumer.getmany(part, timeout_ms=100)).get(part, [])
                 for message in some:
-                    found[message.key.decode()] = decode(message.value)
+                    if (note := noted(message.key, message.value)) is not None:
+                        found[note[0]] = note[1]
                 # Not the last message's offset: a log may begin behind offsets that are gone.
                 if not some and await self._consumer.position(part) >= end:
                     return found

@@ -96,6 +96,15 @@ def test_a_message_by_number(twilio: Twilio) -> None:
     ]
 
 
+def test_twilio_is_told_where_to_report(twilio: Twilio) -> None:
+    send(twilio, webhook_url="https://sms.example.com/zs/", validity_period=600)
+    (post,) = twilio.posts
+    assert post["StatusCallback"] == (
+        "https://sms.example.com/zs/twilio/status?message=m1#rc=5&rp=5xx,ct,rt"
+    )
+    assert post["ValidityPeriod"] == "600"
+
+
 def test_a_message_by_service_keeps_our_count_of_segments(twilio: Twilio) -> None:
     long = msgspec.structs.replace(message(), segments=3)
     assert send(twilio, long, messaging_service_sid=SERVICE).segments == 3

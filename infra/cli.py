@@ -131,10 +131,9 @@ def worker(
     """
     if name not in ("stock", "alerts", "warehouse"):
         raise UsageError(f"there is no worker {name!r}: use stock, alerts or warehouse")
-    from mode import Worker
-
     from infra.logs import start_logging
     from infra.wiring import new_worker
+    from pipelines.stream.ending import EndingWorker
 
     settings = load_settings(
         broker=broker,
@@ -150,7 +149,7 @@ def worker(
     start_logging(settings.log_level)
     running = new_worker(name, settings)
     running.finalize()
-    Worker(running, loglevel="WARNING", override_logging=False).execute_from_commandline()
+    EndingWorker(running, loglevel="WARNING", override_logging=False).execute_from_commandline()
 
 
 @app.command()

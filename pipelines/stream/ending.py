@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
-import time
 
-import faust
+from mode import Worker
 
 log = logging.getLogger(__name__)
 
@@ -29,17 +29,16 @@ def die(reason: str) -> None:
     os._exit(1)
 
 
-def see_it_stop(app: faust.App) -> None:
-    """See that a worker that was told to stop is gone in time.
+class EndingWorker(Worker):  # type: ignore[misc]  # mode ships no types
+    """A process that is gone in time once it was told to stop.
 
-    It may wait for a warehouse that is down, or for Faust. What it has not committed by then is
-    done again, as after any other death.
+    It may wait for a warehouse that is down, or for Faust, which never stops when the signal comes
+    while it still starts. What is not committed by then is done again, as after any other death.
     """
 
-    def see() -> None:
-        while not app.should_stop:
-            time.sleep(0.5)
-        time.sleep(STOP_WITHIN)
-        die(f"told to stop, and still here after {STOP_WITHIN:.0f} s")
-
-    threading.Thread(target=see, name="see-it-stop", daemon=True).start()
+    def _schedule_shutdown(self, number: signal.Signals) -> None:
+        why = f"told to stop, and still here after {STOP_WITHIN:.0f} s"
+        last = threading.Timer(STOP_WITHIN, die, [why])
+        last.daemon = True
+        last.start()
+        super()._schedule_shutdown(number)

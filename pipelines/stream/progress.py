@@ -16,7 +16,7 @@ import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from pipelines.stream.ending import die, see_it_stop
+from pipelines.stream.ending import die
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,6 @@ class Progress:
     async def _start(self, *_: object, **__: object) -> None:
         if self._watching is None:
             self._watching = asyncio.create_task(self._watch())
-            see_it_stop(self._app)
 
     async def _stop(self, *_: object, **__: object) -> None:
         if self._watching is not None:

@@ -310,8 +310,12 @@ def reconcile(
     warehouse: Url = None,
     disorder: Disorder = None,
     mapping: Annotated[Path | None, typer.Option(help="TOML file describing the export.")] = None,
+    log: Annotated[
+        bool, typer.Option("--log", help="Read the events from --broker, not from files.")
+    ] = False,
+    broker: Broker = None,
 ) -> None:
-    """Fold the files once more without the stream, and compare stock, stock-outs and anomalies.
+    """Fold all events once more without the stream, and compare stock, stock-outs and anomalies.
 
     Differences are printed and kept in `reconcile_differences`; exit code 1 when there are any.
     Meant for the night, when the stream has read all there is.
@@ -320,8 +324,8 @@ def reconcile(
     """
     from infra.reconciling import reconcile as compare
 
-    settings = load_settings(data=data, warehouse=warehouse, disorder=disorder)
-    compare(input, settings, mapping=mapping)
+    settings = load_settings(data=data, warehouse=warehouse, disorder=disorder, broker=broker)
+    compare(input, settings, mapping=mapping, log=log)
 
 
 @app.command()

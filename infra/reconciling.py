@@ -1,8 +1,10 @@
-"""`zerostock reconcile`: the files folded once more by the core alone, held against the tables."""
+"""`zerostock reconcile`: files, or Kafka's log, folded once more by the core alone, held against
+the tables."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections import Counter
@@ -25,7 +27,9 @@ from pipelines.ingest.mapping import load_mapping
 from pipelines.ingest.positions import Position
 from pipelines.ingest.reference import load_reference
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
-from schemas.errors import InputError, ZerostockError
+from schemas.envelope import unpack
+from schemas.errors import BrokerError, EnvelopeError, InputError, ZerostockError
+from schemas.topics import SIM_EVENTS
 
 #: Differences shown; all of them are stored.
 _SHOWN = 20
@@ -72,8 +76,10 @@ class Reconciliation:
         return [d for d in self.differences if not d.explained]
 
 
-def reconcile(input: Path, settings: Settings, *, mapping: Path | None = None) -> None:
-    """Compare, store, and print what differs.
+def reconcile(
+    input: Path, settings: Settings, *, mapping: Path | None = None, log: bool = False
+) -> None:
+    """Compare, store, and print what differs; with `log` the events come from Kafka.
 
     Raises `ZerostockError` when something differs that late events do not explain, `InputError`
     for a directory that cannot be read or holds no warehouse.
@@ -87,7 +93,7 @@ def reconcile(input: Path, settings: Settings, *, mapping: Path | None = None) -
     warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
     try:
         migrate(warehouse)
-        result = asyncio.run(_compare(input, warehouse, options, screen))
+        result = asyncio.run(_compare(input, warehouse, options, screen, settings if log else None))
         store(warehouse, input, result)
     finally:
         screen.close()
@@ -101,11 +107,18 @@ def reconcile(input: Path, settings: Settings, *, mapping: Path | None = None) -
 
 
 async def _compare(
-    input: Path, warehouse: Warehouse, options: IngestOptions, screen: Screen
+    input: Path,
+    warehouse: Warehouse,
+    options: IngestOptions,
+    screen: Screen,
+    log: Settings | None,
 ) -> Reconciliation:
     at = time.time_ns() // 1_000_000
     found = live_standing(warehouse)
-    rebuild, rows = await rebuild_from(input, options, found.late_sims, screen)
+    if log is not None:
+        rebuild, rows = await rebuild_from_log(input, log, found.late_sims)
+    else:
+        rebuild, rows = await rebuild_from(input, options, found.late_sims, screen)
     expected = rebuild.standing()
     differences = compare(expected, found, rebuild.passed | _passed(warehouse))
     return Reconciliation(
@@ -117,15 +130,69 @@ async def rebuild_from(
     input: Path, options: IngestOptions, watched: set[str], screen: Screen
 ) -> tuple[Rebuild, int]:
     """The directory's events folded, and how many rows it has."""
-    reference = load_reference(input / "reference").reference
-    register = Register(
-        [SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid) for b in reference.batches]
-    )
-    rebuild = Rebuild(register, reference.holder, frozenset(watched))
+    rebuild = _empty(input, watched)
     report = await read_directory(
         input, MemoryPost(rebuild), options=options, progress=screen.progress
     )
     return rebuild, report.rows
+
+
+async def rebuild_from_log(
+    input: Path, settings: Settings, watched: set[str]
+) -> tuple[Rebuild, int]:
+    """The events on Kafka folded, and how many rows there are; `input` has the reference tables.
+
+    Raises `BrokerError` if Kafka cannot be reached or has deleted the beginning.
+    """
+    # These bring Faust along, which takes a second to load.
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from aiokafka.errors import KafkaError
+
+    from infra.wiring import kafka_security
+
+    rebuild, rows = _empty(input, watched), 0
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.broker, enable_auto_commit=False, **kafka_security(settings)
+    )
+    try:
+        await consumer.start()
+        parts = [
+            TopicPartition(SIM_EVENTS, p) for p in consumer.partitions_for_topic(SIM_EVENTS) or ()
+        ]
+        if not parts:
+            raise BrokerError(f"Kafka at {settings.broker} has no topic {SIM_EVENTS}")
+        consumer.assign(parts)
+        await consumer.seek_to_beginning(*parts)
+        gone = [part for part, first in (await consumer.beginning_offsets(parts)).items() if first]
+        if gone:
+            raise BrokerError(
+                f"Kafka has deleted the beginning of {SIM_EVENTS}: reconcile with the files"
+            )
+        ends = await consumer.end_offsets(parts)
+        while True:
+            found = await consumer.getmany(timeout_ms=200)
+            for message in (m for some in found.values() for m in some):
+                with contextlib.suppress(EnvelopeError):  # A dead letter, as the workers had it.
+                    header, batch = unpack(message.value, SIM_EVENTS)
+                    rebuild.hold(header, batch)
+                    rows += batch.num_rows if batch is not None else 0
+            # The embedded broker may report an end too low: an empty read has the last word.
+            if not found and all([await consumer.position(p) >= ends[p] for p in parts]):
+                break
+    except KafkaError as error:
+        raise BrokerError(f"Kafka at {settings.broker} cannot be read: {error}") from None
+    finally:
+        await consumer.stop()
+    rebuild.fold()
+    return rebuild, rows
+
+
+def _empty(input: Path, watched: set[str]) -> Rebuild:
+    reference = load_reference(input / "reference").reference
+    register = Register(
+        [SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid) for b in reference.batches]
+    )
+    return Rebuild(register, reference.holder, frozenset(watched))
 
 
 # The tables

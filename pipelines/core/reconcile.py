@@ -25,6 +25,7 @@ from pipelines.core.placement import LATE
 from pipelines.core.register import Register
 from pipelines.core.sims import Holder, SimSide
 from schemas import topics
+from schemas.envelope import Header
 
 #: (outlet_id, sku)
 Shelf = tuple[str, str]
@@ -89,7 +90,15 @@ class Rebuild:
         """Take envelopes of sim-events, others are passed over, and fold as far as they allow."""
         for effect in effects:
             if effect.topic == topics.SIM_EVENTS:
-                self._sims.take(effect.header, effect.rows, 0)
+                self.hold(effect.header, effect.rows)
+        self.fold()
+
+    def hold(self, header: Header, rows: pa.RecordBatch | None) -> None:
+        """Take one envelope and fold nothing yet: those of other partitions are still to come."""
+        self._sims.take(header, rows, 0)
+
+    def fold(self) -> None:
+        """Fold as far as the promises allow."""
         for effect in self._sims.advance(0):
             if effect.topic == topics.STOCK_MOVEMENTS:
                 self._note_shelves(effect.rows)

@@ -160,7 +160,7 @@ async def run(plan: RunPlan, screen: Screen) -> Outcome:
     mapping = load_mapping(plan.mapping) if plan.mapping is not None else None
     with owned(plan.data):
         snapshot = load_snapshot(plan.data / "state.snapshot", plan.settings.partitions)
-        if snapshot is not None and not plan.follow and _nothing_new(plan, snapshot):
+        if snapshot is not None and not plan.follow and _nothing_new(plan, snapshot, mapping):
             screen.stage("nothing new to read")
             screen.summary(plan.data, IngestReport(), 0.0)
             return Outcome(IngestReport(), 0.0)
@@ -184,9 +184,10 @@ async def run(plan: RunPlan, screen: Screen) -> Outcome:
     return outcome
 
 
-def _nothing_new(plan: RunPlan, snapshot: Snapshot) -> bool:
+def _nothing_new(plan: RunPlan, snapshot: Snapshot, mapping: Mapping | None) -> bool:
     (positions,) = snapshot.entries[topics.INGEST_POSITIONS]
-    return snapshot.covers(plan.input) and not waiting(plan.data, map(bytes.decode, positions))
+    covered = snapshot.covers(plan.input, mapping)
+    return covered and not waiting(plan.data, map(bytes.decode, positions))
 
 
 async def _replay(plan: RunPlan, stack: Stack, mapping: Mapping | None) -> None:

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from infra.topics import CHANGELOGS
 from pipelines.ingest.files import find_sources
+from pipelines.ingest.mapping import Mapping
 from pipelines.ingest.positions import decode, has_more
 from pipelines.stream.keeper import unstamped
 from schemas.errors import InputError
@@ -30,7 +31,7 @@ class Snapshot(msgspec.Struct):
     entries: dict[str, list[dict[bytes, bytes]]]
     reference: str = ""
 
-    def covers(self, directory: Path) -> bool:
+    def covers(self, directory: Path, mapping: Mapping | None = None) -> bool:
         """Whether all there is in an exchange directory was read, with these reference tables."""
         if self.reference != reference_fingerprint(directory):
             return False
@@ -38,7 +39,7 @@ class Snapshot(msgspec.Struct):
         read = {name.decode(): decode(value) for name, value in positions.items()}
         return not any(
             has_more(file, read.get(file.name))
-            for files in find_sources(directory).values()
+            for files in find_sources(directory, mapping.names if mapping else None).values()
             for file in files
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -59,12 +59,13 @@ class SourceFile:
     @property
     def plain(self) -> bool:
         """Whether reading can go on from a byte: neither compressed nor columnar."""
-        return self.path.suffix in (".csv", ".ndjson")
+        return self.path.suffix != ".gz" and self.kind != "parquet"
 
     @property
     def kind(self) -> str:
-        """csv, ndjson or parquet."""
-        return Path(self.path.name.removesuffix(".gz")).suffix.removeprefix(".")
+        """csv, ndjson or parquet; what ends otherwise was named by a mapping and is CSV."""
+        kind = Path(self.path.name.removesuffix(".gz")).suffix.removeprefix(".")
+        return kind if kind in ("ndjson", "parquet") else "csv"
 
     def size(self) -> int:
         """Bytes on disk; 0 if it is gone."""
@@ -214,14 +215,21 @@ def why(error: Exception) -> str:
     return text[:300].encode(errors="backslashreplace").decode()
 
 
-def find_sources(directory: Path) -> dict[str, list[SourceFile]]:
-    """Each folder below events/ and cdr/ that holds files is a source, in the order of names."""
+def find_sources(
+    directory: Path, named: Callable[[str], bool] | None = None
+) -> dict[str, list[SourceFile]]:
+    """Each folder below events/ and cdr/ that holds files is a source, in the order of names.
+
+    A file is known by the end of its name, or by `named`, which is asked for `cdr/switch-a/1.DAT`.
+    """
     sources: dict[str, list[SourceFile]] = {}
     for top in ("events", "cdr"):
         for path in sorted((directory / top).rglob("*")):
-            if path.is_file() and path.name.endswith(SUFFIXES) and not path.name.startswith("."):
+            if not path.is_file() or path.name.startswith("."):
+                continue
+            file = SourceFile(_text(path.relative_to(directory)), path)
+            if path.name.endswith(SUFFIXES) or (named is not None and named(file.name)):
                 name = _text(path.parent.relative_to(directory))
-                file = SourceFile(_text(path.relative_to(directory)), path)
                 sources.setdefault(name, []).append(file)
     return dict(sorted(sources.items()))
 

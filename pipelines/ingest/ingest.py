@@ -158,6 +158,7 @@ class _Reading:
         self._complained: set[str] = set()
         self._states: dict[str, tuple[int, int]] = {}
         self._kept = time.monotonic()
+        self._named = options.mapping.names if options.mapping is not None else None
 
     async def run(self, stop: asyncio.Event) -> None:
         loaded = load_reference(self.directory / "reference")
@@ -256,7 +257,7 @@ class _Reading:
         the source's watermark past what is in it.
         """
         found = {}
-        for name, files in find_sources(self.directory).items():
+        for name, files in find_sources(self.directory, self._named).items():
             unread = [f for f in files if has_more(f, self.positions.get(f.name))]
             settled = {f.name for f in unread if self._settled(f)}
             found[name] = files, list(takewhile(lambda f: f.name in settled, unread))  # noqa: B023

@@ -249,6 +249,14 @@ class Mapping(_Strict):
             return None
         return next((e for e in self.export if fnmatchcase(name, e.files)), None)
 
+    def names(self, name: str) -> bool:
+        """Whether an export comes in this file and says how such files are called.
+
+        `cdr/switch-a/*` does not: drafts and checksums may lie beside the exports.
+        """
+        export = self.export_of(name)
+        return export is not None and export.files.rsplit("/", 1)[-1] != "*"
+
 
 def load_mapping(path: Path) -> Mapping:
     """Read a mapping file. Raises `MappingError` naming the file, the key and what is wrong."""

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ingest_rig import ListPost, put, read
+from ingest_rig import ListPost, call_row, csv_of, put, read
 
 import pipelines.ingest
 from pipelines.ingest import files
@@ -64,6 +64,22 @@ def test_the_switch_example() -> None:
             b"000120|20260302|9:41|460001234500002|8613900000004|60|17-5|20",
         )
     ]
+
+
+@pytest.mark.parametrize("ending", ["DAT", "DAT.gz", "20260302"])
+def test_files_of_any_name_are_found_where_the_mapping_says_so(
+    city: Path, tmp_path: Path, ending: str
+) -> None:
+    text = csv_of(call_row(1), call_row(2)).encode()
+    put(city / f"cdr/msc/CDR_1.{ending}", gzip.compress(text) if ending.endswith("gz") else text)
+    put(city / f"cdr/msc/draft.{ending}", b"not yet")
+    for pattern, found in (("cdr/msc/CDR_*", 2), ("cdr/msc/*", 0), ("cdr/*", 0)):
+        mapping = put(tmp_path / "m.toml", f'[[export]]\nfiles = "{pattern}"\n')
+        post, report = read(city, mapping=load_mapping(mapping))
+        assert (len(post.uses()), report.files) == (found, found // 2), pattern
+        assert post.letters() == []
+        again = read(city, post, mapping=load_mapping(mapping))[1]
+        assert again.rows == 0
 
 
 def test_the_mediation_example() -> None:

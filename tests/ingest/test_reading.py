@@ -344,7 +344,7 @@ def test_a_file_that_vanishes_is_passed_over(city: Path, monkeypatch: pytest.Mon
     put(city / "cdr/s/b.csv", csv_of(call_row(2)))
     found = files.find_sources(city)
     found["cdr/s"].insert(0, files.SourceFile("cdr/s/a.csv", city / "cdr/s/a.csv"))
-    monkeypatch.setattr(INGEST, "find_sources", lambda _: found)
+    monkeypatch.setattr(INGEST, "find_sources", lambda *_: found)
     post, _ = read(city)
     assert [use[0] for use in post.uses()] == ["C2"]
     assert post.letters() == []
@@ -516,7 +516,7 @@ def follow(city: Path, steps: Iterator[None], post: ListPost | None = None) -> L
     async def run() -> None:
         stop, looks = asyncio.Event(), 0
 
-        def look(directory: Path) -> Any:
+        def look(directory: Path, *_: object) -> Any:
             nonlocal looks
             looks += 1
             if looks % 3 == 0 and next(steps, stop) is stop:

@@ -41,4 +41,6 @@ class EndingWorker(Worker):  # type: ignore[misc]  # mode ships no types
         last = threading.Timer(STOP_WITHIN, die, [why])
         last.daemon = True
         last.start()
+        # Should not even Python run any more: an embedded engine has threads of its own.
+        signal.alarm(int(STOP_WITHIN) + 1)
         super()._schedule_shutdown(number)

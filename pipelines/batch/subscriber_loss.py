@@ -39,9 +39,8 @@ from pipelines.batch.transforms import (
 )
 from pipelines.core import churn
 from pipelines.core.placement import Placement, PlacementType
-from pipelines.ingest.pack import Placed
-from pipelines.ingest.pack import _ranges as sim_ranges
 from pipelines.ingest.reference import load_reference
+from pipelines.ingest.sim_ranges import Placed, sim_ranges
 from schemas.errors import InputError
 from schemas.events import (
     Activation,

@@ -12,6 +12,7 @@ import pyarrow as pa
 from pipelines.core.effects import Effect, Rows
 from pipelines.core.placement import PlacementType
 from pipelines.ingest.check import Checked
+from pipelines.ingest.sim_ranges import Placed, sim_ranges
 from pipelines.ingest.times import Int64s
 from schemas import topics
 from schemas.envelope import (
@@ -29,9 +30,6 @@ ENVELOPE_USES = 16_384
 
 #: Bytes of rows an envelope has at most: less than a broker's usual limit of 1 MB a message.
 ENVELOPE_BYTES = 900_000
-
-#: Events about where SIMs are.
-Placed = Delivery | Return | Transfer | WriteOff
 
 
 @dataclass
@@ -159,7 +157,7 @@ def _resolve(
     outsiders = 0
     for (line, event), raw in zip(checked.others, checked.raw_others, strict=True):
         try:
-            ranges = _ranges(event, reference)
+            ranges = sim_ranges(event, reference)
         except Refused as reason:
             refused.append((line, str(reason), raw))
             continue
@@ -167,30 +165,6 @@ def _resolve(
             outsiders += 1
         found.append((line, event, ranges))
     return found, refused, outsiders
-
-
-def _ranges(event: Event, reference: Reference) -> list[tuple[int, int]]:
-    if isinstance(event, Registration):
-        imsi = int(event.imsi)
-        return [(imsi, 1)] if reference.registered(np.array([imsi]))[0] else []
-    if not isinstance(event, Placed):
-        return []
-    if isinstance(event, Transfer):
-        outlets = [event.from_outlet_id, event.to_outlet_id]
-    else:
-        outlets = [event.outlet_id]
-    for outlet_id in outlets:
-        if outlet_id not in reference.outlets:
-            raise Refused(f"unknown_outlet: {outlet_id} is not in outlets.csv")
-    if isinstance(event, Delivery) and event.wholesaler_id not in reference.wholesalers:
-        raise Refused(f"unknown_wholesaler: {event.wholesaler_id} is not in wholesalers.csv")
-    ranges = reference.imsi_ranges(event.first_iccid, event.count)
-    if ranges is None:
-        raise Refused(
-            f"unknown_sim: sim_batches.csv does not hold {event.first_iccid} and the"
-            f" {event.count - 1} after it"
-        )
-    return ranges
 
 
 def _cut(ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,39 @@
+"""Which SIMs an event speaks of, by the reference tables. What becomes of them is in the core."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from schemas.events import Delivery, Event, Refused, Registration, Return, Transfer, WriteOff
+from schemas.reference import Reference
+
+#: Events about where SIMs are.
+Placed = Delivery | Return | Transfer | WriteOff
+
+
+def sim_ranges(event: Event, reference: Reference) -> list[tuple[int, int]]:
+    """(first IMSI, count) of the registered SIMs an event is about; none for a call or activation.
+
+    Raises `Refused` for an outlet, a wholesaler or SIMs that the reference tables do not have.
+    """
+    if isinstance(event, Registration):
+        imsi = int(event.imsi)
+        return [(imsi, 1)] if reference.registered(np.array([imsi]))[0] else []
+    if not isinstance(event, Placed):
+        return []
+    if isinstance(event, Transfer):
+        outlets = [event.from_outlet_id, event.to_outlet_id]
+    else:
+        outlets = [event.outlet_id]
+    for outlet_id in outlets:
+        if outlet_id not in reference.outlets:
+            raise Refused(f"unknown_outlet: {outlet_id} is not in outlets.csv")
+    if isinstance(event, Delivery) and event.wholesaler_id not in reference.wholesalers:
+        raise Refused(f"unknown_wholesaler: {event.wholesaler_id} is not in wholesalers.csv")
+    ranges = reference.imsi_ranges(event.first_iccid, event.count)
+    if ranges is None:
+        raise Refused(
+            f"unknown_sim: sim_batches.csv does not hold {event.first_iccid} and the"
+            f" {event.count - 1} after it"
+        )
+    return ranges

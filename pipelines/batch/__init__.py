@@ -9,7 +9,9 @@ options to report, `loading` and `ledger` bring results into the warehouse. Arit
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,10 +55,12 @@ def run_job(
     """
     if name not in JOBS:
         raise UsageError(f"no batch job {name!r}; there are {', '.join(JOBS)}")
-    from pipelines.batch.runner import run
+    with _without_google():
+        from pipelines.batch.runner import run
 
+        job = importlib.import_module(JOBS[name]).JOB
     return run(
-        importlib.import_module(JOBS[name]).JOB,
+        job,
         period=period,
         as_of=as_of,
         input=input,
@@ -65,3 +69,18 @@ def run_job(
         dry_run=dry_run,
         progress=progress,
     )
+
+
+@contextmanager
+def _without_google() -> Iterator[None]:
+    """Beam warns, when it is imported, that BigQuery cannot be used; nobody asked for it."""
+
+    def asked_for(record: logging.LogRecord) -> bool:
+        return "apitools not found" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(asked_for)
+    try:
+        yield
+    finally:
+        root.removeFilter(asked_for)

@@ -53,6 +53,10 @@ GOOD: dict[str, Callable[[int], dict[str, Any]]] = {
         "incident_id": f"o1/prepaid/c{i}", "outlet_id": "o1", "sku": "prepaid",
         "wholesaler_id": "w", "opened_at": T, "closed_at": T + i if i % 2 else None, "at": T + i,
     },
+    "news": lambda i: {
+        "news_id": f"n{i}", "at": T + i, "wholesaler_id": "w", "kind": "status",
+        "message_id": f"m{i}", "incident_id": "", "detail": "delivered", "by": "",
+    },
     "levels": lambda i: {
         "outlet_id": "o1", "sku": "prepaid", "on_hand": i, "wholesaler_id": "w", "as_of": T + i,
     },
@@ -196,7 +200,7 @@ def test_what_the_warehouse_takes_is_rows_of_its_tables(topic: str) -> None:
         except EnvelopeError:
             continue
         taken += 1
-        if rows is not None:
+        if rows is not None and header.kind != "news":  # which is for the alerts worker alone
             table = to_rows(header.kind, rows).rows
             table.validate(full=True)
             assert table.num_rows == rows.num_rows

@@ -7,9 +7,11 @@ import threading
 from datetime import date
 from pathlib import Path
 
+from prometheus_client import start_http_server
 from rich.console import Console
 from rich.table import Table
 
+from infra.batch_metrics import BatchMetrics
 from infra.settings import Settings
 from pipelines.batch import RunReport, run_job
 from pipelines.batch.schedule import load_schedule, serve
@@ -55,6 +57,9 @@ def run_schedule(plan: Path, settings: Settings) -> None:
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
+    metrics = BatchMetrics()
+    if settings.metrics_port is not None:
+        start_http_server(settings.metrics_port, settings.metrics_host, metrics.registry)
     warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
     try:
         migrate(warehouse)
@@ -63,6 +68,7 @@ def run_schedule(plan: Path, settings: Settings) -> None:
             warehouse,
             stop=stop,
             progress=lambda line: console.print(line, markup=False),
+            runs=metrics.watched(run_job),
         )
     finally:
         warehouse.close()

@@ -23,6 +23,7 @@ from pipelines.core.effects import Effect, Rows
 from pipelines.stream.app import hasten_fetches
 from pipelines.stream.ending import die
 from pipelines.stream.fence import Fence
+from pipelines.stream.limit import RefusedInARow
 from pipelines.stream.offsets import Offsets, Turn
 from pipelines.stream.progress import Progress
 from schemas import topics
@@ -36,6 +37,9 @@ LONGEST_TICK = 0.1
 
 #: Bytes of envelopes taken before the state is written even if the commit interval is not over.
 MOST_TAKEN = 128 * 1024 * 1024
+
+#: Bytes of a refused message that are kept: a letter as long as the message would not fit in one.
+LONGEST_LETTER = 256 * 1024
 
 _STAMP = struct.Struct(">q")
 
@@ -130,6 +134,7 @@ class Keeper:
         self._offsets = Offsets(app)
         self._fence = Fence(stand_still / 1_000)
         self._generation = 0
+        self._refused = RefusedInARow()
         self._lock = asyncio.Lock()
         self._commit: asyncio.Task[None] | None = None
         self._next_step = self._committed = time.monotonic()
@@ -219,12 +224,14 @@ class Keeper:
         if turn is not Turn.NEXT:
             return
         try:
-            header, rows = unpack(message.value)
+            header, rows = unpack(message.value, message.topic)
         except EnvelopeError as error:
+            self._refused.bad(message.topic, error)
             letter = refused(message, str(error))
             header = Header("dead_letters")
             await self._send(Effect(topics.DEAD_LETTERS, message.partition, header, letter))
         else:
+            self._refused.good()
             self._side(message.partition).take(header, rows, now_ms())
         self._stamp[message.partition] = message.offset
 
@@ -328,14 +335,14 @@ class Keeper:
 
 
 def refused(message: Message, why: str) -> pa.RecordBatch:
-    """The dead letter of a message that is no envelope."""
+    """The dead letter of a message that is no envelope; of a very long one only the beginning."""
     rows = Rows("dead_letters")
     rows.add(
         source=f"{message.topic}/{message.partition}",
         position=message.offset,
         received_at=now_ms(),
         reason=f"malformed: {why}",
-        payload=message.value or b"",
+        payload=(message.value or b"")[:LONGEST_LETTER],
     )
     return rows.batch()
 

@@ -14,6 +14,7 @@ from pipelines.stream import metrics, trace
 from pipelines.stream.app import hasten_fetches, new_app
 from pipelines.stream.ending import die
 from pipelines.stream.keeper import refused
+from pipelines.stream.limit import RefusedInARow
 from pipelines.stream.offsets import Offsets, Turn
 from pipelines.stream.options import StreamOptions
 from pipelines.stream.progress import Progress
@@ -54,6 +55,7 @@ class Loader:
         self.app = app
         self.sink = sink
         self._progress = progress
+        self._refused = RefusedInARow()
         self._lock = asyncio.Lock()
         self._offsets = Offsets(app)
         self._generation = 0
@@ -94,9 +96,11 @@ class Loader:
         if turn is Turn.SEEN:
             return
         try:
-            header, rows = unpack(event.message.value)
+            header, rows = unpack(event.message.value, event.message.topic)
             kind = header.kind
+            self._refused.good()
         except EnvelopeError as error:
+            self._refused.bad(event.message.topic, error)
             kind, rows = "dead_letters", refused(event.message, str(error))
         if rows is not None:
             self._batches.setdefault(kind, []).append(rows)

@@ -65,19 +65,39 @@ def csv_rows(lines: Lines, dialect: Dialect, wanted: list[str]) -> Rows:
 
 
 def _plain(lines: Lines, dialect: Dialect) -> bool:
-    """Whether only delimiters and ends of lines mean anything, and all is UTF-8."""
+    """Whether Arrow and Python cannot but agree: no field spans lines, and all is UTF-8."""
     data, lengths = lines.data, lines.lengths
     if not len(lengths) or lengths.max() > LONGEST_LINE:
         return False
     # To Arrow an empty line is a row of empty values.
     if lengths.min() == 1 or (b"\r" in data and not _plain_ends(data)):
         return False
-    if b'"' in data or b"\0" in data or data.startswith(BOM):
+    if b"\0" in data or data.startswith(BOM):
+        return False
+    if b'"' in data and not _plain_quotes(data, dialect.delimiter):
         return False
     for start in dialect.skip_starting:
         if data.startswith(start) or b"\n" + start in data:
             return False
     return is_utf8(data)
+
+
+def _plain_quotes(data: bytes, delimiter: str) -> bool:
+    """Whether quotes come in pairs, each around one whole field on one line, and nowhere else."""
+    if len(delimiter) != 1 or delimiter == '"':
+        return False
+    text = np.frombuffer(b"\n" + data + b"\n", np.uint8)
+    quotes = np.flatnonzero(text == ord('"'))
+    if len(quotes) % 2:
+        return False
+    opening, closing = quotes[::2], quotes[1::2]
+    before, after = text[opening - 1], text[closing + 1]
+    if not np.isin(before, [ord(delimiter), ord("\n")]).all():
+        return False
+    if not np.isin(after, [ord(delimiter), ord("\n"), ord("\r")]).all():
+        return False
+    ends = np.flatnonzero(text == ord("\n"))
+    return bool((ends.searchsorted(opening) == ends.searchsorted(closing)).all())
 
 
 def _plain_ends(data: bytes) -> bool:

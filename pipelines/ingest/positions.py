@@ -30,7 +30,7 @@ class Position(msgspec.Struct, frozen=True):
     fingerprint: str
     lines: _Count = 0
     end: _Count = 0
-    newest: Annotated[int, msgspec.Meta(le=2 * TIME_END)] = NO_WATERMARK
+    newest: Annotated[int, msgspec.Meta(le=TIME_END)] = NO_WATERMARK
     done: bool = False
     modified: int = 0
     hashed: _Count = 0

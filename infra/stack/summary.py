@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from infra.wording import counted
 from pipelines.ingest import IngestProgress, IngestReport
 from pipelines.warehouse import open_for_reading
 from pipelines.warehouse.port import Warehouse
@@ -112,8 +113,8 @@ class Screen:
         orphans = _one(warehouse, _ORPHANS)
         if orphans:
             say(
-                f"[bold red]{orphans:,} stock-outs at outlets that no wholesaler holds:[/bold red]"
-                " add them to assignments.csv"
+                f"[bold red]{counted(orphans, 'stock-out')} at outlets that no wholesaler holds:"
+                "[/bold red] add them to assignments.csv"
             )
 
 

@@ -13,8 +13,16 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final, TypeVar
 
-from schemas.errors import SettingsError
+import msgspec
+
+from schemas.errors import InputError, SettingsError
+
+_Entry = TypeVar("_Entry")
+
+#: What can be done about a damaged line that nothing depends on.
+REMOVE_LINE: Final = "remove the line"
 
 #: Bytes read at a time; a file may have grown for years.
 _CHUNK = 1 << 20
@@ -58,6 +66,21 @@ class Journal:
                 self._read += len(line) + 1
                 self.lines_read += 1
                 yield place, line
+
+    def entries(
+        self, decode: Callable[[bytes], _Entry], *, remedy: str = ""
+    ) -> Iterator[tuple[int, _Entry]]:
+        """The unread lines with their places, as `decode` reads them.
+
+        Raises `InputError`, which ends with the `remedy`, for a line that it cannot read.
+        """
+        for place, line in self.unread():
+            try:
+                entry = decode(line)
+            except msgspec.MsgspecError as error:
+                damaged = f"{self.path}, line {self.lines_read} is damaged ({error})"
+                raise InputError("; ".join(filter(None, (damaged, remedy)))) from None
+            yield place, entry
 
     def line(self, place: int) -> bytes:
         """The line at a place that `unread` gave."""

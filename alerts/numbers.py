@@ -10,8 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from alerts.journal import Journal
-from schemas.errors import InputError
+from alerts.journal import REMOVE_LINE, Journal
 
 #: The code of a number whose owner asked for no more messages by a reply.
 STOPPED = "STOP"
@@ -94,14 +93,8 @@ class RefusedNumbers:
     def _read(self) -> None:
         if self._journal is None:
             return
-        for _, line in self._journal.unread():
-            try:
-                self._take(_decode(line))
-            except msgspec.MsgspecError as error:
-                raise InputError(
-                    f"{self._journal.path}, line {self._journal.lines_read} is damaged ({error}); "
-                    "remove the line"
-                ) from None
+        for _, refused in self._journal.entries(_decode, remedy=REMOVE_LINE):
+            self._take(refused)
 
 
 _decode = msgspec.json.Decoder(RefusedNumber).decode

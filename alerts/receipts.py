@@ -7,12 +7,11 @@ request and its answer, so the provider must be asked before anything is sent ag
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from alerts.journal import Journal
-from schemas.errors import InputError
 from schemas.messages import Message, MessageRecord
 
 
@@ -27,6 +26,13 @@ class Accepted(msgspec.Struct, frozen=True, tag="accepted"):
     """A message that the provider has taken."""
 
     record: MessageRecord
+
+
+#: One line of the file; raises `msgspec.MsgspecError` for what is none.
+decode = msgspec.json.Decoder(Attempt | Accepted).decode
+
+#: To skip a line could mean to send a message again.
+_RESTORE: Final = "restore the file, or remove the line and accept that its SMS may go out again"
 
 
 class Receipts(Protocol):
@@ -68,7 +74,7 @@ class FileReceipts:
         place = self._places.get(message_id)
         if place is None:
             return None
-        entry = _decode(self._journal.line(place))
+        entry = decode(self._journal.line(place))
         assert isinstance(entry, Accepted)
         return entry.record
 
@@ -96,15 +102,7 @@ class FileReceipts:
         self._journal.close()
 
     def _read(self) -> None:
-        for place, line in self._journal.unread():
-            try:
-                entry = _decode(line)
-            except msgspec.MsgspecError as error:
-                # To skip it could mean to send a message again.
-                raise InputError(
-                    f"{self._journal.path}, line {self._journal.lines_read} is damaged ({error}); "
-                    "restore the file, or remove the line and accept that its SMS may go out again"
-                ) from None
+        for place, entry in self._journal.entries(decode, remedy=_RESTORE):
             if isinstance(entry, Attempt):
                 if entry.message.message_id not in self._places:
                     self._attempts.setdefault(entry.message.message_id, []).append(entry)
@@ -113,6 +111,3 @@ class FileReceipts:
                 self._attempts.pop(entry.record.message_id, None)
                 if entry.record.provider_id:
                     self._provider_ids.add(entry.record.provider_id)
-
-
-_decode = msgspec.json.Decoder(Attempt | Accepted).decode

@@ -13,8 +13,7 @@ from typing import Final
 import msgspec
 
 from alerts.answers.reading import Answer
-from alerts.journal import Journal
-from schemas.errors import InputError
+from alerts.journal import REMOVE_LINE, Journal
 from schemas.news import News
 
 
@@ -105,14 +104,7 @@ class Inbox:
         return entry
 
     def _read(self) -> None:
-        for place, line in self._journal.unread():
-            try:
-                entry = _decode(line)
-            except msgspec.MsgspecError as error:
-                raise InputError(
-                    f"{self._journal.path}, line {self._journal.lines_read} is damaged ({error}); "
-                    "remove the line"
-                ) from None
+        for place, entry in self._journal.entries(_decode, remedy=REMOVE_LINE):
             if isinstance(entry, _Told):
                 self._untold.pop(entry.key, None)
                 continue

@@ -9,11 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from alerts.journal import Journal
-from alerts.receipts import Accepted, Attempt
-from schemas.errors import InputError
+from alerts.receipts import Attempt, decode
 from schemas.messages import ListedIncident
 
 
@@ -67,7 +64,7 @@ class Sent:
     def _at(self, place: int | None) -> SentMessage | None:
         if place is None:
             return None
-        entry = _decode(self._journal.line(place))
+        entry = decode(self._journal.line(place))
         if isinstance(entry, Attempt):
             message = entry.message
             return SentMessage(
@@ -85,13 +82,7 @@ class Sent:
         )
 
     def _read(self) -> None:
-        for place, line in self._journal.unread():
-            try:
-                entry = _decode(line)
-            except msgspec.MsgspecError as error:
-                raise InputError(
-                    f"{self._journal.path}, line {self._journal.lines_read} is damaged ({error})"
-                ) from None
+        for place, entry in self._journal.entries(decode):
             if isinstance(entry, Attempt):
                 self._by_message[entry.message.message_id] = place
                 self._by_number[entry.message.to] = place
@@ -100,6 +91,3 @@ class Sent:
                 self._by_message.setdefault(entry.record.message_id, place)
                 if entry.record.provider_id:
                     self._by_provider[entry.record.provider_id] = entry.record.message_id
-
-
-_decode = msgspec.json.Decoder(Attempt | Accepted).decode

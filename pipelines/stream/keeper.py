@@ -259,15 +259,10 @@ class Keeper:
     async def _send(self, effect: Effect) -> None:
         self._must_be_whole()
         data = pack(effect.header, effect.rows)
-        self._sent.append(await self._produce(effect.topic, effect.partition, None, data))
-
-    async def _produce(
-        self, topic: str, partition: int, key: bytes | None, value: bytes
-    ) -> Awaitable[Any]:
-        """Hand a message to the producer; what is returned waits for the broker's word."""
-        sent: Awaitable[Any]
-        sent = await self.app.producer.send(topic, key, value, partition, None, None)
-        return sent
+        # What `send` returns waits for the broker's word.
+        self._sent.append(
+            await self.app.producer.send(effect.topic, None, data, effect.partition, None, None)
+        )
 
     def _begin_commit(self, generation: int) -> None:
         """Set a commit of all that was done going; folding goes on while the broker takes it."""
@@ -327,8 +322,7 @@ class Keeper:
                     full.append((partition, batch))
                 batch = filling[partition] = producer.create_batch()
                 batch.append(timestamp=None, key=key, value=value)
-        for partition, batch in filling.items():
-            full.append((partition, batch))
+        full.extend(filling.items())
         written = [await producer.send_batch(b, topic, partition=p) for p, b in full]
         for batch in written:
             await batch

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import faust
-from aiokafka import TopicPartition
-from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP, EventT
 from mode.utils.objects import cached_property
 from mode.utils.queues import FlowControlEvent
+
+from pipelines.stream.consumer import SteadyConsumer
 
 
 @dataclass(frozen=True)
@@ -78,47 +78,6 @@ class SteadyFlow(FlowControlEvent):
         if not self.is_active():
             self.suspended_since = None
             super().resume()
-
-
-class SteadyConsumer(Consumer):
-    """A consumer whose fetches and seeks never overlap, and which always seeks.
-
-    Faust fetches with the live set of partitions that flow, and aiokafka takes an empty set for all
-    partitions: a fetch that waits while a recovery pauses the changelogs drains the sources. What
-    it brings is dropped, and the seek that ends a recovery leaves out partitions of which nothing
-    was committed: their messages would be lost. In the same way a changelog is drained after its
-    seek, and the recovery waits for it for ever.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._one_at_a_time = asyncio.Lock()
-
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109
-        async with self._one_at_a_time:
-            wanted = set(active_partitions or ())
-            if not wanted:
-                return {}
-            # A seek waits for it: better often than long.
-            return await super()._getmany(wanted, min(timeout, 0.2))
-
-    async def seek_wait(self, partitions: Any) -> None:
-        """Seek to offsets, with no fetch under way."""
-        async with self._one_at_a_time:
-            await super().seek_wait(partitions)
-
-    async def seek_to_committed(self) -> Any:
-        """Seek to what is committed, or to the beginning where nothing is."""
-        async with self._one_at_a_time:
-            committed = await super().seek_to_committed()
-            never = [
-                TopicPartition(tp.topic, tp.partition)
-                for tp, offset in committed.items()
-                if not offset and not self._is_changelog_tp(tp)
-            ]
-            if never:
-                await self._thread.seek_to_beginning(*never)
-            return committed
 
 
 class SteadyApp(faust.App):

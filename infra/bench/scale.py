@@ -44,7 +44,7 @@ def run(
             each = (memory - least[1]) / (number - least[0])
             yield Line("scale", f"{number:,} SIMs, memory", "B/SIM", each)
         least = least or (number, memory)
-    usual = _town(min(_SIMS, max(_numbers(sims))))
+    usual = _town(min(_SIMS, max(_numbers(sims), default=_SIMS)))
     yield Line("scale", "changelog", "MB/day", bytes_a_day(usual) / 1e6)
     for number in _numbers(outlets):
         found = _one_worker(Town(usual.sims, usual.shelved, number), cdrs, runs)

@@ -17,18 +17,17 @@ from typing import Any, Protocol
 import faust
 import pyarrow as pa
 from aiokafka.producer.message_accumulator import BatchBuilder
-from faust.types import TP, EventT, Message, StreamT
+from faust.types import TP, EventT, StreamT
 
-from pipelines.core.effects import Effect, Rows
+from pipelines.core.effects import Effect
 from pipelines.stream.app import hasten_fetches
 from pipelines.stream.ending import die
 from pipelines.stream.fence import Fence
-from pipelines.stream.limit import RefusedInARow
+from pipelines.stream.messages import Messages
 from pipelines.stream.offsets import Offsets, Turn
 from pipelines.stream.progress import Progress
 from schemas import topics
-from schemas.envelope import Header, pack, unpack
-from schemas.errors import EnvelopeError
+from schemas.envelope import Header, pack
 
 #: How long a side may wait before it folds what it was given, in seconds; longer where folding
 #: itself takes long, so that most of the time goes into reading.
@@ -37,9 +36,6 @@ LONGEST_TICK = 0.1
 
 #: Bytes of envelopes taken before the state is written even if the commit interval is not over.
 MOST_TAKEN = 128 * 1024 * 1024
-
-#: Bytes of a refused message that are kept: a letter as long as the message would not fit in one.
-LONGEST_LETTER = 256 * 1024
 
 _STAMP = struct.Struct(">q")
 
@@ -134,7 +130,7 @@ class Keeper:
         self._offsets = Offsets(app)
         self._fence = Fence(stand_still / 1_000)
         self._generation = 0
-        self._refused = RefusedInARow()
+        self._messages = Messages()
         self._lock = asyncio.Lock()
         self._commit: asyncio.Task[None] | None = None
         self._next_step = self._committed = time.monotonic()
@@ -223,15 +219,10 @@ class Keeper:
             self._weight += len(message.value or b"")
         if turn is not Turn.NEXT:
             return
-        try:
-            header, rows = unpack(message.value, message.topic)
-        except EnvelopeError as error:
-            self._refused.bad(message.topic, error)
-            letter = refused(message, str(error))
-            header = Header("dead_letters")
-            await self._send(Effect(topics.DEAD_LETTERS, message.partition, header, letter))
+        header, rows = self._messages.open(message)
+        if header.kind == "dead_letters":
+            await self._send(Effect(topics.DEAD_LETTERS, message.partition, header, rows))
         else:
-            self._refused.good()
             self._side(message.partition).take(header, rows, now_ms())
         self._stamp[message.partition] = message.offset
 
@@ -326,19 +317,6 @@ class Keeper:
         written = [await producer.send_batch(b, topic, partition=p) for p, b in full]
         for batch in written:
             await batch
-
-
-def refused(message: Message, why: str) -> pa.RecordBatch:
-    """The dead letter of a message that is no envelope; of a very long one only the beginning."""
-    rows = Rows("dead_letters")
-    rows.add(
-        source=f"{message.topic}/{message.partition}",
-        position=message.offset,
-        received_at=now_ms(),
-        reason=f"malformed: {why}",
-        payload=(message.value or b"")[:LONGEST_LETTER],
-    )
-    return rows.batch()
 
 
 def unstamped(value: bytes) -> bytes:

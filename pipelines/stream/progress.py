@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 #: Seconds between two looks, and how long an answer may take.
 LOOK_EVERY = 5.0
 
-#: The committed offset and the end of each partition.
-Offsets = Mapping[TopicPartition, tuple[int, int]]
+#: How far each partition is worked off: the committed offset, and the end.
+Reached = Mapping[TopicPartition, tuple[int, int]]
 
 
 class Stillness:
@@ -38,7 +38,7 @@ class Stillness:
         self.looks = 0
         self._seen: tuple[int, dict[TopicPartition, int]] | None = None
 
-    def look(self, offsets: Offsets, loaded: int) -> int:
+    def look(self, offsets: Reached, loaded: int) -> int:
         """Take a look; the number of them in a row at which nothing had moved."""
         waits = any(end > committed for committed, end in offsets.values())
         seen = loaded, {part: committed for part, (committed, _) in offsets.items()}
@@ -95,7 +95,7 @@ class Progress:
             elif still.look(offsets, self._loaded) * LOOK_EVERY >= self._limit:
                 die(f"messages wait and nothing has moved for {self._limit:.0f} s")
 
-    async def _offsets(self) -> Offsets:
+    async def _offsets(self) -> Reached:
         thread = self._app.consumer._thread
         client = thread._ensure_consumer()
         changelogs: Set[str] = self._app.tables.changelog_topics
@@ -105,7 +105,7 @@ class Progress:
         return await asyncio.wrap_future(asked)
 
 
-async def _ask(client: AIOKafkaConsumer, parts: list[TopicPartition]) -> Offsets:
+async def _ask(client: AIOKafkaConsumer, parts: list[TopicPartition]) -> Reached:
     if not parts:
         return {}
     ends = await client.end_offsets(parts)

@@ -13,14 +13,11 @@ from faust.types import EventT, StreamT
 from pipelines.stream import metrics, trace
 from pipelines.stream.app import hasten_fetches, new_app
 from pipelines.stream.ending import die
-from pipelines.stream.keeper import refused
-from pipelines.stream.limit import RefusedInARow
+from pipelines.stream.messages import Messages
 from pipelines.stream.offsets import Offsets, Turn
 from pipelines.stream.options import StreamOptions
 from pipelines.stream.progress import Progress
 from schemas import topics
-from schemas.envelope import unpack
-from schemas.errors import EnvelopeError
 
 #: What analysts can query comes from these.
 RESULT_TOPICS = (
@@ -55,7 +52,7 @@ class Loader:
         self.app = app
         self.sink = sink
         self._progress = progress
-        self._refused = RefusedInARow()
+        self._messages = Messages()
         self._lock = asyncio.Lock()
         self._offsets = Offsets(app)
         self._generation = 0
@@ -95,17 +92,11 @@ class Loader:
         self._taken.append((stream, event))
         if turn is Turn.SEEN:
             return
-        try:
-            header, rows = unpack(event.message.value, event.message.topic)
-            kind = header.kind
-            self._refused.good()
-        except EnvelopeError as error:
-            self._refused.bad(event.message.topic, error)
-            kind, rows = "dead_letters", refused(event.message, str(error))
+        header, rows = self._messages.open(event.message)
         if rows is not None:
-            self._batches.setdefault(kind, []).append(rows)
+            self._batches.setdefault(header.kind, []).append(rows)
             self._rows += rows.num_rows
-            self._to_count.append((kind, rows, event.message.timestamp))
+            self._to_count.append((header.kind, rows, event.message.timestamp))
 
     async def _tick(self) -> None:
         try:

@@ -1,0 +1,26 @@
+"""What dispatch may be given besides a sender, each optional; who makes them is elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Channels(Protocol):
+    """Notification channels of managers, by the names that the settings give them."""
+
+    async def tell(self, name: str, title: str, body: str) -> None:
+        """Return once the channel has taken it.
+
+        Raises `SendError`, also when there is no channel of this name.
+        """
+
+
+#: What a shelf (outlet id, SKU) usually sells a day; None when nobody knows.
+Usual = Callable[[str, str], float | None]
+
+#: The signed link for a message: message id, wholesaler id, when it fell due (ms).
+Link = Callable[[str, str, int], str]
+
+#: The name of the channel that hears of what reached nobody.
+FALLBACK = "fallback"

@@ -15,13 +15,13 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from infra.durations import parse_duration
 from infra.replaying import Letter, Recheck, fix_of, place_order, recheck, send
 from infra.settings import Settings
 from infra.wording import counted, printable
 from pipelines.ingest.mapping import load_mapping
 from pipelines.ingest.post import KafkaPost
 from pipelines.warehouse import Warehouse, migrate, open_for_reading, open_warehouse
+from schemas.durations import parse_duration
 from schemas.errors import InputError, UsageError
 from schemas.fields import TIME_END, parse_time
 

@@ -21,7 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from infra.durations import parse_duration
+from schemas.durations import parse_duration
 from schemas.errors import SettingsError
 
 

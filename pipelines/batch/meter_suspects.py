@@ -2,7 +2,7 @@
 
 Reads the same customer readings as line loss, of the month and the twelve before it. Every chunk
 becomes sums by meter and month; those of a unit come together. What is out of line is said in
-`pipelines.core.loss`.
+`pipelines.core.meter_suspects`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pipelines.batch.columns import Dataset, choice, number, text, time
 from pipelines.batch.job import Job, Plan, month_span
 from pipelines.batch.tables import REAL, TEXT, WHOLE, ResultTable
 from pipelines.batch.transforms import Group, Keyed, Piece, Results, Side, together
-from pipelines.core import loss
+from pipelines.core.energy import MICRO, MOST_KWH, micro_within, overlaps
+from pipelines.core.meter_suspects import HISTORY_MONTHS, meter_suspects
 
 READINGS = Dataset(
     "customer_readings",
@@ -29,7 +30,7 @@ READINGS = Dataset(
         text("unit_id"),
         time("start"),
         time("end"),
-        number("kwh", most=loss.MOST_KWH, required=False),
+        number("kwh", most=MOST_KWH, required=False),
         choice("quality", ("measured", "estimated", "missing")),
     ),
 )
@@ -76,7 +77,7 @@ def _months(period: str, zone: ZoneInfo) -> list[tuple[int, int]]:
     year, month = map(int, period.split("-"))
     firsts = [
         date(year + (month - 1 - age) // 12, (month - 1 - age) % 12 + 1, 1)
-        for age in range(loss.HISTORY_MONTHS + 1)
+        for age in range(HISTORY_MONTHS + 1)
     ]
     return [month_span(f"{first:%Y-%m}", zone) for first in firsts]
 
@@ -87,14 +88,14 @@ def _by_month(piece: Piece, spans: list[tuple[int, int]], side: Side) -> Iterato
         pl.col("quality") != "missing", pl.col("kwh") >= 0, pl.col("end") > pl.col("start")
     )
     parts = [
-        read.filter(loss.overlaps(start, end)).select(
+        read.filter(overlaps(start, end)).select(
             "unit_id",
             "meter_id",
             "customer_id",
             pl.lit(age, pl.Int64).alias("age"),
             "start",
             "end",
-            loss.micro_within(start, end).alias("micro"),
+            micro_within(start, end).alias("micro"),
         )
         for age, (start, end) in enumerate(spans)
     ]
@@ -104,9 +105,9 @@ def _by_month(piece: Piece, spans: list[tuple[int, int]], side: Side) -> Iterato
 def _compare(group: Group, period: str, results: Results) -> Iterator[object]:
     once = group.frames["used"].unique(["unit_id", "meter_id", "age", "start", "end"])
     months = once.group_by("unit_id", "meter_id", "customer_id", "age").agg(
-        kwh=pl.col("micro").sum() / loss.MICRO
+        kwh=pl.col("micro").sum() / MICRO
     )
-    found = loss.meter_suspects(months).with_columns(period=pl.lit(period))
+    found = meter_suspects(months).with_columns(period=pl.lit(period))
     results.put(SUSPECTS.name, group.name, found.select(*SUSPECTS.columns))
     yield from ()
 

@@ -1,26 +1,15 @@
-"""Line loss: energy shared out by time, readings that overlap, sums up the grid's tree.
+"""Line loss: balances up the grid's tree, what is high or unknown, and what physics expects.
 
-Energy is added as whole microwatt-hours (`Int128` in frames, `int` in the tree), so that the order
-of the rows and the number of chunks change nothing, and no unit is "negative" by a rounding error.
-Reading files, shuffling and writing live in `pipelines.batch`.
+Energies are whole microwatt-hours (see `energy`). Which readings count is in `overlapping`; reading
+files, shuffling and writing live in `pipelines.batch`.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-import polars as pl
-
-#: Microwatt-hours in a kWh.
-MICRO = 10**9
-
-#: No single meter shows more in one reading (kWh): a 1 GW line for a year. Beyond is a bad value.
-MOST_KWH = 9e9
+from pipelines.core.energy import MICRO
 
 LEVELS = ("region", "voltage", "feeder", "transformer_area")
 
@@ -31,123 +20,6 @@ THRESHOLDS: Mapping[str, float] = {
     "feeder": 0.08,
     "transformer_area": 0.07,
 }
-
-
-def micro_within(start: int, end: int) -> pl.Expr:
-    """The part of `kwh` that falls into [start, end), in µWh; rows must overlap the span.
-
-    Works on columns start, end (ms, end > start) and kwh. A reading that straddles is shared out
-    evenly over its time.
-    """
-    overlap = pl.min_horizontal("end", pl.lit(end)) - pl.max_horizontal("start", pl.lit(start))
-    whole = pl.col("kwh")
-    part = pl.col("kwh") * overlap / (pl.col("end") - pl.col("start"))
-    inside = (pl.col("start") >= start) & (pl.col("end") <= end)
-    return (pl.when(inside).then(whole).otherwise(part) * float(MICRO)).round().cast(pl.Int64)
-
-
-def overlaps(start: int, end: int) -> pl.Expr:
-    """Whether a reading has any of its time in [start, end)."""
-    return (pl.col("start") < end) & (pl.col("end") > start)
-
-
-# --- readings of one meter that overlap ---------------------------------------------------------
-
-#: Times in fingerprints are seconds (in ms): starts rounded down, ends up, so that none is missed.
-TICK = 1000
-
-#: Bits of a fingerprint that tell meters apart, and times (the seconds of a month fit 22 bits).
-METER_BITS = 41
-_TIME_BITS = 22
-
-UInt64s = npt.NDArray[np.uint64]
-Int64s = npt.NDArray[np.int64]
-
-
-def fingerprints(meters: UInt64s, starts: Int64s, ends: Int64s) -> UInt64s:
-    """Two numbers a reading, its start and its end.
-
-    `meters` holds METER_BITS of a hash; times are ticks since the period's start, within it.
-    Sorted, those of a meter without overlaps alternate start, end, start, end.
-    """
-    prints = np.empty(2 * len(meters), np.uint64)
-    firsts, lasts = prints[: len(meters)], prints[len(meters) :]
-    np.left_shift(meters, np.uint64(_TIME_BITS), out=firsts)
-    np.bitwise_or(firsts, ends.view(np.uint64), out=lasts)
-    np.bitwise_or(firsts, starts.view(np.uint64), out=firsts)
-    np.left_shift(prints, np.uint64(1), out=prints)
-    np.bitwise_or(firsts, np.uint64(1), out=firsts)
-    return prints
-
-
-def suspects(prints: UInt64s) -> UInt64s:
-    """The meter hashes among sorted fingerprints that may have readings which overlap.
-
-    Never misses one; names a few too many, as different meters can share a hash.
-    """
-    starts = (prints & np.uint64(1)).astype(np.bool_)
-    second = np.flatnonzero(starts[1:] & starts[:-1]) + 1
-    bits = np.uint64(_TIME_BITS + 1)
-    meter, before = prints[second] >> bits, prints[second - 1] >> bits
-    return np.unique(meter[meter == before])
-
-
-def joined(prints: UInt64s) -> UInt64s:
-    """Fewer fingerprints that show the same overlaps with others: where a reading ends at the very
-    time at which the meter's next one starts, the two are as good as one long reading."""
-    if not len(prints):
-        return prints
-    meets = prints[1:] == (prints[:-1] | np.uint64(1))
-    meets &= prints[1:] != prints[:-1]
-    keep = np.ones(len(prints), np.bool_)
-    keep[:-1] &= ~meets
-    keep[1:] &= ~meets
-    return prints[keep]
-
-
-class Reading(NamedTuple):
-    """One reading of a suspect meter, as far as it decides which readings count; times in ms."""
-
-    estimated: bool
-    start: int
-    end: int
-    kwh: float
-    owner: str
-    source: str
-    row: int
-    place: int = 0
-
-
-def settle(readings: Iterable[Reading]) -> tuple[list[Reading], list[tuple[Reading, Reading]]]:
-    """(repeated, refused with the reading each clashes with) among one meter's readings.
-
-    A reading said again word for word is repeated and simply does not count twice. Of readings that
-    overlap the measured one stands before the estimated, then the one that starts (ends) earlier,
-    then the smaller; the other is refused whole. The order of the rows decides nothing.
-    """
-    repeated: list[Reading] = []
-    refused: list[tuple[Reading, Reading]] = []
-    kept: list[Reading] = []  # disjoint, by start
-    previous: Reading | None = None
-    for reading in sorted(readings):
-        if previous is not None and reading[:5] == previous[:5]:
-            repeated.append(reading)
-            continue
-        previous = reading
-        at = bisect_left(kept, reading.start, key=lambda other: other.start)
-        clash = None
-        if at > 0 and kept[at - 1].end > reading.start:
-            clash = kept[at - 1]
-        elif at < len(kept) and kept[at].start < reading.end:
-            clash = kept[at]
-        if clash is None:
-            kept.insert(at, reading)
-        else:
-            refused.append((reading, clash))
-    return repeated, refused
-
-
-# --- the grid's tree ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,65 +217,3 @@ def to_columns(
             for row, physics in zip(losses, theory, strict=True)
         ],
     }
-
-
-# --- meters that break from their own history ---------------------------------------------------
-
-#: Months of history a meter must have, and how far back they are looked for.
-LEAST_MONTHS, HISTORY_MONTHS = 3, 12
-#: A month is out of line beyond so many standard deviations, and by so large a share of the usual.
-DEVIATIONS, LEAST_CHANGE = 3.0, 0.5
-
-
-def meter_suspects(months: pl.DataFrame) -> pl.DataFrame:
-    """Meters whose month breaks from their own history and from their neighbours', with reasons.
-
-    `months`: meter_id, customer_id, unit_id, age (0 for the month looked at, 1 for the one before,
-    …), kwh; all meters of a unit. change is kwh / usual_kwh − 1; neighbours_change the median of
-    it in the unit. The score is the part of the usual energy that is missing (or too much) after
-    what the neighbours do as well.
-    """
-    usual = pl.col("kwh").filter(pl.col("age") > 0)
-    meters = (
-        months.sort("age")
-        .group_by("meter_id")
-        .agg(
-            pl.col("customer_id", "unit_id").first(),
-            kwh=pl.col("kwh").filter(pl.col("age") == 0).sum(),
-            read=(pl.col("age") == 0).any(),
-            usual_kwh=usual.mean(),
-            spread=usual.std().fill_null(0),
-            months=usual.len().cast(pl.Int64),
-        )
-        .filter("read", pl.col("months") >= LEAST_MONTHS, pl.col("usual_kwh") > 0)
-        .with_columns(change=pl.col("kwh") / pl.col("usual_kwh") - 1)
-        .with_columns(neighbours_change=pl.col("change").median().over("unit_id"))
-    )
-    own = pl.col("change")
-    apart = own - pl.col("neighbours_change")
-    beyond = (pl.col("kwh") - pl.col("usual_kwh")).abs() > DEVIATIONS * pl.col("spread")
-    words = [
-        pl.when(pl.col("kwh") == 0).then(pl.lit("nothing used")),
-        pl.when((own < 0) & (pl.col("kwh") > 0)).then(
-            pl.format("{}% less than its {} months before", _percent(-own), "months")
-        ),
-        pl.when(own > 0).then(
-            pl.format("{}% more than its {} months before", _percent(own), "months")
-        ),
-        pl.format(
-            "neighbours {}{}%",
-            pl.when(pl.col("neighbours_change") < 0).then(pl.lit("-")).otherwise(pl.lit("+")),
-            _percent(pl.col("neighbours_change").abs()),
-        ),
-    ]
-    return (
-        meters.filter(beyond, own.abs() >= LEAST_CHANGE, apart.abs() >= LEAST_CHANGE)
-        .with_columns(
-            score=apart.abs(), reasons=pl.concat_str(words, separator="; ", ignore_nulls=True)
-        )
-        .drop("spread", "read")
-    )
-
-
-def _percent(share: pl.Expr) -> pl.Expr:
-    return (share * 100).round().cast(pl.Int64)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_batch import plain_line_loss
 
-from pipelines.core import loss
+from pipelines.core import loss, overlapping
 
 START = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1000)
 END = int(datetime(2026, 2, 1, tzinfo=UTC).timestamp() * 1000)
@@ -282,10 +282,10 @@ def test_fingerprints_miss_no_overlap(data: st.DataObject) -> None:
         meters = np.array([m for m, _, _ in chunk], np.uint64)
         starts = np.array([s for _, s, _ in chunk], np.int64)
         ends = np.array([s + n for _, s, n in chunk], np.int64)
-        prints = np.sort(loss.fingerprints(meters, starts, ends))
-        found |= set(loss.suspects(prints).tolist())
-        sent.append(loss.joined(prints))
-    found |= set(loss.suspects(np.sort(np.concatenate(sent))).tolist())
+        prints = np.sort(overlapping.fingerprints(meters, starts, ends))
+        found |= set(overlapping.suspects(prints).tolist())
+        sent.append(overlapping.joined(prints))
+    found |= set(overlapping.suspects(np.sort(np.concatenate(sent))).tolist())
     rows = [row for chunk in chunks for row in chunk]
     clashing = {
         m

@@ -23,8 +23,9 @@ run: setup ## a simulated city through the whole system
 	@$(BIN)/zerostock batch arrears --as-of 2026-03-31 --input demo-data/city --data demo-data/state
 	@$(BIN)/zerostock batch subscriber-loss --period 2026-03 --input demo-data/city --data demo-data/state
 
+# Many tests wait for a broker or a worker: two files at a time take half as long, on any machine.
 test: setup ## all tests this machine can run
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -1,9 +1,9 @@
 """Batch jobs over files: line loss, arrears, subscriber loss. `run_job` runs one.
 
-One file a job (`line_loss`, `meter_suspects`, `arrears`, `subscriber_loss`) over shared steps:
-`sources` and `columns` read and check, `transforms` are the Beam steps, `runner` is a run from
-options to report, `loading` and `ledger` bring results into the warehouse. Arithmetic is in
-`pipelines.core`. Beam is imported by `run_job` only, as that takes seconds.
+One file a job (`line_loss`, `meter_suspects`, `arrears`, `subscriber_loss`), which names its own
+parts, over shared steps: `sources` and `columns` read and check, `transforms` are the Beam steps,
+`runner` is a run from options to report, `loading` and `ledger` bring results into the warehouse.
+Arithmetic is in `pipelines.core`. Beam is imported by `run_job` only, as that takes seconds.
 """
 
 from __future__ import annotations

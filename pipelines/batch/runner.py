@@ -37,9 +37,11 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipelines.batch.job import Job, JobOptions, Plan, month_span
-from pipelines.batch.ledger import Run, RunState, drop_old, drop_run
+from pipelines.batch.ledger import Run
 from pipelines.batch.loading import compare, frames, load, rows_read
+from pipelines.batch.old_rows import drop_old, drop_run
 from pipelines.batch.report import Progress, RunReport
+from pipelines.batch.run_states import RunState
 from pipelines.batch.sources import CHUNK_ROWS, File, checksum, is_local, plan, require
 from pipelines.batch.tables import REJECTS_TABLE, ResultTable
 from pipelines.batch.transforms import REJECTED, Results

@@ -16,8 +16,7 @@ import pyarrow as pa
 import pytest
 from batch_rig import write_csv
 
-from pipelines.batch import JOBS, run_job
-from pipelines.batch import ledger as run_ledger
+from pipelines.batch import JOBS, run_job, run_lock
 from pipelines.batch.columns import REJECTS, ROW, SOURCE
 from pipelines.batch.job import Plan
 from pipelines.batch.line_loss import CUSTOMER, JOB
@@ -150,7 +149,7 @@ def test_only_the_newest_runs_keep_their_rows(warehouse: Warehouse, tmp_path: Pa
 
 @pytest.mark.parametrize("step", range(12))
 def test_a_death_at_any_step_leaves_what_was_shown(
-    warehouse: Warehouse, tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
+    warehouse: Warehouse, tmp_path: Path, step: int
 ) -> None:
     line_loss(warehouse, write(tmp_path, 90))
     dying = Dying(warehouse, step, KeyboardInterrupt())
@@ -162,7 +161,7 @@ def test_a_death_at_any_step_leaves_what_was_shown(
         assert dying.dead
     else:
         assert shown(warehouse) == [("2026-01", 80)]
-    monkeypatch.setattr(run_ledger, "_alive_here", set())
+    run_lock.alive_here.clear()
     line_loss(warehouse, write(tmp_path, 70))
     assert shown(warehouse) == [("2026-01", 70)]
     assert {r["status"] for r in runs(warehouse)} <= {"succeeded", "failed"}
@@ -263,10 +262,10 @@ def test_a_run_taken_for_dead_does_not_show_its_rows(warehouse: Warehouse, tmp_p
 
     def stall(line: str) -> None:
         if "batch_rejects" in line:
-            alive = run_ledger._alive_here.copy()
-            run_ledger._alive_here.clear()
+            alive = run_lock.alive_here.copy()
+            run_lock.alive_here.clear()
             line_loss(warehouse, write(tmp_path, 70))
-            run_ledger._alive_here.update(alive)
+            run_lock.alive_here.update(alive)
 
     with pytest.raises(BatchError, match="taken for dead"):
         line_loss(warehouse, write(tmp_path, 80), progress=stall)

@@ -1,0 +1,115 @@
+"""Event files of the exchange directory: which SIMs were used, and which were placed where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import apache_beam as beam
+import msgspec
+import polars as pl
+from apache_beam.io.filesystems import FileSystems
+
+from pipelines.batch.columns import REJECTS
+from pipelines.batch.once import once
+from pipelines.batch.sources import Chunk
+from pipelines.batch.subscriber_files import HAPPENED, PLACED
+from pipelines.batch.transforms import COUNTED, Group, Results, Side, to_bytes
+from pipelines.core.placement import PlacementType
+from pipelines.ingest.sim_ranges import Placed, sim_ranges
+from schemas.events import (
+    Activation,
+    Call,
+    Delivery,
+    Event,
+    Refused,
+    Registration,
+    Return,
+    Transfer,
+    WriteOff,
+    accept,
+)
+from schemas.reference import Reference
+
+#: Lines of events looked at together.
+_LINES = 50_000
+
+
+class ReadEvents(beam.DoFn):  # type: ignore[misc]
+    """Event files → figures by SIM; on the side placements, and how many calls are charged."""
+
+    def __init__(
+        self,
+        then: Callable[[pl.DataFrame], Iterator[object]],
+        placed: Side,
+        reference: Reference,
+        results: Results,
+    ) -> None:
+        self._then, self._placed = then, placed
+        self._reference, self._results = reference, results
+
+    def process(self, chunk: Chunk) -> Iterator[object]:
+        with FileSystems.open(chunk.file.path) as stream:
+            lines = enumerate(iter(stream.readline, b""), start=1)
+            for block, some in enumerate(iter(lambda: list(islice(lines, _LINES)), [])):
+                yield from self._block(f"events-{chunk.number:06d}-{block:06d}", chunk, some)
+
+    def _block(self, name: str, chunk: Chunk, lines: list[tuple[int, bytes]]) -> Iterator[object]:
+        source = chunk.file.source
+        happened: list[tuple[int, int, str, int | None]] = []
+        placed: list[tuple[object, ...]] = []
+        rejects: list[tuple[str, int, str]] = []
+        told = [(number, line) for number, line in lines if line.strip()]
+        for number, line in told:
+            try:
+                event = _event(line)
+                if isinstance(event, Call):
+                    happened.append(
+                        (int(event.imsi), event.at, event.event_id, event.charge_fen or 0)
+                    )
+                elif isinstance(event, Activation):
+                    happened.append((int(event.imsi), event.at, event.event_id, None))
+                elif not isinstance(event, Registration):
+                    placed += [(*row, source, number) for row in _placed(event, self._reference)]
+            except Refused as reason:
+                rejects.append((source, number, str(reason)))
+        self._results.put(COUNTED, name, pl.DataFrame({"rows": [len(told)]}))
+        self._results.refuse(name, pl.DataFrame(rejects, schema=REJECTS, orient="row"))
+        rows = pl.DataFrame(happened, schema=HAPPENED, orient="row")
+        yield from self._then(rows)
+        for part in self._placed.split(pl.DataFrame(placed, schema=PLACED, orient="row")):
+            yield beam.pvalue.TaggedOutput("placed", part)
+
+
+def _event(line: bytes) -> Event:
+    """The event on a line. Raises `Refused`."""
+    try:
+        row = msgspec.json.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Refused(f"malformed: {error}") from None
+    return accept(row)
+
+
+_TYPES: dict[type[Placed], PlacementType] = {
+    Delivery: PlacementType.DELIVERY,
+    Return: PlacementType.RETURN,
+    Transfer: PlacementType.TRANSFER,
+    WriteOff: PlacementType.WRITE_OFF,
+}
+
+
+def _placed(event: Placed, reference: Reference) -> Iterator[tuple[object, ...]]:
+    """A row for each range of SIMs a delivery and its kin speak of. Raises `Refused`."""
+    if isinstance(event, Transfer):
+        outlet_id, to_outlet_id = event.from_outlet_id, event.to_outlet_id
+    else:
+        outlet_id, to_outlet_id = event.outlet_id, ""
+    for first_imsi, count in sim_ranges(event, reference):
+        kind = int(_TYPES[type(event)])
+        yield event.at, event.event_id, kind, outlet_id, to_outlet_id, first_imsi, count
+
+
+def placements_once(group: Group, results: Results) -> Iterator[bytes]:
+    kept, rejects = once(group.frames["placed"], ["event_id", "first_imsi"])
+    results.refuse("placements", rejects)
+    yield to_bytes(kept.sort("at", "event_id"))

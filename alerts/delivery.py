@@ -172,7 +172,8 @@ class Delivery:
 
     async def _try(self, attempt: _Attempt) -> Receipt:
         message = attempt.message
-        if self.too_old(max(incident.opened_at for incident in message.incidents)):
+        newest = max(incident.opened_at for incident in message.incidents)
+        if self.too_old(max(newest, message.news_since)):
             raise _TooOldError("older than the time after which messages are of no use")
         if self.sender.remote:
             self.receipts.attempt(message, self.clock.now())

@@ -1,7 +1,8 @@
-"""Who and where: what dispatch asks of the reference tables. Reading them is elsewhere."""
+"""Who and where: what alerts ask of the reference tables. Reading them is elsewhere."""
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from alerts.message import Shelf
@@ -32,7 +33,7 @@ class Directory(Protocol):
 
 
 class ReferenceDirectory:
-    """A directory over the tables as they were read."""
+    """A directory over the tables as they were read; also `alerts.rules.Places`."""
 
     def __init__(self, reference: Reference) -> None:
         self._tables = reference
@@ -56,3 +57,19 @@ class ReferenceDirectory:
             incident.sku,
             incident.opened_at,
         )
+
+    def territories(self, outlet_id: str) -> tuple[str, ...]:
+        """See `alerts.rules.Places`."""
+        outlet = self._tables.outlets.get(outlet_id)
+        found: dict[str, None] = {}
+        here = outlet.territory_id if outlet is not None else None
+        while here is not None and here not in found:  # a loop in the table is none of ours
+            found[here] = None
+            row = self._tables.territories.get(here)
+            here = row.parent_id if row is not None else None
+        return tuple(found)
+
+    def closed_on(self, outlet_id: str) -> date | None:
+        """See `alerts.rules.Places`."""
+        outlet = self._tables.outlets.get(outlet_id)
+        return outlet.closed_on if outlet is not None else None

@@ -1,7 +1,8 @@
 """From groups to records: whom to tell, in which words, what is too old, what was told before.
 
 The one door of this package for a worker: groups that are due go in, rows for sms-messages come
-out. Sending and its crashes are `alerts.delivery`'s.
+out. Sending and its crashes are `alerts.delivery`'s; whom a group is for was decided in
+`alerts.life`.
 """
 
 from __future__ import annotations
@@ -10,13 +11,35 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import tzinfo
+from typing import Final, NamedTuple
+
+import msgspec
 
 from alerts.delivery import Delivery
 from alerts.directory import Directory, Wholesaler
 from alerts.grouping import Group, message_id
-from alerts.message import compose
+from alerts.managers import Managers
+from alerts.message import Text, compose
 from alerts.phones import usable
+from alerts.ports import Channels, Link, Usual
+from alerts.rules import BACKUP, CHANNEL, PHONE
+from schemas.alert_news import AlertNews
 from schemas.messages import ListedIncident, Message, MessageRecord
+
+#: What a message that went out is called in the news of its stock-outs.
+_WENT_OUT: Final = {
+    "reminder": "reminded",
+    "escalation": "escalated",
+    "lost": "escalated",
+    "resolved": "note",
+}
+
+
+class Told(NamedTuple):
+    """What became of groups: rows for sms-messages, and news of their stock-outs."""
+
+    records: list[MessageRecord]
+    news: list[AlertNews]
 
 
 class Dispatcher:
@@ -33,15 +56,21 @@ class Dispatcher:
         timezone: tzinfo,
         signature: str = "",
         at_a_time: int = 16,
+        channels: Channels | None = None,
+        usual: Usual | None = None,
+        link: Link | None = None,
     ) -> None:
         self.delivery = delivery
         self.directory = directory
         self.timezone = timezone
         self.signature = signature
+        self.managers = Managers(delivery.receipts, delivery.clock, channels)
+        self.usual = usual
+        self.link = link
         self._turns = asyncio.Semaphore(at_a_time)
 
-    async def dispatch(self, groups: Iterable[Group]) -> list[MessageRecord]:
-        """Deliver groups; the records, each wholesaler's in the order of its groups.
+    async def dispatch(self, groups: Iterable[Group]) -> Told:
+        """Deliver groups; each wholesaler's in their order.
 
         Returns when every message is sent or given up, however long that takes: the caller must
         not go on before. Raises what `Delivery` raises, and OSError when the disk fails.
@@ -54,14 +83,39 @@ class Dispatcher:
                 running = [tasks.create_task(self._serve(g)) for g in by_wholesaler.values()]
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
-        return [record for task in running for record in task.result()]
+        told = Told([], [])
+        for task in running:
+            for records, news in task.result():
+                told.records.extend(records)
+                told.news.extend(news)
+        return told
 
-    async def _serve(self, groups: Sequence[Group]) -> list[MessageRecord]:
+    async def _serve(self, groups: Sequence[Group]) -> list[Told]:
         """One wholesaler's groups, one after the other."""
         async with self._turns:
-            return [record for group in groups for record in await self._send(group)]
+            return [await self._send(group) for group in groups]
 
-    async def _send(self, group: Group) -> list[MessageRecord]:
+    async def _send(self, group: Group) -> Told:
+        unaware: list[AlertNews] = []
+        if group.kind == "resolved":
+            group, unaware = self._only_who_knew(group)
+            if not group.incidents:
+                return Told([], unaware)
+        if group.to.startswith(CHANNEL):
+            name = group.to.removeprefix(CHANNEL)
+            text = self._text(group, group.message_id, group.incidents, whole=True)
+            records = [await self.managers.tell(name, group, text, self._name(group))]
+            return Told([], news_of(group, records) + unaware)
+        if group.kind == "stock_out":
+            records = await self._send_first(group)
+        else:
+            records = [await self._send_later(group)]
+        for record in records:
+            if group.to == PHONE and record.status in ("undeliverable", "refused", "failed"):
+                unaware += await self.managers.fall_back(group, record, self._name(group))
+        return Told(records, news_of(group, records) + unaware)
+
+    async def _send_first(self, group: Group) -> list[MessageRecord]:
         records = []
         settled = await self.delivery.settled(group.message_id)
         if settled is not None:
@@ -87,56 +141,140 @@ class Dispatcher:
             records.append(rest or await self._tell(group, rest_id, fresh))
         return records
 
+    async def _send_later(self, group: Group) -> MessageRecord:
+        """What is no group's first message is of use from when it fell due."""
+        settled = await self.delivery.settled(group.message_id)
+        return settled or await self._tell(group, group.message_id, group.incidents)
+
+    def _only_who_knew(self, group: Group) -> tuple[Group, list[AlertNews]]:
+        """The group without the stock-outs of which its reader never heard, and news of those."""
+        receipts = self.delivery.receipts
+        knew = {
+            name
+            for name, messages in group.after.items()
+            if any(receipts.get(message) is not None for message in messages)
+        }
+        known = tuple(i for i in group.incidents if i.incident_id in knew)
+        unknown = [i.incident_id for i in group.incidents if i.incident_id not in knew]
+        detail = {"why": "was_not_told", "what": "resolved", "to": group.to}
+        return msgspec.structs.replace(group, incidents=known), [
+            _news(group, name, "never_told", group.due_at, detail, group.message_id)
+            for name in unknown
+        ]
+
     async def _tell(
-        self, group: Group, name: str, incidents: list[ListedIncident]
+        self, group: Group, name: str, incidents: Sequence[ListedIncident]
     ) -> MessageRecord:
         wholesaler = self.directory.wholesaler(group.wholesaler_id)
         message = self._compose(group, name, incidents)
-        contacts = _contacts(wholesaler)
+        contacts = _contacts(wholesaler, group.to)
         if not contacts:
             return self.delivery.record(
-                message, "undeliverable", _nobody(group.wholesaler_id, wholesaler, incidents)
+                message, "undeliverable", _nobody(group, wholesaler, incidents)
             )
         return await self.delivery.deliver(message, contacts)
 
-    def _compose(self, group: Group, name: str, incidents: list[ListedIncident]) -> Message:
+    def _compose(self, group: Group, name: str, incidents: Sequence[ListedIncident]) -> Message:
         wholesaler = self.directory.wholesaler(group.wholesaler_id)
-        text = compose(
-            [self.directory.shelf(incident) for incident in incidents],
-            language=wholesaler.language if wholesaler is not None else "",
-            timezone=self.timezone,
-            signature=self.signature,
-        )
+        text = self._text(group, name, incidents)
         return Message(
             name,
             group.wholesaler_id,
-            next(iter(_contacts(wholesaler)), ""),
+            next(iter(_contacts(wholesaler, group.to)), ""),
             text.body,
             text.language,
             group.due_at,
             tuple(incidents),
             text.segments,
+            0 if group.kind == "stock_out" else group.due_at,
         )
 
+    def _text(
+        self, group: Group, name: str, incidents: Sequence[ListedIncident], *, whole: bool = False
+    ) -> Text:
+        wholesaler = self.directory.wholesaler(group.wholesaler_id)
+        shelves = [self.directory.shelf(incident) for incident in incidents]
+        if self.usual is not None:
+            usual = self.usual
+            shelves = [s._replace(usual=usual(s.outlet_id, s.sku)) for s in shelves]
+        asks = group.kind != "resolved" and not whole
+        return compose(
+            shelves,
+            language=wholesaler.language if wholesaler is not None else "",
+            timezone=self.timezone,
+            signature="" if whole else self.signature,
+            kind=group.kind,
+            at=group.due_at,
+            whole=whole,
+            link=self.link(name, group.wholesaler_id, group.due_at) if self.link and asks else "",
+        )
 
-def _contacts(wholesaler: Wholesaler | None) -> list[str]:
+    def _name(self, group: Group) -> str:
+        wholesaler = self.directory.wholesaler(group.wholesaler_id)
+        return (wholesaler.name if wholesaler is not None else "") or group.wholesaler_id or "?"
+
+
+def news_of(group: Group, records: Iterable[MessageRecord]) -> list[AlertNews]:
+    """What records say of each stock-out that they list."""
+    news = []
+    for record in records:
+        went_out = record.status == "sent"
+        kind = _WENT_OUT.get(group.kind, "told") if went_out else record.status
+        detail = {"what": group.kind, "to": group.to, "why": record.error}
+        news += [
+            _news(group, name, kind, record.created_at, detail, record.message_id, record.version)
+            for name in record.incident_ids
+        ]
+    return news
+
+
+def _news(
+    group: Group,
+    incident_id: str,
+    kind: str,
+    at: int,
+    detail: dict[str, str],
+    about: str,
+    version: int = 0,
+) -> AlertNews:
+    return AlertNews(
+        incident_id=incident_id,
+        wholesaler_id=group.wholesaler_id,
+        at=at,
+        kind=kind,
+        message_id=about,
+        detail=msgspec.json.encode({k: v for k, v in detail.items() if v}).decode(),
+        by="policy",
+        slot=f"message/{about}",
+        version=version,
+    )
+
+
+def _contacts(wholesaler: Wholesaler | None, to: str) -> list[str]:
     """The numbers a wholesaler can be reached at, the best first, each once."""
     if wholesaler is None:
         return []
-    numbers = [usable(wholesaler.phone), usable(wholesaler.backup_phone)]
+    named = [wholesaler.backup_phone] if to == BACKUP else [wholesaler.phone]
+    if to == PHONE:
+        named.append(wholesaler.backup_phone)
+    numbers = map(usable, named)
     return list(dict.fromkeys(number for number in numbers if number))
 
 
 def _nobody(
-    wholesaler_id: str, wholesaler: Wholesaler | None, incidents: list[ListedIncident]
+    group: Group, wholesaler: Wholesaler | None, incidents: Sequence[ListedIncident]
 ) -> str:
     """Why there is nobody to tell, and what to do about it."""
+    wholesaler_id = group.wholesaler_id
     if not wholesaler_id:
         outlets = ", ".join(sorted({incident.outlet_id for incident in incidents}))
         return f"no wholesaler holds {outlets}: add a row to assignments.csv"
     if wholesaler is None:
         return f"wholesaler {wholesaler_id} is unknown: add a row to wholesalers.csv"
+    lacks, give = "no usable phone", "phone or backup_phone"
+    if group.to == BACKUP:
+        lacks, give = "no usable second phone", "backup_phone"
     return (
-        f"wholesaler {wholesaler_id} has no usable phone: give phone or backup_phone in "
-        "wholesalers.csv as +, country code and number"
+        f"wholesaler {wholesaler_id} has {lacks}: give {give} in wholesalers.csv as +, "
+        "country code and number"
     )

@@ -14,7 +14,7 @@ from functools import cache
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
@@ -30,14 +30,39 @@ _TYPOGRAPHY = str.maketrans(
 )
 
 
+#: Kinds of messages, and the template of each; other kinds have their own.
+_TEMPLATES: Final = {"delayed": "stock_out", "lost": "escalation"}
+
+_TITLES: Final = {
+    "en": {
+        "stock_out": "{who}: {n} shops out of cards",
+        "escalation": "{who} has not answered: {n} shops out of cards",
+        "lost": "The SMS to {who} did not arrive: {n} shops out of cards",
+        "unreached": "{who} could not be told of {n} stock-outs",
+        "resolved": "{who}: {n} shops have cards again",
+    },
+    "zh": {
+        "stock_out": "{who}：{n}家店缺卡",
+        "escalation": "{who}未回复：{n}家店缺卡",
+        "lost": "发给{who}的短信未送达：{n}家店缺卡",
+        "unreached": "无法通知{who}：{n}处缺卡",
+        "resolved": "{who}：{n}家店已补货",
+    },
+}
+
+
 class Shelf(NamedTuple):
-    """An empty shelf as people call it: names may be '' where nobody gave one; time in ms."""
+    """An empty shelf as people call it: names may be '' where nobody gave one; time in ms.
+
+    `usual` is what it sells a day, if anybody knows.
+    """
 
     outlet_id: str
     outlet: str
     territory: str
     sku: str
     opened_at: int
+    usual: float | None = None
 
 
 class Text(NamedTuple):
@@ -56,47 +81,91 @@ class Stop(NamedTuple):
 
 
 def compose(
-    shelves: Sequence[Shelf], *, language: str, timezone: tzinfo, signature: str = ""
+    shelves: Sequence[Shelf],
+    *,
+    language: str,
+    timezone: tzinfo,
+    signature: str = "",
+    kind: str = "stock_out",
+    at: int | None = None,
+    link: str = "",
+    whole: bool = False,
 ) -> Text:
-    """The text about one or more empty shelves for a reader of `language` (zh, zh-CN, en, …).
+    """The text about one or more shelves for a reader of `language` (zh, zh-CN, en, …).
 
-    Outlets that do not fit into one segment become "and N more"; one outlet is always named, even
-    if that takes two. `signature`, the sender's registered name, goes first where it is required.
+    Outlets that do not fit into one segment become "and N more", unless it shall be the `whole`
+    list; one outlet is always named, even if that takes two. `signature`, the sender's registered
+    name, goes first where it is required; a `link` goes last. `kind` is a group's; `at` (ms) is
+    when it fell due: a stock-out of another day is told with its day.
     """
-    spoken = re.split("[-_]", language.strip().lower(), maxsplit=1)[0]
-    spoken = spoken if spoken in LANGUAGES else LANGUAGES[0]
-    text = _fitted(shelves, spoken, timezone, signature)
-    if text.segments > 1:
+    spoken = _spoken(language)
+    style = _Style(spoken, timezone, signature, _TEMPLATES.get(kind, kind), at, link, whole)
+    text = _fitted(shelves, style)
+    if text.segments > 1 and not whole:
         # Where they are is the first thing that a short message can do without.
         bare = [shelf._replace(territory="") for shelf in shelves]
-        shorter = _fitted(bare, spoken, timezone, signature)
+        shorter = _fitted(bare, style)
         return shorter if shorter.segments == 1 else text
     return text
 
 
-def _fitted(shelves: Sequence[Shelf], spoken: str, timezone: tzinfo, signature: str) -> Text:
+def title(kind: str, language: str, wholesaler: str, outlets: int) -> str:
+    """One line above a text for managers; `wholesaler` is a name, `outlets` how many there are."""
+    titles = _TITLES[_spoken(language)]
+    return titles.get(kind, titles["stock_out"]).format(who=_plain(wholesaler, ""), n=outlets)
+
+
+class _Style(NamedTuple):
+    """How a text is written; see `compose`."""
+
+    spoken: str
+    timezone: tzinfo
+    signature: str
+    template: str
+    at: int | None
+    link: str
+    whole: bool
+
+    def when(self, opened_at: int) -> str:
+        """The time of day, with the day if that is another than the message's."""
+        time = datetime.fromtimestamp(opened_at / 1_000, self.timezone)
+        told = datetime.fromtimestamp((self.at or opened_at) / 1_000, self.timezone)
+        return f"{time:%H:%M}" if time.date() == told.date() else f"{time:%m-%d %H:%M}"
+
+
+def _spoken(language: str) -> str:
+    spoken = re.split("[-_]", language.strip().lower(), maxsplit=1)[0]
+    return spoken if spoken in LANGUAGES else LANGUAGES[0]
+
+
+def _fitted(shelves: Sequence[Shelf], style: _Style) -> Text:
     """As many outlets as fit, at least one."""
+    spoken = style.spoken
     skus = {shelf.sku for shelf in shelves}
-    time = datetime.fromtimestamp(min(s.opened_at for s in shelves) / 1_000, timezone)
+    time = style.when(min(s.opened_at for s in shelves))
     visits = _visits(shelves, spoken, name_skus=len(skus) > 1)
+    usual = any(shelf.usual is not None for shelf in shelves)
 
     def render(shown: int) -> Text:
         stops = [
             Stop(territory, [outlet for _, outlet in outlets])
             for territory, outlets in groupby(visits[:shown], key=lambda visit: visit[0])
         ]
-        body = _template(spoken).render(
-            time=f"{time:%H:%M}",
+        body = _template(style.template, spoken).render(
+            time=time,
+            usual=usual,
             sku=_plain(next(iter(skus)), spoken) if len(skus) == 1 else "",
             stops=stops,
             more=len(visits) - shown,
         )
-        if signature:
-            body = f"【{signature}】{body}"
+        if style.signature:
+            body = f"【{style.signature}】{body}"
+        if style.link:
+            body += f" {style.link}"
         return Text(body, spoken, segments(body))
 
     whole = render(len(visits))
-    if whole.segments == 1 or len(visits) == 1:
+    if whole.segments == 1 or len(visits) == 1 or style.whole:
         return whole
     best = render(1)
     for shown in range(2, len(visits)):
@@ -109,16 +178,16 @@ def _fitted(shelves: Sequence[Shelf], spoken: str, timezone: tzinfo, signature: 
 
 def _visits(shelves: Sequence[Shelf], language: str, *, name_skus: bool) -> list[tuple[str, str]]:
     """Territory and outlet of each stop, in the order of the way."""
-    named = sorted(
+    named = [
         shelf._replace(
             outlet=_plain(shelf.outlet, language) or _plain(shelf.outlet_id, language),
             territory=_plain(shelf.territory, language),
         )
         for shelf in shelves
-    )
+    ]
     named.sort(key=attrgetter("territory", "outlet", "outlet_id", "sku"))
     outlets = [
-        (key, sorted({_plain(shelf.sku, language) for shelf in group}))
+        (key, {_plain(shelf.sku, language): shelf.usual for shelf in group})
         for key, group in groupby(named, key=attrgetter("territory", "outlet", "outlet_id"))
     ]
     # Two shops of one name in one place: only the id tells them apart.
@@ -128,8 +197,17 @@ def _visits(shelves: Sequence[Shelf], language: str, *, name_skus: bool) -> list
         label = (
             outlet if names[territory, outlet] == 1 else f"{outlet} {_plain(outlet_id, language)}"
         )
-        visits.append((territory, f"{label} ({', '.join(skus)})" if name_skus else label))
+        if name_skus:
+            label += f" ({', '.join(sku + _a_day(usual) for sku, usual in sorted(skus.items()))})"
+        else:
+            label += "".join(map(_a_day, skus.values()))
+        visits.append((territory, label))
     return visits
+
+
+def _a_day(usual: float | None) -> str:
+    """What is usually sold a day, as it stands behind a name: at least 1, as it is sold at all."""
+    return "" if usual is None else f" {max(1, round(usual))}"
 
 
 def _plain(name: str, language: str) -> str:
@@ -141,11 +219,11 @@ def _plain(name: str, language: str) -> str:
 
 
 @cache
-def _template(language: str) -> Template:
+def _template(name: str, language: str) -> Template:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=select_autoescape(),
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    return environment.get_template(f"stock_out.{language}.j2")
+    return environment.get_template(f"{name}.{language}.j2")

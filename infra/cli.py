@@ -31,6 +31,9 @@ Broker = Annotated[str | None, typer.Option(help="Kafka bootstrap servers, host:
 Partitions = Annotated[int | None, typer.Option(min=1, help="Partitions of the topics (2).")]
 Since = Annotated[str | None, typer.Option(help="Received since: 2h (ago), or a time.")]
 Until = Annotated[str | None, typer.Option(help="Received before: 2h (ago), or a time.")]
+Policy = Annotated[
+    Path | None, typer.Option(help="TOML file: whom to alert when; see docs/alerts.md.")
+]
 Disorder = Annotated[str | None, typer.Option(help="How late a source's events may come (60s).")]
 
 
@@ -39,6 +42,7 @@ def run(
     input: Annotated[Path, typer.Option(help="Exchange directory with the city's files.")],
     data: Annotated[Path, typer.Option(help="Where state and warehouse are kept.")],
     sms: Annotated[str | None, typer.Option(help="console (default), file:PATH or twilio.")] = None,
+    policy: Policy = None,
     group_wait: Annotated[str | None, typer.Option(help="Gather stock-outs for (60s).")] = None,
     disorder: Disorder = None,
     clock: Annotated[
@@ -66,6 +70,7 @@ def run(
 
     settings = load_settings(
         sms=_absolute(sms),
+        policy=policy,
         group_wait=group_wait,
         disorder=disorder,
         clock=clock,
@@ -121,6 +126,7 @@ def worker(
     disorder: Disorder = None,
     group_wait: Annotated[str | None, typer.Option(help="Gather stock-outs for (60s).")] = None,
     sms: Annotated[str | None, typer.Option(help="console (default), file:PATH or twilio.")] = None,
+    policy: Policy = None,
 ) -> None:
     """Run one worker against a real Kafka.
 
@@ -142,6 +148,7 @@ def worker(
         warehouse=warehouse,
         partitions=partitions,
         sms=_absolute(sms),
+        policy=policy,
         clock=clock,
         disorder=disorder,
         group_wait=group_wait,

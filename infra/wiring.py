@@ -23,12 +23,14 @@ from alerts.desk import DeskSide
 from alerts.directory import ReferenceDirectory
 from alerts.dispatch import Dispatcher
 from alerts.numbers import RefusedNumbers
+from alerts.policy import Policy, load_policy
 from alerts.receipts import FileReceipts
+from alerts.rules import Rules
 from alerts.senders import open_sender
 from infra.health import watch
 from infra.settings import Settings
 from infra.topics import ensure_topics
-from pipelines.core.effects import Effect, Rows, envelopes
+from pipelines.core.effects import Effect, Promise, Rows, envelopes
 from pipelines.core.register import SimRange
 from pipelines.ingest.reference import load_reference
 from pipelines.stream import metrics, trace
@@ -153,6 +155,11 @@ def check_way_out(settings: Settings) -> None:
         )
 
 
+def policy_of(settings: Settings) -> Policy | None:
+    """The policy that the settings name. Raises `SettingsError` with the line that is wrong."""
+    return load_policy(settings.policy) if settings.policy is not None else None
+
+
 def _twilio(settings: Settings) -> TwilioOptions | None:
     if settings.twilio_account_sid is None or settings.twilio_auth_token is None:
         return None
@@ -189,20 +196,36 @@ def _alerts(settings: Settings) -> faust.App:
         numbers=RefusedNumbers(folder / "refused-numbers.log"),
         stale_after=settings.stale_after if options.clock == "wall" else None,
     )
-    dispatcher = Dispatcher(delivery, ReferenceDirectory(reference_of(settings)), timezone=zone)
+    directory = ReferenceDirectory(reference_of(settings))
+    rules = Rules(
+        settings.group_wait,
+        policy_of(settings),
+        zone=zone,
+        places=directory,
+        wall=options.clock == "wall",
+    )
+    dispatcher = Dispatcher(delivery, directory, timezone=zone)
 
     def new_desk(partition: int) -> DeskSide:
-        return DeskSide(partition, options.partitions, settings.group_wait)
+        return DeskSide(partition, options.partitions, rules)
 
     async def deliver(side: DeskSide, now: int) -> list[Effect]:
         before = side.frontier.reached
-        groups, promise = side.advance(now)
+        steps, promise = side.advance(now)
         if promise is None:
             return []
-        rows = Rows("messages")
-        for record in await dispatcher.dispatch(groups):
+        told = await dispatcher.dispatch(steps.groups)
+        side.told(told.records)
+        rows, news = Rows("messages"), Rows("alert_news")
+        for record in told.records:
             rows.add(**msgspec.structs.asdict(record))
-        effects = envelopes(topics.SMS_MESSAGES, side.partition, rows, promise, before)
+        for row in steps.news + told.news:
+            news.add(**msgspec.structs.asdict(row))
+        effects = []
+        if len(news):
+            early = Promise(promise.source, before, False, promise.peers)
+            effects = envelopes(topics.SMS_MESSAGES, side.partition, news, early, before)
+        effects += envelopes(topics.SMS_MESSAGES, side.partition, rows, promise, before)
         return trace.said(metrics.count_effects(effects))
 
     return alerts_app(options, new_desk, deliver)

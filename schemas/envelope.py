@@ -123,6 +123,21 @@ MESSAGES = pa.schema(
     ]
 )
 
+#: What was decided and heard about stock-outs; see `schemas.alert_news`.
+ALERT_NEWS = pa.schema(
+    [
+        ("incident_id", pa.string()),
+        ("wholesaler_id", pa.string()),
+        ("at", pa.int64()),
+        ("kind", pa.string()),
+        ("message_id", pa.string()),
+        ("detail", pa.string()),
+        ("by", pa.string()),
+        ("slot", pa.string()),
+        ("version", pa.int64()),
+    ]
+)
+
 ANOMALIES = pa.schema(
     [
         ("event_id", pa.string()),
@@ -156,6 +171,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "news": NEWS,
     "levels": LEVELS,
     "messages": MESSAGES,
+    "alert_news": ALERT_NEWS,
     "anomalies": ANOMALIES,
     "registrations": REGISTRATIONS,
     "dead_letters": DEAD_LETTERS,
@@ -168,7 +184,7 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
     topics.STOCK_MOVEMENTS: ("movements",),
     topics.STOCK_INCIDENTS: ("incidents", "news"),
     topics.STOCK_LEVELS: ("levels",),
-    topics.SMS_MESSAGES: ("messages",),
+    topics.SMS_MESSAGES: ("messages", "alert_news"),
     topics.ANOMALIES: ("anomalies",),
     topics.REGISTRATIONS: ("registrations",),
     topics.DEAD_LETTERS: ("dead_letters",),

@@ -27,6 +27,7 @@ class Message(msgspec.Struct, frozen=True):
     """One SMS, ready to go. `to` is a number in E.164; `at` is when it fell due.
 
     `message_id` identifies it for ever: the same stock-outs give the same id after any crash.
+    `news_since` is when what it says became so, if that is not when its stock-outs began.
     """
 
     message_id: str
@@ -37,6 +38,7 @@ class Message(msgspec.Struct, frozen=True):
     at: int
     incidents: tuple[ListedIncident, ...]
     segments: int
+    news_since: int = 0
 
 
 class Receipt(msgspec.Struct, frozen=True):

@@ -26,7 +26,7 @@ from infra.stack.snapshot import (
 )
 from infra.stack.summary import Screen
 from infra.topics import Lag, ensure_topics
-from infra.wiring import check_way_out
+from infra.wiring import check_way_out, policy_of
 from pipelines.ingest import IngestOptions, IngestReport, ingest
 from pipelines.ingest.mapping import Mapping, load_mapping
 from pipelines.ingest.post import KafkaPost
@@ -95,6 +95,7 @@ class Stack:
             "ZEROSTOCK_GROUP_WAIT": f"{self.settings.group_wait}ms",
             "ZEROSTOCK_STALE_AFTER": f"{self.settings.stale_after}ms",
             "ZEROSTOCK_SMS": self.settings.sms,
+            "ZEROSTOCK_POLICY": str(self.settings.policy.resolve()) if self.settings.policy else "",
             "ZEROSTOCK_SESSION_TIMEOUT": _EMBEDDED_SESSION,
             "ZEROSTOCK_COMMIT_INTERVAL": "500ms",
         }
@@ -157,6 +158,7 @@ async def run(plan: RunPlan, screen: Screen) -> Outcome:
         raise InputError(f"--input {plan.input} is not a directory")
     load_reference(reference)
     check_way_out(plan.settings)
+    policy_of(plan.settings)
     mapping = load_mapping(plan.mapping) if plan.mapping is not None else None
     with owned(plan.data):
         snapshot = load_snapshot(plan.data / "state.snapshot", plan.settings.partitions)

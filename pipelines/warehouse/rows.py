@@ -53,6 +53,10 @@ def _messages(columns: Columns) -> Columns:
     return _timed(columns, "created_at") | {"version": pc.cast(columns["version"], pa.uint64())}
 
 
+def _alert_news(columns: Columns) -> Columns:
+    return _timed(columns, "at") | {"version": pc.cast(columns["version"], pa.uint64())}
+
+
 def _anomalies(columns: Columns) -> Columns:
     return _timed(columns, "at")
 
@@ -70,6 +74,7 @@ _KINDS: Final[dict[str, tuple[str, Callable[[Columns], Columns]]]] = {
     "incidents": ("stock_incidents_rows", _incidents),
     "levels": ("stock_levels_rows", _levels),
     "messages": ("sms_messages_rows", _messages),
+    "alert_news": ("alert_news_rows", _alert_news),
     "anomalies": ("anomalies_rows", _anomalies),
     "registrations": ("registrations_rows", _registrations),
     "dead_letters": ("dead_letters_rows", _dead_letters),

@@ -94,7 +94,7 @@ async def run(folder: Path, way: str, url: str, steps: Steps) -> None:
     dispatcher = Dispatcher(
         delivery, FakeDirectory(people), timezone=ZoneInfo("Asia/Shanghai"), at_a_time=1
     )
-    records = await dispatcher.dispatch(GROUPS)
+    records = (await dispatcher.dispatch(GROUPS)).records
     assert [r.status for r in records] == ["sent"] * len(GROUPS), records
     await sender.close()
 

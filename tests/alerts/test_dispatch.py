@@ -52,7 +52,7 @@ class Rig:
             dispatcher = Dispatcher(
                 self.delivery, self.directory, timezone=ZoneInfo("Asia/Shanghai")
             )
-            return await dispatcher.dispatch(groups)
+            return (await dispatcher.dispatch(groups)).records
 
         return asyncio.run(work())
 

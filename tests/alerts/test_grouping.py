@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import UTC
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.grouping import (
-    Change,
-    WholesalerState,
-    advance,
-    decode,
-    encode,
-    hold,
-    message_id,
-)
+from alerts import life
+from alerts.casebook import WholesalerState, decode, encode, hold
+from alerts.grouping import Change, Group, message_id
+from alerts.rules import Rules
 from schemas.errors import EnvelopeError
 
 GROUP_WAITS = st.sampled_from([0, 1, 3, 10, 1_000])
+
+
+def advance(
+    state: WholesalerState, watermark: int, group_wait: int, *, final: bool = False
+) -> list[Group]:
+    """Without a policy."""
+    return life.advance(state, watermark, Rules(group_wait, zone=UTC), final=final).groups
 
 
 def opened(incident_id: str, at: int) -> Change:
@@ -69,7 +73,7 @@ def test_a_day_of_one_wholesaler() -> None:
     assert told([group]) == [(message_id("w", 100, "a"), 160, ["b"])]
     assert (group.wholesaler_id, group.started_at) == ("w", 100)
     assert told(advance(state, 162, 60, final=True)) == [(message_id("w", 161, "c"), 221, ["c"])]
-    assert state.idle
+    assert state.idle(1_000)
 
 
 def test_all_refilled_in_time_sends_nothing() -> None:
@@ -77,7 +81,7 @@ def test_all_refilled_in_time_sends_nothing() -> None:
     hold(state, opened("a", 100))
     hold(state, closed("a", 100, 160))
     assert advance(state, 1_000, 60) == []
-    assert state.idle
+    assert state.idle(1_000)
 
 
 def test_refilled_just_too_late_is_still_listed() -> None:

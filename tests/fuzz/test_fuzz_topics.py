@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
+from datetime import UTC
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,8 @@ import pytest
 from spoil import MANY, spoiled
 
 from alerts.desk import DeskSide
+from alerts.policy import parse_policy
+from alerts.rules import Rules
 from pipelines.core.ledger import OutletSide
 from pipelines.core.register import Register, SimRange
 from pipelines.core.sims import SimSide
@@ -31,6 +34,20 @@ from schemas.errors import EnvelopeError
 T = 1_772_409_600_000
 FIRST = 460_001_000_001_000
 RANGES = [SimRange(FIRST, 3_000, "prepaid", "8986001000000000000")]
+RULES = Rules(
+    60_000,
+    parse_policy(
+        """
+        repeat_interval = "1h"
+        resolved_notes = true
+        quiet_hours = { start = "22:00", end = "06:00" }
+        escalation = [{ after = "30m", to = "backup_phone" }]
+        flapping = { incidents = 2, within = "6h" }
+        """
+    ),
+    zone=UTC,
+    wall=True,
+)
 
 
 def holder(outlet_id: str, at: int) -> str:
@@ -55,8 +72,13 @@ GOOD: dict[str, Callable[[int], dict[str, Any]]] = {
         "wholesaler_id": "w", "opened_at": T, "closed_at": T + i if i % 2 else None, "at": T + i,
     },
     "news": lambda i: {
-        "news_id": f"n{i}", "at": T + i, "wholesaler_id": "w", "kind": "status",
-        "message_id": f"m{i}", "incident_id": "", "detail": "delivered", "by": "",
+        "news_id": f"n{i}", "at": T + i, "wholesaler_id": "w",
+        "kind": ("status", "acknowledged", "delivering", "cannot")[i % 4], "message_id": f"m{i}",
+        "incident_id": "", "detail": '{"status":"failed","by":1772409600000}', "by": "",
+    },
+    "alert_news": lambda i: {
+        "incident_id": f"o1/prepaid/c{i}", "wholesaler_id": "w", "at": T + i, "kind": "waiting",
+        "message_id": "", "detail": "{}", "by": "policy", "slot": f"waiting/{T}", "version": i,
     },
     "levels": lambda i: {
         "outlet_id": "o1", "sku": "prepaid", "on_hand": i, "wholesaler_id": "w", "as_of": T + i,
@@ -147,7 +169,7 @@ def test_rows_on_a_topic_that_is_not_theirs_are_a_letter(topic: str) -> None:
 SIDES: dict[str, Callable[[], Side]] = {
     topics.SIM_EVENTS: lambda: SimSide(0, 1, Register(RANGES), holder),
     topics.STOCK_MOVEMENTS: lambda: OutletSide(0, 1, holder),
-    topics.STOCK_INCIDENTS: lambda: DeskSide(0, 1, 60_000),
+    topics.STOCK_INCIDENTS: lambda: DeskSide(0, 1, RULES),
 }
 
 

@@ -1,0 +1,467 @@
+"""The life of a stock-out, from its opening to its end: who is told, when, and why not. Pure.
+
+State, rules and a watermark go in, messages and news come out. All of it is decided in the order
+of event time, and no id is made of the moment at which it was decided: so arrival order,
+repetition, batching and restarts change nothing. Answers count at the watermark they met.
+
+Without a policy this is the plain gathering of the contract, and an account of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from alerts.answers.statuses import LOST
+from alerts.casebook import Answered, Case, Shelf, WholesalerState
+from alerts.grouping import Change, Gathering, Group, in_order, later_id, message_id
+from alerts.ports import FALLBACK
+from alerts.rules import CHANNEL, PHONE, Held, Rules
+from schemas.alert_news import AlertNews
+from schemas.fields import TIME_END
+from schemas.news import News
+
+#: Answers that say what somebody will do about a stock-out.
+ANSWERS = ("acknowledged", "delivering", "cannot")
+
+
+class Steps(NamedTuple):
+    """What follows from one advance, in order."""
+
+    groups: list[Group]
+    news: list[AlertNews]
+
+
+def advance(
+    state: WholesalerState,
+    watermark: int,
+    rules: Rules,
+    *,
+    final: bool = False,
+    now: int | None = None,
+) -> Steps:
+    """Decide all that a watermark allows.
+
+    The watermark promises that every change with `at` below it is held. `final` says that the
+    input has ended: everything held is decided and the group being gathered is due, but nothing
+    that would only fall due later. `now` (wall ms) matters only where event time follows it: what
+    comes late is not told in quiet hours.
+    """
+    life = _Life(state, rules, now if rules.wall else None)
+    life.follow_policy()
+    reached = max(watermark, state.folded)
+    known = sorted((c for c in state.held if final or c.at < reached), key=in_order)
+    state.held.difference_update(known)
+    answers, state.answers = state.answers, []
+    for change in known:
+        while answers and answers[0].at <= change.at:
+            life.answer(answers.pop(0))
+        life.until(change.at)
+        life.fold(change)
+    for answered in answers:
+        life.answer(answered)
+    if final and known:
+        reached = max(reached, known[-1].at + 1)
+    life.until(reached)
+    if final:
+        life.gathered()
+    state.folded = reached
+    life.forget()
+    state.look_ahead()
+    return Steps(life.groups, life.news)
+
+
+class _Life:
+    """One advance of one wholesaler's stock-outs."""
+
+    def __init__(self, state: WholesalerState, rules: Rules, now: int | None) -> None:
+        self.state = state
+        self.rules = rules
+        self.now = now
+        self.groups: list[Group] = []
+        self.news: list[AlertNews] = []
+
+    # What happened
+
+    def fold(self, change: Change) -> None:
+        """A shelf ran empty or was refilled."""
+        if change.closed_at is not None:
+            self._close(change)
+            return
+        state = self.state
+        case = Case(change.incident_id, change.outlet_id, change.sku, change.opened_at)
+        state.cases[case.incident_id] = case
+        if state.gathering is None:
+            state.gathering = Gathering(change.at, change.incident_id, {})
+        state.gathering.open[case.incident_id] = case.listed
+        if self.rules.policy.flapping is not None:
+            self._shelf(case).emptied.append(change.at)
+
+    def _close(self, change: Change) -> None:
+        case = self.state.cases.pop(change.incident_id, None)
+        if self.state.gathering is not None:
+            self.state.gathering.open.pop(change.incident_id, None)
+        if case is None:
+            return
+        if case.phase == "open":
+            why = case.held or "group_wait"
+            self._tell_of(case, change.at, "refilled_in_time", {"waited_for": why})
+            return
+        self._tell_of(case, change.at, "resolved", {"was": case.phase})
+        if case.told and self.rules.resolved_notes(self.state.wholesaler_id):
+            self.state.cases[case.incident_id] = case
+            case.phase = "resolved"
+            self._set_due(case, self.rules.on_grid(change.at))
+
+    def answer(self, answered: Answered) -> None:
+        """Somebody, or a provider, says something about a message."""
+        self.until(answered.at)
+        news = answered.news
+        detail = _detail(news)
+        met = [
+            case
+            for case in self.state.cases.values()
+            if case.phase not in ("open", "resolved")
+            and case.about(news.message_id)
+            and news.incident_id in ("", case.incident_id)
+        ]
+        lost = []
+        for case in met:
+            if news.news_id not in case.news:
+                case.news.append(news.news_id)
+                if news.kind in ANSWERS:
+                    self._answered(case, news, answered.at, detail)
+                elif detail.get("status") in LOST and case.phase == "notified":
+                    lost.append(case)
+        for case in met:
+            self._heard(case.incident_id, news, detail)
+        if not met:
+            self._heard("", news, detail)
+        self._lost(lost, news.message_id, answered.at)
+
+    def _answered(self, case: Case, news: News, at: int, detail: dict[str, Any]) -> None:
+        case.phase, case.due, case.held = news.kind, None, ""
+        policy = self.rules.policy
+        if news.kind == "delivering":
+            by = detail.get("by")
+            case.by = at + policy.on_the_way
+            if isinstance(by, int) and 0 < by < TIME_END:
+                case.by = by
+            self._set_due(case, self.rules.on_grid(max(at, case.by + policy.grace)))
+        elif news.kind == "cannot":
+            self._escalate_now(case, at)
+
+    def _lost(self, cases: list[Case], name: str, at: int) -> None:
+        """A message that was accepted did not arrive: the next step need not wait."""
+        alone = [case for case in cases if not self._escalate_now(case, at)]
+        if alone:
+            to = CHANNEL + FALLBACK
+            self._send(self._later(0, f"lost {name}", to), at, at, alone, "lost", to)
+
+    def _escalate_now(self, case: Case, at: int) -> bool:
+        """Let the next step be due at once; False if there is none."""
+        if self._step_of(case) is None:
+            return False
+        self._escalate_from(case, at)
+        self._set_due(case, at)
+        return True
+
+    def _set_due(self, case: Case, at: int | None) -> None:
+        case.due = at
+        wake = self.state.wake
+        if at is not None and (wake is None or at < wake):
+            self.state.wake = at
+
+    def follow_policy(self) -> None:
+        """Look at every case anew that waits, when the policy has changed since it was told to."""
+        state = self.state
+        if state.policy == self.rules.fingerprint:
+            return
+        state.policy = self.rules.fingerprint
+        for case in state.cases.values():
+            if case.held and case.phase != "resolved":
+                self._set_due(case, state.folded)
+            elif case.phase in ("notified", "cannot"):
+                self._plan(case)
+                if case.due is not None:
+                    self._set_due(case, max(case.due, state.folded))
+
+    # What falls due
+
+    def until(self, moment: int) -> None:
+        """Decide all that falls due before a moment, in order."""
+        state = self.state
+        while True:
+            if state.wake is not None and state.wake < moment:
+                state.look_ahead()  # of a case that is over it may be too early
+            gathering = state.gathering
+            due = moment if state.wake is None else min(state.wake, moment)
+            if gathering is not None and self._end_of(gathering) <= min(due, moment - 1):
+                self.gathered()
+            elif due < moment:
+                self._fire(due)
+            else:
+                return
+
+    def _end_of(self, gathering: Gathering) -> int:
+        return gathering.started_at + self.rules.group_wait(self.state.wholesaler_id)
+
+    def gathered(self) -> None:
+        """End the gathering: whoever is still out of stock is told of, or waits."""
+        gathering, self.state.gathering = self.state.gathering, None
+        if gathering is None:
+            return
+        due_at = self._end_of(gathering)
+        cases = [self.state.cases[name] for name in gathering.open]
+        name = message_id(self.state.wholesaler_id, gathering.started_at, gathering.first_id)
+        fit = [case for case in cases if self._may_tell(case, due_at)]
+        for to, some in self._by_target(fit, due_at).items():
+            first = name if to == PHONE else self._later(due_at, "stock_out", to)
+            self._tell(first, due_at, some, "stock_out", to, gathering.started_at)
+
+    def _fire(self, due_at: int) -> None:
+        """Deal with every case whose time has come."""
+        told: dict[str, list[Case]] = defaultdict(list)
+        escalated: dict[tuple[int, str], list[Case]] = defaultdict(list)
+        for case in list(self.state.cases.values()):
+            if case.due is None or case.due > due_at:
+                continue
+            case.due = None
+            if case.phase == "resolved":
+                self._note(case, due_at)
+                continue
+            rested = case.held == "quiet_hours"
+            if not self._may_tell(case, due_at):
+                continue
+            if case.phase == "delivering":
+                case.phase = "notified"
+                self._tell_of(case, due_at, "overdue", {"by": case.by})
+                self._escalate_from(case, due_at)
+                rested = False
+                if case.step >= len(self.rules.policy.escalation):
+                    told["reminder"].append(case)
+                    continue
+            if case.phase == "open" or (rested and case.phase == "notified"):
+                told["digest" if rested else "delayed"].append(case)
+                continue
+            step = self._step_of(case)
+            if step is not None and step[0] <= due_at:
+                to = self.rules.addressee(step[1], case.listed)
+                escalated[case.step, to].append(case)
+            if case.phase == "notified" and self._repeats_at(case) <= due_at:
+                told["reminder"].append(case)
+            elif step is None or step[0] > due_at:
+                self._plan(case)
+        for kind in ("digest", "delayed", "reminder"):
+            for to, cases in self._by_target(told[kind], due_at).items():
+                self._tell(self._later(due_at, kind, to), due_at, cases, kind, to, due_at)
+        for (number, to), cases in sorted(escalated.items(), key=lambda found: found[0]):
+            self._escalate(due_at, number, to, cases)
+        self._send_notes(due_at)
+
+    def _may_tell(self, case: Case, at: int) -> bool:
+        """Whether a case may be told of now; otherwise it waits, and news say why."""
+        state, listed = self.state, case.listed
+        held = (
+            self.rules.held(state.wholesaler_id, listed, at)
+            or self._flapping(case, at)
+            or self._quiet(case, at)
+        )
+        case.held = ""
+        if held is None:
+            return True
+        case.held = held.why
+        self._set_due(case, held.until)
+        detail = {"why": held.why, "until": case.due, "note": held.note}
+        self._tell_of(case, at, "waiting", detail, held.by)
+        return False
+
+    def _quiet(self, case: Case, at: int) -> Held | None:
+        """The quiet hours in which a message that is due would be read."""
+        for moment in (at, self.now):
+            if moment is not None:
+                held = self.rules.quiet(self.state.wholesaler_id, case.listed, moment)
+                if held is not None and held.until is not None and held.until > at:
+                    return held
+        return None
+
+    def _flapping(self, case: Case, at: int) -> Held | None:
+        """Of a shelf that runs empty again and again its wholesaler hears only now and then."""
+        flapping = self.rules.policy.flapping
+        if flapping is None or case.phase != "open":
+            return None
+        shelf = self._shelf(case)
+        lately = sum(then > at - flapping.within for then in shelf.emptied)
+        again = self.rules.on_grid(shelf.told_at + self.rules.damped_for)
+        if lately < flapping.incidents or not shelf.told_at or at >= again:
+            return None
+        return Held("flapping", again, f"emptied {lately} times")
+
+    def _by_target(self, cases: Iterable[Case], at: int) -> dict[str, list[Case]]:
+        found: dict[str, list[Case]] = defaultdict(list)
+        for case in cases:
+            found[self.rules.target(self.state.wholesaler_id, case.listed, at)].append(case)
+        return dict(sorted(found.items()))
+
+    # Telling
+
+    def _tell(
+        self, name: str, due_at: int, cases: list[Case], kind: str, to: str, started_at: int
+    ) -> None:
+        """Tell the wholesaler, or who stands in for them."""
+        for case in cases:
+            if kind != "reminder":
+                case.since = due_at
+            case.reminders += kind == "reminder"
+            case.phase, case.told_at = "notified", due_at
+            case.told.setdefault(to, []).append(name)
+            if self.rules.policy.flapping is not None:
+                self._shelf(case).told_at = due_at
+            self._plan(case)
+        self._send(name, started_at, due_at, cases, kind, to)
+
+    def _escalate(self, due_at: int, number: int, to: str, cases: list[Case]) -> None:
+        name = self._later(due_at, f"escalation {number}", to)
+        for case in cases:
+            self._escalate_from(case, due_at)
+            case.step += 1
+            case.told.setdefault(to, []).append(name)
+            self._plan(case)
+        self._send(name, due_at, due_at, cases, "escalation", to)
+
+    def _escalate_from(self, case: Case, at: int) -> None:
+        """Let the next step be due at a time, and those after it follow as they stand apart."""
+        steps = self.rules.policy.escalation
+        if case.step < len(steps):
+            case.since = at - steps[case.step].after
+
+    def _step_of(self, case: Case) -> tuple[int, str] | None:
+        """When the next step of the escalation is due, and whom it tells."""
+        steps = self.rules.policy.escalation
+        if case.step >= len(steps):
+            return None
+        return case.since + steps[case.step].after, steps[case.step].to
+
+    def _repeats_at(self, case: Case) -> float:
+        policy = self.rules.policy
+        if policy.repeat_interval is None or case.reminders >= policy.repeat_limit:
+            return float("inf")
+        return case.told_at + policy.repeat_interval
+
+    def _plan(self, case: Case) -> None:
+        """Say when a case that waits for an answer is looked at next."""
+        step = self._step_of(case)
+        times = [step[0]] if step is not None else []
+        repeats_at = self._repeats_at(case)
+        if case.phase == "notified" and repeats_at != float("inf"):
+            times.append(int(repeats_at))
+        self._set_due(case, self.rules.on_grid(min(times)) if times else None)
+
+    def _note(self, case: Case, due_at: int) -> None:
+        """Let who was told of a case hear that it is over, unless they sleep."""
+        if self._quiet(case, due_at) is not None:
+            del self.state.cases[case.incident_id]
+            self._tell_of(case, due_at, "never_told", {"why": "quiet_hours", "what": "resolved"})
+
+    def _send_notes(self, due_at: int) -> None:
+        over = [
+            case
+            for case in self.state.cases.values()
+            if case.phase == "resolved" and case.due is None
+        ]
+        for to in sorted({to for case in over for to in case.told}):
+            cases = [case for case in over if to in case.told]
+            name = self._later(due_at, "resolved", to)
+            after = {case.incident_id: tuple(case.told[to]) for case in cases}
+            self._send(name, due_at, due_at, cases, "resolved", to, after)
+        for case in over:
+            del self.state.cases[case.incident_id]
+
+    def _send(
+        self,
+        name: str,
+        started_at: int,
+        due_at: int,
+        cases: Iterable[Case],
+        kind: str,
+        to: str,
+        after: dict[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        wholesaler_id, listed = self.state.wholesaler_id, tuple(case.listed for case in cases)
+        self.groups.append(
+            Group(name, wholesaler_id, started_at, due_at, listed, kind, to, after or {})
+        )
+
+    def _later(self, due_at: int, kind: str, to: str) -> str:
+        return later_id(self.state.wholesaler_id, due_at, kind, to)
+
+    # Remembering
+
+    def _shelf(self, case: Case) -> Shelf:
+        return self.state.shelves.setdefault(f"{case.outlet_id}\0{case.sku}", Shelf())
+
+    def forget(self) -> None:
+        """Drop what no longer matters of shelves that were restless."""
+        flapping = self.rules.policy.flapping
+        since = self.state.folded - (flapping.within if flapping is not None else 0)
+        for key, shelf in list(self.state.shelves.items()):
+            shelf.emptied = [then for then in shelf.emptied if then > since]
+            damped = shelf.told_at + self.rules.damped_for > since
+            if not shelf.emptied and not damped:
+                del self.state.shelves[key]
+
+    def _tell_of(
+        self, case: Case, at: int, kind: str, detail: dict[str, Any], by: str = "policy"
+    ) -> None:
+        self.news.append(
+            AlertNews(
+                incident_id=case.incident_id,
+                wholesaler_id=self.state.wholesaler_id,
+                at=at,
+                kind=kind,
+                message_id="",
+                detail=_json(detail),
+                by=by,
+                slot=f"{kind}/{at}",
+            )
+        )
+
+    def _heard(self, incident_id: str, news: News, detail: dict[str, Any]) -> None:
+        self.news.append(
+            AlertNews(
+                incident_id=incident_id,
+                wholesaler_id=self.state.wholesaler_id,
+                at=news.at,
+                kind=news.kind,
+                message_id=news.message_id,
+                detail=_json(detail),
+                by=news.by,
+                slot=f"news/{news.news_id}",
+            )
+        )
+
+
+def note_name(
+    state: WholesalerState, message_id: str, incident_ids: Iterable[str], to: str
+) -> None:
+    """Note under which name a message really went out: answers will bear it."""
+    for name in incident_ids:
+        case = state.cases.get(name)
+        if case is not None and case.told and not case.about(message_id):
+            case.told.setdefault(to, []).append(message_id)
+
+
+def _detail(news: News) -> dict[str, Any]:
+    """What news say besides; foreign programs may have written anything."""
+    try:
+        found = msgspec.json.decode(news.detail)
+    except msgspec.DecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _json(detail: dict[str, Any]) -> str:
+    return msgspec.json.encode({k: v for k, v in detail.items() if v not in (None, "")}).decode()

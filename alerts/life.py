@@ -97,8 +97,10 @@ class _Life:
         if state.gathering is None:
             state.gathering = Gathering(change.at, change.incident_id, {})
         state.gathering.open[case.incident_id] = case.listed
-        if self.rules.policy.flapping is not None:
-            self._shelf(case).emptied.append(change.at)
+        if (flapping := self.rules.policy.flapping) is not None:
+            emptied = self._shelf(case).emptied
+            emptied.append(change.at)
+            del emptied[: -flapping.incidents]
 
     def _close(self, change: Change) -> None:
         case = self.state.cases.pop(change.incident_id, None)
@@ -233,17 +235,14 @@ class _Life:
             if case.phase == "resolved":
                 self._note(case, due_at)
                 continue
-            rested = case.held == "quiet_hours"
+            rested, overdue = case.held == "quiet_hours", False
             if not self._may_tell(case, due_at):
                 continue
             if case.phase == "delivering":
                 case.phase = "notified"
                 self._tell_of(case, due_at, "overdue", {"by": case.by})
                 self._escalate_from(case, due_at)
-                rested = False
-                if case.step >= len(self.rules.policy.escalation):
-                    told["reminder"].append(case)
-                    continue
+                rested, overdue = False, True
             if case.phase == "open" or (rested and case.phase == "notified"):
                 told["digest" if rested else "delayed"].append(case)
                 continue
@@ -251,7 +250,8 @@ class _Life:
             if step is not None and step[0] <= due_at:
                 to = self.rules.addressee(step[1], case.listed)
                 escalated[case.step, to].append(case)
-            if case.phase == "notified" and self._repeats_at(case) <= due_at:
+            repeats = case.phase == "notified" and self._repeats_at(case) <= due_at
+            if overdue or repeats:
                 told["reminder"].append(case)
             elif step is None or step[0] > due_at:
                 self._plan(case)
@@ -298,7 +298,7 @@ class _Life:
         again = self.rules.on_grid(shelf.told_at + self.rules.damped_for)
         if lately < flapping.incidents or not shelf.told_at or at >= again:
             return None
-        return Held("flapping", again, f"emptied {lately} times")
+        return Held("flapping", again, f"emptied {lately} times or more lately")
 
     def _by_target(self, cases: Iterable[Case], at: int) -> dict[str, list[Case]]:
         found: dict[str, list[Case]] = defaultdict(list)

@@ -9,15 +9,19 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import apache_beam as beam
+import polars as pl
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.batch.columns import Dataset
-from pipelines.batch.sources import Chunk
+from pipelines.batch.columns import Dataset, check
+from pipelines.batch.sources import Chunk, peek
 from pipelines.batch.tables import ResultTable
 from pipelines.batch.transforms import ReadDataset, Results, Then
 from schemas.errors import UsageError
 
 _MOST_PARTS = 512
+
+#: Chunks that a run in this process works on at a time; workers of a cluster take one each.
+_CHUNKS_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +51,12 @@ class Plan:
     ) -> Any:
         """What `then` makes of the usable rows of a data set, given the side inputs `sides`.
 
+        No side may be an AsIter: it would be read where `then` runs, which may be another thread.
+
         Where it yields `tags` besides the main output, PCollections by tag; else a PCollection.
         """
-        reading = beam.ParDo(ReadDataset(dataset, self.results, then), *sides)
+        at_once = 1 if self.spread else _CHUNKS_AT_ONCE
+        reading = beam.ParDo(ReadDataset(dataset, self.results, then, at_once), *sides)
         chunks = self.chunk_list(pipeline, dataset)
         if tags:
             reading = reading.with_outputs(*tags, main="main")
@@ -60,6 +67,11 @@ class Plan:
         label = f"Chunks of {dataset.name}{why}"
         chunks = pipeline | label >> beam.Create(self.chunks[dataset.name], reshuffle=False)
         return chunks | f"Spread {label}" >> beam.Reshuffle() if self.spread else chunks
+
+    def peek(self, dataset: Dataset) -> pl.DataFrame | None:
+        """The first few usable rows of a data set, read here and now; None where it has no file."""
+        chunks = self.chunks[dataset.name]
+        return check(peek(chunks[0], dataset), dataset)[0] if chunks else None
 
     @property
     def span(self) -> tuple[int, int]:

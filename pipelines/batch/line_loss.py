@@ -31,7 +31,7 @@ from pipelines.batch.line_loss_files import (
     UNIT,
 )
 from pipelines.batch.once import once
-from pipelines.batch.overlaps import counted_twice, fingerprints
+from pipelines.batch.overlaps import Search, compared, counted_twice
 from pipelines.batch.readings import energy_by_unit, sound, without_strangers
 from pipelines.batch.transforms import (
     Group,
@@ -55,13 +55,14 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
         [grid],
         partial(_units_once, results=results),
     )
-    sums, prints = [], []
+    search = Search.of(plan, READINGS)
+    sums, seen = [], {}
     for dataset in READINGS:
-        then = partial(_add_up, dataset=dataset, plan=plan)
-        added = plan.read(pipeline, dataset, then, [beam.pvalue.AsIter(units)], ["prints"])
+        then = partial(_add_up, dataset=dataset, search=search, results=results)
+        added = plan.read(pipeline, dataset, then, [beam.pvalue.AsList(units)], ["seen"])
         sums.append(added["main"])
-        prints.append(added["prints"])
-    sums.append(counted_twice(pipeline, plan, READINGS, prints, units))
+        seen[dataset] = added["seen"]
+    sums.append(counted_twice(pipeline, plan, search, seen, units))
     energy = Side("energy", "unit_id", ENERGY)
     total = (
         sums
@@ -91,16 +92,16 @@ def _units_once(group: Group, results: Results) -> Iterator[bytes]:
 
 
 def _add_up(
-    piece: Piece, units: Iterable[bytes], *, dataset: Dataset, plan: Plan
+    piece: Piece, units: Iterable[bytes], *, dataset: Dataset, search: Search, results: Results
 ) -> Iterator[object]:
-    """Readings → sums by unit; on the side fingerprints by part, and rejects."""
-    rows, unfit = sound(piece.frame, dataset, plan.span)
-    sums = energy_by_unit(rows, plan.span)
+    """Readings → sums by unit; on the side what overlaps are found by, and rejects."""
+    rows, unfit = sound(piece.frame, dataset, search.span)
+    sums = energy_by_unit(rows, search.span)
     rows, sums, unknown = without_strangers(rows, sums, units)
-    plan.results.refuse(f"unfit-{piece.name}", unfit, unknown)
+    results.refuse(f"unfit-{piece.name}", unfit, unknown)
     yield sums
-    for part, prints in fingerprints(rows, plan.span, plan.parts):
-        yield beam.pvalue.TaggedOutput("prints", (part, prints.tobytes()))
+    for told in compared(rows, search):
+        yield beam.pvalue.TaggedOutput("seen", told)
 
 
 JOB = Job(

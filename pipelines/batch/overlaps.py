@@ -1,12 +1,13 @@
 """Readings of one meter that overlap: found among all chunks, read again, and taken off the sums.
 
-16 bytes a reading come together to find them; the files are read again only where any are found,
-and then only those meters' rows travel. What overlaps is in `pipelines.core.overlapping`.
+At most 16 bytes a reading come together to find them; the files are read again only where any are
+found, and then only those meters' rows travel. What overlaps is in `pipelines.core.overlapping`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import apache_beam as beam
@@ -19,12 +20,13 @@ from pipelines.batch.readings import energy_by_unit, sound, without_strangers
 from pipelines.batch.sources import Chunk, read
 from pipelines.batch.transforms import Group, Keyed, Results, Side, together
 from pipelines.core import overlapping
-from pipelines.core.overlapping import METER_BITS, UInt64s
+from pipelines.core.overlapping import Prints, UInt64s
 
-#: Chunks whose fingerprints are laid side by side at a time.
-_SIDE_BY_SIDE = 4
+#: Fingerprints of so many chunks are compared at a time.
+_COMPARE_EVERY = 4
 
-_METER_MASK = (1 << METER_BITS) - 1
+#: Fingerprints in sorted runs, and the hashes of suspect meters found among them so far.
+_Seen = tuple[list[UInt64s], list[UInt64s]]
 
 _SUSPECT = {
     "meter": pl.String,
@@ -39,125 +41,147 @@ _SUSPECT = {
 }
 
 
-def fingerprints(
-    rows: pl.DataFrame, span: tuple[int, int], parts: int
-) -> Iterator[tuple[int, UInt64s]]:
-    """(part, fingerprints) of the readings, as `overlapping.suspects` wants them."""
-    (start, end), bits = span, _bits(parts)
-    hashes = _hashes(rows, bits)
-    times = rows.select(
-        (pl.col("start").clip(start) - start) // overlapping.TICK,
-        (pl.col("end").clip(None, end) - start + overlapping.TICK - 1) // overlapping.TICK,
-    )
-    begins, ends = times["start"].to_numpy(), times["end"].to_numpy()
-    if bits == 0:
-        yield 0, overlapping.fingerprints(hashes, begins, ends)
-        return
-    places = (hashes >> np.uint64(METER_BITS)).astype(np.uint16)
-    for part in np.unique(places):
-        of = places == part
-        meters = hashes[of] & np.uint64(_METER_MASK)
-        yield int(part), overlapping.fingerprints(meters, begins[of], ends[of])
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How overlaps are looked for: all of a run must do it the same way."""
+
+    span: tuple[int, int]
+    parts: int
+    prints: Prints
+
+    @staticmethod
+    def of(plan: Plan, datasets: Sequence[Dataset]) -> Search:
+        """One that suits the first readings of each data set."""
+        first = [rows for dataset in datasets if (rows := plan.peek(dataset)) is not None]
+        times = [rows[name].to_numpy() for rows in first for name in ("start", "end")]
+        return Search(plan.span, plan.parts, Prints(overlapping.tick_of(times)))
+
+    @property
+    def _part_bits(self) -> int:
+        return (self.parts - 1).bit_length()
+
+    def hashes(self, rows: pl.DataFrame) -> UInt64s:
+        """Part and hash of each row's meter, from `hash`; the part is in the upper bits."""
+        return rows["hash"].to_numpy() >> np.uint64(64 - self.prints.meter_bits - self._part_bits)
+
+    def whole(self, part: int, meters: UInt64s) -> UInt64s:
+        """`hashes` of meters that are in one part."""
+        return meters | np.uint64(part << self.prints.meter_bits)
+
+    def fingerprints(self, rows: pl.DataFrame) -> Iterator[tuple[int, UInt64s]]:
+        """(part, fingerprints) of the readings."""
+        (start, end), tick = self.span, self.prints.tick
+        times = rows.select(
+            (pl.col("start").clip(start) - start) // tick,
+            (pl.col("end").clip(None, end) - start + tick - 1) // tick,
+        )
+        hashes = self.hashes(rows)
+        begins, ends = times["start"].to_numpy(), times["end"].to_numpy()
+        if self.parts == 1:
+            yield 0, self.prints.of(hashes, begins, ends)
+            return
+        places = (hashes >> np.uint64(self.prints.meter_bits)).astype(np.uint16)
+        mask = np.uint64((1 << self.prints.meter_bits) - 1)
+        for part in np.unique(places):
+            here = places == part
+            yield int(part), self.prints.of(hashes[here] & mask, begins[here], ends[here])
+
+
+def compared(rows: pl.DataFrame, search: Search) -> Iterator[tuple[int, tuple[bytes, bytes]]]:
+    """Readings of a chunk → by part, what others need to know of them, and suspects among them."""
+    for part, prints in search.fingerprints(rows):
+        fewer, suspects = search.prints.compared(prints)
+        yield part, (fewer.tobytes(), suspects.tobytes())
 
 
 def counted_twice(
     pipeline: beam.Pipeline,
     plan: Plan,
-    datasets: Sequence[Dataset],
-    prints: Sequence[beam.PCollection],
+    search: Search,
+    seen: Mapping[Dataset, beam.PCollection],
     units: beam.PCollection,
 ) -> beam.PCollection:
-    """Sums by unit, negative, of readings that must not count; what is refused goes to results."""
+    """Sums by unit, negative, of readings that must not count; what is refused goes to results.
+
+    `seen` is what `compared` told of each data set.
+    """
     suspects = (
-        prints
-        | "Fingerprints" >> beam.Flatten()
-        | "Lay side by side" >> beam.CombinePerKey(_Overlaps())
-        | "Suspects" >> beam.FlatMap(_with_part)
+        # Each by itself, to be compared where it is read: moving it takes longer.
+        tuple(
+            some
+            | f"Compare {dataset.name}" >> beam.CombinePerKey(_Overlaps(search.prints))
+            | f"Suspects of {dataset.name}" >> beam.FlatMap(_with_part, search)
+            for dataset, some in seen.items()
+        )
+        | "Suspects" >> beam.Flatten()
     )
     found, known = beam.pvalue.AsIter(suspects), beam.pvalue.AsIter(units)
     side = Side("rows", "meter", _SUSPECT, plan.parts)
     rows = [
         plan.chunk_list(pipeline, dataset, " again")
         | f"Read suspects of {dataset.name}"
-        >> beam.ParDo(_ReadSuspects(dataset, plan.span, _bits(plan.parts), side), found, known)
-        for dataset in datasets
+        >> beam.ParDo(_ReadSuspects(dataset, search, side), found, known)
+        for dataset in seen
     ]
     settle = partial(_settle, span=plan.span, results=plan.results)
     return together("Settle", rows, [side], settle)
 
 
-def _bits(parts: int) -> int:
-    """Bits of a meter's hash that name its part."""
-    return (parts - 1).bit_length()
-
-
-def _hashes(rows: pl.DataFrame, bits: int) -> UInt64s:
-    """METER_BITS + `bits` of a hash of each row's meter; the upper `bits` are its part."""
-    hashes = rows["hash"].to_numpy()
-    return hashes >> np.uint64(64 - METER_BITS - bits)
-
-
 class _Overlaps(beam.CombineFn):  # type: ignore[misc]
-    """Fingerprints of all chunks, laid side by side → the hashes of suspect meters.
+    """What chunks told of their readings → the hashes of suspect meters of a part."""
 
-    Readings that meet become one as soon as they are seen, mostly before they travel.
-    """
+    def __init__(self, prints: Prints) -> None:
+        self._prints = prints
 
-    def create_accumulator(self) -> tuple[list[UInt64s], list[UInt64s]]:
-        """Fingerprints in sorted runs, and suspects found so far."""
+    def create_accumulator(self) -> _Seen:
+        """Nothing yet."""
         return [], []
 
-    def add_input(
-        self, seen: tuple[list[UInt64s], list[UInt64s]], prints: bytes
-    ) -> tuple[list[UInt64s], list[UInt64s]]:
-        """Keep them, and lay side by side what has gathered now and then."""
-        seen[0].append(np.frombuffer(prints, np.uint64))
-        return seen if len(seen[0]) < _SIDE_BY_SIDE else self._laid(*seen)
+    def add_input(self, seen: _Seen, told: tuple[bytes, bytes]) -> _Seen:
+        """Keep it, and compare what has gathered now and then."""
+        runs, found = seen
+        runs.append(np.frombuffer(told[0], np.uint64))
+        found.append(np.frombuffer(told[1], np.uint64))
+        return seen if len(runs) < _COMPARE_EVERY else self._compared(*seen)
 
-    def merge_accumulators(
-        self, many: Iterable[tuple[list[UInt64s], list[UInt64s]]]
-    ) -> tuple[list[UInt64s], list[UInt64s]]:
-        """All of them side by side."""
+    def merge_accumulators(self, many: Iterable[_Seen]) -> _Seen:
+        """All of them together."""
         every = list(many)
-        return self._laid(
+        return self._compared(
             [prints for runs, _ in every for prints in runs],
             [found for _, suspects in every for found in suspects],
         )
 
-    def compact(
-        self, seen: tuple[list[UInt64s], list[UInt64s]]
-    ) -> tuple[list[UInt64s], list[UInt64s]]:
+    def compact(self, seen: _Seen) -> _Seen:
         """As little as may travel."""
-        return self._laid(*seen)
+        return self._compared(*seen)
 
-    def extract_output(self, seen: tuple[list[UInt64s], list[UInt64s]]) -> bytes:
+    def extract_output(self, seen: _Seen) -> bytes:
         """The suspects' hashes."""
-        _, found = self._laid(*seen)
+        _, found = self._compared(*seen)
         return np.unique(np.concatenate([np.empty(0, np.uint64), *found])).tobytes()
 
-    def _laid(
-        self, runs: list[UInt64s], found: list[UInt64s]
-    ) -> tuple[list[UInt64s], list[UInt64s]]:
-        if not runs:
+    def _compared(self, runs: list[UInt64s], found: list[UInt64s]) -> _Seen:
+        if len(runs) < 2:
             return runs, found
         prints = np.concatenate(runs)
         prints.sort()
-        return [overlapping.joined(prints)], [*found, overlapping.suspects(prints)]
+        fewer, suspects = self._prints.compared(prints)
+        return [fewer], [*found, suspects]
 
 
-def _with_part(found: tuple[int, bytes]) -> Iterator[bytes]:
+def _with_part(found: tuple[int, bytes], search: Search) -> Iterator[bytes]:
     """The hashes of suspect meters, whole again."""
     part, meters = found
     if meters:
-        whole = np.frombuffer(meters, np.uint64) | np.uint64(part << METER_BITS)
-        yield whole.tobytes()
+        yield search.whole(part, np.frombuffer(meters, np.uint64)).tobytes()
 
 
 class _ReadSuspects(beam.DoFn):  # type: ignore[misc]
     """Chunks → the rows of suspect meters; reads nothing where there is none."""
 
-    def __init__(self, dataset: Dataset, span: tuple[int, int], bits: int, side: Side) -> None:
-        self._dataset, self._span, self._bits, self._side = dataset, span, bits, side
+    def __init__(self, dataset: Dataset, search: Search, side: Side) -> None:
+        self._dataset, self._search, self._side = dataset, search, side
 
     def process(
         self, chunk: Chunk, suspects: Iterable[bytes], units: Iterable[bytes]
@@ -169,8 +193,8 @@ class _ReadSuspects(beam.DoFn):  # type: ignore[misc]
         known = list(units)
         for raw, _ in read(chunk, self._dataset):
             good, _ = check(raw, self._dataset)
-            rows, _ = sound(good, self._dataset, self._span, ("hash", *_SUSPECT))
-            rows = rows.filter(pl.Series(_hashes(rows, self._bits)).is_in(wanted.implode()))
+            rows, _ = sound(good, self._dataset, self._search.span, ("hash", *_SUSPECT))
+            rows = rows.filter(pl.Series(self._search.hashes(rows)).is_in(wanted.implode()))
             rows, _, _ = without_strangers(rows, rows.select("unit_id").unique(), known)
             yield from self._side.split(rows.select(*_SUSPECT))
 

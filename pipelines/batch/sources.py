@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,6 +42,7 @@ CHUNK_ROWS = 1 << 20
 _CSV_BLOCK = 32 << 20
 
 _LONGEST_HEADER = 1 << 16
+_PEEK_ROWS = 1000
 
 _TABLES = re.compile(r"\.(csv|csv\.gz|parquet)$")
 _EVENTS = re.compile(r"\.(ndjson|ndjson\.gz)$")
@@ -167,6 +168,12 @@ def read(chunk: Chunk, dataset: Dataset) -> Iterator[tuple[pl.DataFrame, pl.Data
         yield _with_origin(_read_parquet(chunk, dataset), chunk), empty_rejects()
     else:
         yield from _read_csv(chunk.file, dataset)
+
+
+def peek(chunk: Chunk, dataset: Dataset) -> pl.DataFrame:
+    """The first few raw rows of a chunk, with SOURCE and ROW."""
+    start = replace(chunk, groups=chunk.groups[:1], rows=min(chunk.rows, _PEEK_ROWS))
+    return next(read(start, dataset))[0].head(_PEEK_ROWS)
 
 
 def _with_origin(frame: pl.DataFrame, chunk: Chunk) -> pl.DataFrame:

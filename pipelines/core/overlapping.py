@@ -8,63 +8,92 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-#: Times in fingerprints are seconds (in ms): starts rounded down, ends up, so that none is missed.
-TICK = 1000
-
-#: Bits of a fingerprint that tell meters apart, and times (the seconds of a month fit 22 bits).
-METER_BITS = 41
-
-_TIME_BITS = 22
-
 UInt64s = npt.NDArray[np.uint64]
-
 Int64s = npt.NDArray[np.int64]
 
+#: Ticks that times may be told in, in ms, the longest first: quarter hours, minutes, seconds.
+TICKS = (900_000, 60_000, 1_000)
 
-def fingerprints(meters: UInt64s, starts: Int64s, ends: Int64s) -> UInt64s:
-    """Two numbers a reading, its start and its end.
+_MONTH = 32 * 86_400_000
+#: Fingerprints compared at a time: few enough that all there is to do is done in the cache.
+_BLOCK = 1 << 15
 
-    `meters` holds METER_BITS of a hash; times are ticks since the period's start, within it.
-    Sorted, those of a meter without overlaps alternate start, end, start, end.
+
+@dataclass(frozen=True, slots=True)
+class Prints:
+    """How a reading becomes two numbers, one for its start and one for its end.
+
+    Times are told in ticks of `tick` ms, starts rounded down and ends up, so that no overlap is
+    missed; where readings meet within a tick, a few too many are suspected. The bits that a long
+    tick saves tell more meters apart.
     """
-    prints = np.empty(2 * len(meters), np.uint64)
-    firsts, lasts = prints[: len(meters)], prints[len(meters) :]
-    np.left_shift(meters, np.uint64(_TIME_BITS), out=firsts)
-    np.bitwise_or(firsts, ends.view(np.uint64), out=lasts)
-    np.bitwise_or(firsts, starts.view(np.uint64), out=firsts)
-    np.left_shift(prints, np.uint64(1), out=prints)
-    np.bitwise_or(firsts, np.uint64(1), out=firsts)
-    return prints
 
+    tick: int = TICKS[-1]
 
-def suspects(prints: UInt64s) -> UInt64s:
-    """The meter hashes among sorted fingerprints that may have readings which overlap.
+    @property
+    def time_bits(self) -> int:
+        """Bits of a time in a month."""
+        return (_MONTH // self.tick).bit_length()
 
-    Never misses one; names a few too many, as different meters can share a hash.
-    """
-    starts = (prints & np.uint64(1)).astype(np.bool_)
-    second = np.flatnonzero(starts[1:] & starts[:-1]) + 1
-    bits = np.uint64(_TIME_BITS + 1)
-    meter, before = prints[second] >> bits, prints[second - 1] >> bits
-    return np.unique(meter[meter == before])
+    @property
+    def meter_bits(self) -> int:
+        """Bits of a meter's hash."""
+        return 63 - self.time_bits
 
+    def of(self, meters: UInt64s, starts: Int64s, ends: Int64s) -> UInt64s:
+        """The fingerprints of readings, in order.
 
-def joined(prints: UInt64s) -> UInt64s:
-    """Fewer fingerprints that show the same overlaps with others: where a reading ends at the very
-    time at which the meter's next one starts, the two are as good as one long reading."""
-    if not len(prints):
+        `meters` holds `meter_bits` of a hash; times are ticks since the period's start, within it.
+        Those of a meter without overlaps alternate start, end, start, end.
+        """
+        prints = np.empty(2 * len(meters), np.uint64)
+        firsts, lasts = prints[: len(meters)], prints[len(meters) :]
+        np.left_shift(meters, np.uint64(self.time_bits), out=firsts)
+        np.bitwise_or(firsts, ends.view(np.uint64), out=lasts)
+        np.bitwise_or(firsts, starts.view(np.uint64), out=firsts)
+        np.left_shift(prints, np.uint64(1), out=prints)
+        np.bitwise_or(firsts, np.uint64(1), out=firsts)
+        prints.sort()
         return prints
-    meets = prints[1:] == (prints[:-1] | np.uint64(1))
-    meets &= prints[1:] != prints[:-1]
-    keep = np.ones(len(prints), np.bool_)
-    keep[:-1] &= ~meets
-    keep[1:] &= ~meets
-    return prints[keep]
+
+    def compared(self, prints: UInt64s) -> tuple[UInt64s, UInt64s]:
+        """(fewer fingerprints, hashes of meters that may have readings which overlap), of sorted
+        ones.
+
+        The fewer show the same overlaps with others: where a reading ends at the very time at which
+        the meter's next one starts, the two are as good as one long reading. No overlap is missed;
+        a few too many are named, as different meters can share a hash.
+        """
+        if not len(prints):
+            return prints, prints
+        meets = np.zeros(len(prints) + 1, np.bool_)  # at i: i - 1 and i are an end and a start
+        twice = []
+        one_bit, other_meter = np.uint64(1), np.uint64(1) << np.uint64(self.time_bits + 1)
+        for first in range(0, len(prints) - 1, _BLOCK):
+            block = prints[first : first + _BLOCK + 1]
+            before, after = block[:-1], block[1:]
+            apart = before ^ after
+            np.equal(apart, one_bit, out=meets[first + 1 : first + len(block)])
+            starts = (before & after & one_bit).view(np.int64).astype(np.bool_)
+            found = before[starts & (apart < other_meter)]
+            if len(found):
+                twice.append(found >> np.uint64(self.time_bits + 1))
+        fewer = prints[~(meets[1:] | meets[:-1])]
+        return fewer, np.unique(np.concatenate([prints[:0], *twice]))
+
+
+def tick_of(times: Iterable[Int64s]) -> int:
+    """The longest tick that all `times` (ms) are multiples of, or the shortest there is."""
+    told = list(times)
+    return next(
+        (tick for tick in TICKS if not any(np.any(some % tick) for some in told)), TICKS[-1]
+    )
 
 
 class Reading(NamedTuple):

@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 dead_letters = typer.Typer(help="What was refused, and why.", no_args_is_help=True)
 app.add_typer(dead_letters, name="dead-letters")
+alerts = typer.Typer(help="Who was told of a stock-out, and why.", no_args_is_help=True)
+app.add_typer(alerts, name="alerts")
 
 Data = Annotated[Path | None, typer.Option(help="Data directory of an embedded run.")]
 Url = Annotated[
@@ -218,6 +220,37 @@ def numbers(
         forget_number(data, forget)
 
 
+@alerts.command("explain")
+def explain_alerts(
+    incident: Annotated[
+        str, typer.Argument(help="A stock-out; or an outlet, to see which it had.")
+    ],
+    data: Data = None,
+    warehouse: Url = None,
+) -> None:
+    """Show why somebody was or was not told of a stock-out, with times.
+
+    Example: `zerostock alerts explain O00017/4G-50/c123 --data state`
+    """
+    from infra.explaining import explain
+
+    explain(load_settings(data=data, warehouse=warehouse), incident)
+
+
+@alerts.command("check")
+def check_policy(
+    policy: Annotated[Path, typer.Argument(help="The TOML file; see docs/alerts.md.")],
+) -> None:
+    """Check a policy as the alerts worker does at its start; errors name line and key.
+
+    Example: `zerostock alerts check policy.toml`
+    """
+    from alerts.policy import load_policy
+
+    load_policy(policy)
+    typer.echo(f"{policy} is a policy")
+
+
 @app.command()
 def query(
     sql: Annotated[str, typer.Argument(help="One reading statement of ClickHouse SQL.")],
@@ -240,6 +273,43 @@ def query(
         sys.stdout.buffer.flush()
     finally:
         opened.close()
+
+
+@app.command()
+def ask(
+    name: Annotated[str | None, typer.Argument(help="Which question; none lists them.")] = None,
+    data: Data = None,
+    warehouse: Url = None,
+    param: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE, as often as need be.")
+    ] = None,
+    format: Annotated[
+        str, typer.Option("--format", help="Any of ClickHouse's output formats.")
+    ] = "PrettyCompactMonoBlock",
+) -> None:
+    """Ask the warehouse one of the saved questions.
+
+    Example: `zerostock ask busiest-outlets --data state --param top=10`
+    """
+    from infra.asking import list_questions, statement
+
+    if name is None:
+        typer.echo(list_questions())
+    else:
+        query(statement(name, param or []), data, warehouse, format)
+
+
+@app.command()
+def tables(
+    name: Annotated[str | None, typer.Argument(help="Which table; none lists them.")] = None,
+) -> None:
+    """Say what the tables hold: columns, units and worked queries.
+
+    Example: `zerostock tables stock_incidents`
+    """
+    from infra.asking import show_table
+
+    typer.echo(show_table(name))
 
 
 @app.command()

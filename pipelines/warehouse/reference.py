@@ -105,8 +105,10 @@ def replace_reference(warehouse: Warehouse, name: str, rows: pa.Table) -> None:
     except (KeyError, pa.ArrowException) as error:
         raise WarehouseError(f"rows do not fit the reference table {name}: {error}") from None
     staging = f"{name}_staging"
-    warehouse.execute(f"CREATE TABLE IF NOT EXISTS {staging} AS {name}")
-    warehouse.execute(f"TRUNCATE TABLE {staging}")
+    # Not REPLACE PARTITION: parts it replaced stay on the disk for minutes, and a process that
+    # starts in that time finds them again beside the new ones.
+    warehouse.execute(f"DROP TABLE IF EXISTS {staging}")
+    warehouse.execute(f"CREATE TABLE {staging} AS {name}")
     warehouse.insert(staging, fitting)
-    warehouse.execute(f"ALTER TABLE {name} REPLACE PARTITION tuple() FROM {staging}")
+    warehouse.execute(f"EXCHANGE TABLES {name} AND {staging}")
     warehouse.execute(f"DROP TABLE {staging}")

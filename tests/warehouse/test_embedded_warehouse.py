@@ -39,6 +39,18 @@ def test_one_owner_at_a_time(tmp_path: Path) -> None:
     assert other.output() == "opened\n"
 
 
+def test_replaced_rows_do_not_come_back_with_the_next_owner(tmp_path: Path) -> None:
+    child = _start("replace", tmp_path / "data", tmp_path / "log")
+    child.wait_for("replaced\n")
+    child.kill()
+    warehouse = open_warehouse(data=tmp_path / "data")
+    try:
+        cells = warehouse.query("SELECT cell_id FROM cells ORDER BY cell_id")
+        assert cells["cell_id"].to_pylist() == ["after", "both"]
+    finally:
+        warehouse.close()
+
+
 @pytest.mark.parametrize("batches", [1, 4, 9])
 def test_a_killed_owner_loses_nothing_that_it_had_inserted(tmp_path: Path, batches: int) -> None:
     child = _start("insert", tmp_path / "data", tmp_path / "log")

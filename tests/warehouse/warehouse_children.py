@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipelines.warehouse import open_warehouse
+from pipelines.warehouse import migrate, open_warehouse
+from pipelines.warehouse.reference import replace_reference
 from schemas.errors import BusyError
 
 #: Rows of a batch that `insert_for_ever` writes.
@@ -42,5 +43,18 @@ def open_it(data: Path) -> None:
         print("opened", flush=True)
 
 
+def replace_twice(data: Path) -> None:
+    """Load a reference table twice and wait to be killed."""
+    warehouse = open_warehouse(data=data)
+    migrate(warehouse)
+    for name in ("before", "after"):
+        cells = {"cell_id": [name, "both"], "territory_id": ["t", "t"]}
+        replace_reference(warehouse, "cells", pa.table(cells))
+    print("replaced", flush=True)
+    sys.stdin.read()
+
+
 if __name__ == "__main__":
-    {"insert": insert_for_ever, "open": open_it}[sys.argv[1]](Path(sys.argv[2]))
+    {"insert": insert_for_ever, "open": open_it, "replace": replace_twice}[sys.argv[1]](
+        Path(sys.argv[2])
+    )

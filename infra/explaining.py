@@ -57,12 +57,15 @@ _HELD: Final = {
     "flapping": "this shelf runs empty again and again",
     "quiet_hours": "quiet hours",
     "group_wait": "others were being gathered with it",
-    "was_not_told": "nobody there was told that it was empty",
+    "was_not_told": "they never heard that it was empty",
 }
 _TO: Final = {"phone": "the wholesaler", "backup_phone": "the second phone"}
 _WENT: Final = {
-    "told": "told", "reminded": "reminded", "escalated": "escalated to", "note": "told of the end",
-}  # fmt: skip
+    "told": "told {to}",
+    "reminded": "reminded {to}",
+    "escalated": "escalated to {to}",
+    "note": "told {to} that it is over",
+}
 _SAID: Final = {
     "acknowledged": "answered: got it", "cannot": "answered: cannot deliver",
     "stop": "asked for no more messages", "start": "asked for messages again",
@@ -125,17 +128,20 @@ def lines(account: Account, zone: tzinfo) -> Iterator[str]:
     )
     yield ""
     yield f"{_time(opened_at, zone, None)}  ran empty"
-    shown = set()
+    shown, closed_at = set(), incident["closed_at"]
     for row in account.news:
+        if closed_at is not None and row["at"] > closed_at:
+            yield f"{_time(closed_at, zone, opened_at)}  refilled"
+            closed_at = None
         if row["kind"] == "resolved":
-            continue  # said below, for every stock-out alike
+            continue  # which every stock-out says for itself
         yield f"{_time(row['at'], zone, opened_at)}  {_said(row, zone)}"
         body = account.messages.get(row["message_id"], "")
         if row["kind"] in _WENT and body and row["message_id"] not in shown:
             shown.add(row["message_id"])
             yield f"{'':15}“{body}”"
-    if incident["closed_at"] is not None:
-        yield f"{_time(incident['closed_at'], zone, opened_at)}  refilled"
+    if closed_at is not None:
+        yield f"{_time(closed_at, zone, opened_at)}  refilled"
     yield ""
     yield _verdict(account)
 
@@ -153,14 +159,15 @@ def _said(row: Row, zone: tzinfo) -> str:
     if kind == "refilled_in_time":
         waited = detail.get("waited_for", "")
         return f"refilled before anybody was told: {_HELD.get(waited, waited)}"
-    if kind == "never_told":
-        return f"no note that it is over: {_HELD.get(why, why)}"
     to = _addressee(detail.get("to", ""))
+    if kind == "never_told":
+        return f"{to or 'nobody'} not told that it is over: {_HELD.get(why, why)}"
     if kind in _WENT:
-        return f"{_WENT[kind]} {to}{', in the digest' if detail.get('what') == 'digest' else ''}"
+        digest = ", in the digest" if detail.get("what") == "digest" else ""
+        return _WENT[kind].format(to=to) + digest
     if kind == "delivering":
-        by = detail.get("by")
-        return "answered: on the way" + (f" by {_time(by, zone, row['at'])}" if by else "")
+        due = detail.get("by")
+        return "answered: on the way" + (f" by {_time(due, zone, row['at'])}" if due else "")
     if kind == "status":
         code = f" ({detail['code']}: {detail.get('reason', '')})" if detail.get("code") else ""
         return f"the provider says: {detail.get('status', '')}{code}"

@@ -194,7 +194,7 @@ class Dispatcher:
     ) -> Text:
         wholesaler = self.directory.wholesaler(group.wholesaler_id)
         shelves = [self.directory.shelf(incident) for incident in incidents]
-        if self.usual is not None:
+        if self.usual is not None and group.kind != "resolved":
             usual = self.usual
             shelves = [s._replace(usual=usual(s.outlet_id, s.sku)) for s in shelves]
         asks = group.kind != "resolved" and not whole

@@ -64,7 +64,8 @@ class Managers:
             return []
         name = f"{record.message_id}-{FALLBACK}"
         if self._receipts.get(name) is None:
-            headline = title("unreached", "", wholesaler, len(set(record.incident_ids)))
+            outlets = len({incident.outlet_id for incident in group.incidents})
+            headline = title("unreached", "", wholesaler, outlets)
             error = await self._try(FALLBACK, headline, f"{record.error}\n{record.body}")
             if not error:
                 kept = msgspec.structs.replace(record, message_id=name, status="sent", error="")

@@ -35,18 +35,18 @@ _TEMPLATES: Final = {"delayed": "stock_out", "lost": "escalation"}
 
 _TITLES: Final = {
     "en": {
-        "stock_out": "{who}: {n} shops out of cards",
-        "escalation": "{who} has not answered: {n} shops out of cards",
-        "lost": "The SMS to {who} did not arrive: {n} shops out of cards",
-        "unreached": "{who} could not be told of {n} stock-outs",
-        "resolved": "{who}: {n} shops have cards again",
+        "stock_out": "{who}: {n} out of cards",
+        "escalation": "{who} has not refilled {n}",
+        "lost": "An SMS to {who} about {n} did not arrive",
+        "unreached": "{who} could not be told of {n}",
+        "resolved": "{who}: {n} in stock again",
     },
     "zh": {
-        "stock_out": "{who}：{n}家店缺卡",
-        "escalation": "{who}未回复：{n}家店缺卡",
-        "lost": "发给{who}的短信未送达：{n}家店缺卡",
-        "unreached": "无法通知{who}：{n}处缺卡",
-        "resolved": "{who}：{n}家店已补货",
+        "stock_out": "{who}：{n}缺卡",
+        "escalation": "{who}尚未补货：{n}缺卡",
+        "lost": "发给{who}的短信未送达：{n}缺卡",
+        "unreached": "无法通知{who}：{n}缺卡",
+        "resolved": "{who}：{n}已补货",
     },
 }
 
@@ -111,8 +111,10 @@ def compose(
 
 def title(kind: str, language: str, wholesaler: str, outlets: int) -> str:
     """One line above a text for managers; `wholesaler` is a name, `outlets` how many there are."""
-    titles = _TITLES[_spoken(language)]
-    return titles.get(kind, titles["stock_out"]).format(who=_plain(wholesaler, ""), n=outlets)
+    spoken = _spoken(language)
+    titles = _TITLES[spoken]
+    shops = f"{outlets}家店" if spoken == "zh" else f"{outlets} shop{'s' * (outlets != 1)}"
+    return titles.get(kind, titles["stock_out"]).format(who=_plain(wholesaler, ""), n=shops)
 
 
 class _Style(NamedTuple):
@@ -154,6 +156,7 @@ def _fitted(shelves: Sequence[Shelf], style: _Style) -> Text:
         body = _template(style.template, spoken).render(
             time=time,
             usual=usual,
+            asks=not style.whole,
             sku=_plain(next(iter(skus)), spoken) if len(skus) == 1 else "",
             stops=stops,
             more=len(visits) - shown,

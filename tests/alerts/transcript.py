@@ -145,14 +145,15 @@ class Desk:
         """Minute by minute, as a live feed moves on."""
         while self.screen.now < moment:
             self.screen.now += 60_000
-            self.side.take(
-                Header("none", "outlets/0", self.screen.now, False, ("outlets/0",)), None, 0
-            )
+            self.promise(self.screen.now)
             steps, _ = self.side.advance(0)
             for row in steps.news:
                 self.explain(row.incident_id, row.kind, row.at, msgspec.json.decode(row.detail))
             told = await self.dispatcher.dispatch(steps.groups)
             self.side.told(told.records)
+
+    def promise(self, mark: int, kind: str = "none", rows: pa.RecordBatch | None = None) -> None:
+        self.side.take(Header(kind, "outlets/0", mark, False, ("outlets/0",)), rows, 0)
 
     def explain(self, incident_id: str, kind: str, at: int, detail: dict) -> None:
         name = TABLES.outlets[incident_id.partition("/")[0]].name if incident_id else ""
@@ -173,7 +174,7 @@ class Desk:
             "closed_at": None if sign == "-" else at, "at": at,
         }  # fmt: skip
         rows = pa.RecordBatch.from_pylist([row], schema=INCIDENTS)
-        self.side.take(Header("incidents", "outlets/0", at, False, ("outlets/0",)), rows, 0)
+        self.promise(at, "incidents", rows)
         outlet = TABLES.outlets[outlet_id]
         self.screen.say(at, outlet.name, "ran empty" if sign == "-" else "is refilled")
 

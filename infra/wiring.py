@@ -239,8 +239,6 @@ class _WarehouseSink:
 
     async def write(self, batches: dict[str, list[pa.RecordBatch]]) -> None:
         for kind, some in batches.items():
-            if kind == "news":  # for the alerts worker; no table keeps it yet
-                continue
             rows = pa.Table.from_batches(some).combine_chunks().to_batches()
             for batch in rows:
                 self._buffer.add(*to_rows(kind, batch))

@@ -53,6 +53,10 @@ def _messages(columns: Columns) -> Columns:
     return _timed(columns, "created_at") | {"version": pc.cast(columns["version"], pa.uint64())}
 
 
+def _news(columns: Columns) -> Columns:
+    return _timed(columns, "at")
+
+
 def _alert_news(columns: Columns) -> Columns:
     return _timed(columns, "at") | {"version": pc.cast(columns["version"], pa.uint64())}
 
@@ -74,6 +78,7 @@ _KINDS: Final[dict[str, tuple[str, Callable[[Columns], Columns]]]] = {
     "incidents": ("stock_incidents_rows", _incidents),
     "levels": ("stock_levels_rows", _levels),
     "messages": ("sms_messages_rows", _messages),
+    "news": ("answers_rows", _news),
     "alert_news": ("alert_news_rows", _alert_news),
     "anomalies": ("anomalies_rows", _anomalies),
     "registrations": ("registrations_rows", _registrations),

@@ -19,6 +19,11 @@ def usable(number: str) -> str:
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
 
 
+def takes_links(number: str) -> bool:
+    """Whether an SMS to a number in E.164 may hold a link: mainland China's carriers drop it."""
+    return not number.startswith("+86")
+
+
 def masked(number: str) -> str:
     """The number with its middle hidden: enough to recognise, too little to call."""
     shown = 4 if len(number) >= 10 else 1

@@ -90,6 +90,8 @@ class Settings(BaseSettings):
     twilio_rate: Annotated[float, Field(gt=0)] = 10.0
     twilio_validity: Annotated[Duration, Field(ge=1_000, le=36_000_000)] = 4 * 3_600_000
 
+    channels: SecretStr | None = None
+
     webhook_url: Address | None = None
     webhook_host: str = "127.0.0.1"
     webhook_port: Annotated[int, Field(ge=0, le=65_535)] = 8_085

@@ -18,12 +18,14 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from alerts.answers.links import Links
 from alerts.delivery import Delivery
 from alerts.desk import DeskSide
 from alerts.directory import ReferenceDirectory
 from alerts.dispatch import Dispatcher
 from alerts.numbers import RefusedNumbers
 from alerts.policy import Policy, load_policy
+from alerts.ports import Link
 from alerts.receipts import FileReceipts
 from alerts.rules import Rules
 from alerts.senders import open_sender
@@ -48,6 +50,7 @@ from schemas.errors import BrokerDown, SettingsError, WarehouseDown
 from schemas.reference import Reference
 
 if TYPE_CHECKING:
+    from alerts.channels import AppriseChannels
     from alerts.senders.twilio import TwilioOptions
 
 log = logging.getLogger(__name__)
@@ -160,6 +163,23 @@ def policy_of(settings: Settings) -> Policy | None:
     return load_policy(settings.policy) if settings.policy is not None else None
 
 
+def channels_of(settings: Settings) -> AppriseChannels | None:
+    """The managers' channels, if there are any. Raises `SettingsError`."""
+    if settings.channels is None:
+        return None
+    from alerts.channels import AppriseChannels
+
+    return AppriseChannels(settings.channels.get_secret_value())
+
+
+def _link(settings: Settings) -> Link | None:
+    """What makes the links of the answer page, if there is one."""
+    if settings.link_key is None or settings.webhook_url is None:
+        return None
+    key = settings.link_key.get_secret_value()
+    return Links(key, settings.webhook_url, settings.link_lifetime).link
+
+
 def _twilio(settings: Settings) -> TwilioOptions | None:
     if settings.twilio_account_sid is None or settings.twilio_auth_token is None:
         return None
@@ -204,7 +224,13 @@ def _alerts(settings: Settings) -> faust.App:
         places=directory,
         wall=options.clock == "wall",
     )
-    dispatcher = Dispatcher(delivery, directory, timezone=zone)
+    dispatcher = Dispatcher(
+        delivery,
+        directory,
+        timezone=zone,
+        channels=channels_of(settings),
+        link=_link(settings),
+    )
 
     def new_desk(partition: int) -> DeskSide:
         return DeskSide(partition, options.partitions, rules)

@@ -20,7 +20,7 @@ from alerts.directory import Directory, Wholesaler
 from alerts.grouping import Group, message_id
 from alerts.managers import Managers
 from alerts.message import Text, compose
-from alerts.phones import usable
+from alerts.phones import takes_links, usable
 from alerts.ports import Channels, Link, Usual
 from alerts.rules import BACKUP, CHANNEL, PHONE
 from schemas.alert_news import AlertNews
@@ -198,6 +198,7 @@ class Dispatcher:
             usual = self.usual
             shelves = [s._replace(usual=usual(s.outlet_id, s.sku)) for s in shelves]
         asks = group.kind != "resolved" and not whole
+        asks = asks and all(map(takes_links, _contacts(wholesaler, group.to)))
         return compose(
             shelves,
             language=wholesaler.language if wholesaler is not None else "",

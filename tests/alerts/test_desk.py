@@ -1,0 +1,218 @@
+"""A partition's desk over its log: answers count where they stand, and deaths change nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import msgspec
+import pyarrow as pa
+import pytest
+from alert_rig import BACKUP, PHONE, FakeClock, FakeDirectory, ScriptedSender, wholesaler
+from life_rig import MINUTE, START, at, closed, news, opened, rules
+
+from alerts.delivery import Delivery, Patience
+from alerts.desk import DeskSide
+from alerts.dispatch import Dispatcher
+from alerts.grouping import Change, Gathering, message_id
+from alerts.receipts import FileReceipts
+from schemas.alert_news import AlertNews
+from schemas.envelope import INCIDENTS, Header, pack, unpack
+from schemas.messages import ListedIncident
+from schemas.news import News, pack_news
+
+PEERS = ("outlets/0",)
+
+
+def envelope(mark: int, *changes: Change, ended: bool = False) -> bytes:
+    rows = [msgspec.structs.asdict(change) for change in changes]
+    batch = pa.RecordBatch.from_pylist(rows, schema=INCIDENTS) if rows else None
+    kind = "incidents" if rows else "none"
+    return pack(Header(kind, "outlets/0", mark, ended, PEERS), batch)
+
+
+A, B, C = opened("a", at(9, -1)), opened("b", at(9, -1)), opened("c", at(21, 30))
+FIRST = message_id("w", at(9, -1), "a")
+
+LATER = news("delivering", FIRST, at(9, 41), by=at(12))
+
+#: A day in a partition: openings, closings, promises, and answers between them.
+LOG = [
+    envelope(at(8)),
+    envelope(at(9), A, B),
+    envelope(at(9, 1)),
+    pack_news([News("n1", at(9, 3), "w", "acknowledged", FIRST, "a", "{}", "page")]),
+    envelope(at(9, 20)),
+    pack_news([news("status", FIRST, at(9, 21), status="delivered")]),
+    envelope(at(9, 40)),
+    pack_news([msgspec.structs.replace(LATER, incident_id="b")]),
+    envelope(at(11)),
+    envelope(at(12, 16)),
+    envelope(at(13), closed(A, at(12, 59))),
+    envelope(at(21, 50), C),
+    envelope(at(23)),
+    envelope(at(31, 1)),
+    envelope(at(31, 40)),
+    envelope(at(40), closed(C, at(39, 59)), closed(B, at(39, 59))),
+    envelope(at(41), ended=True),
+]
+
+
+class Died(Exception):
+    """The worker is gone; what was on the disk and the broker is not."""
+
+
+class World:
+    """What outlives a worker: the changelog, the offset, the provider, the disk, the topics."""
+
+    def __init__(self, folder: Path) -> None:
+        self.changelog: dict[bytes, bytes] = {}
+        self.offset = 0
+        self.provider = ScriptedSender()
+        self.folder = folder
+        self.rows: dict[tuple[str, str], AlertNews] = {}
+        self.said: list[AlertNews] = []
+
+    async def live(self, dice: Random, deadly: float) -> None:
+        """One life: read some, act, commit, and so on, until the log ends or death comes."""
+
+        def step() -> None:
+            if dice.random() < deadly:
+                raise Died
+
+        side = DeskSide(0, 1, rules())
+        for key, value in self.changelog.items():
+            side.load(key, value)
+        receipts = FileReceipts(self.folder / "receipts")
+        clock = FakeClock(at(9))
+        people = FakeDirectory({"w": wholesaler(PHONE, BACKUP)})
+        delivery = Delivery(
+            self.provider, receipts, clock=clock, patience=Patience(look_ups=(0.0,))
+        )
+        dispatcher = Dispatcher(delivery, people, timezone=rules()._zone)
+        try:
+            position = self.offset
+            while position < len(LOG):
+                for _ in range(dice.randint(1, 4)):
+                    if position < len(LOG):
+                        side.take(*unpack(LOG[position]), 0)
+                        position += 1
+                step()
+                if position < len(LOG) and dice.random() < 0.3:
+                    continue
+                steps, _ = side.advance(0)
+                for group in steps.groups:
+                    told = await dispatcher.dispatch([group])
+                    side.told(told.records)
+                    self.said += told.news
+                    step()
+                self.said += steps.news
+                step()
+                if dice.random() < 0.5 or position == len(LOG):
+                    for key, value in side.changes():
+                        self.changelog[key] = value
+                    # A commit is whole or not at all here: `Keeper` sees to that.
+                    step()
+                    self.offset = position
+        finally:
+            receipts.close()
+
+
+def lived(folder: Path, seed: int, deadly: float) -> World:
+    """A world in which the whole log was read, after as many deaths as it took."""
+    folder.mkdir()
+    world, dice = World(folder), Random(seed)
+    for life in range(200):
+        try:
+            asyncio.run(world.live(dice, deadly if life < 30 else 0))
+        except Died:
+            continue
+        break
+    return world
+
+
+def sent(world: World) -> list[tuple[str, str, str]]:
+    return sorted((m.message_id, m.to, m.body) for m in world.provider.accepted)
+
+
+def rows(world: World) -> dict[tuple[str, str], tuple[str, int, str]]:
+    """The news as the table keeps them."""
+    return {(n.incident_id, n.slot): (n.kind, n.at, n.detail) for n in world.said if n.incident_id}
+
+
+def test_deaths_between_any_two_steps_change_no_message(tmp_path: Path) -> None:
+    whole = lived(tmp_path / "whole", 0, 0)
+    told = Counter(n.kind for n in whole.said)
+    assert (told["told"], told["acknowledged"], told["delivering"]) == (4, 1, 1), told
+    assert told["waiting"] >= 1
+    for seed in range(1, 41):
+        world = lived(tmp_path / str(seed), seed, 0.15)
+        assert sent(world) == sent(whole), seed
+        assert rows(world) == rows(whole), seed
+        assert world.offset == len(LOG)
+
+
+def test_an_acknowledged_stock_out_is_left_alone(tmp_path: Path) -> None:
+    whole = lived(tmp_path / "whole", 0, 0)
+    about_a = [n.kind for n in whole.said if n.incident_id == "a"]
+    assert sorted(about_a) == ["acknowledged", "note", "resolved", "status", "told"]
+
+
+def test_an_answer_counts_at_the_watermark_it_met(tmp_path: Path) -> None:
+    """Read in one go with what follows it, it still comes before the escalation of half past."""
+    side = DeskSide(0, 1, rules())
+    for data in LOG[:4]:
+        side.take(*unpack(data), 0)
+    side.take(*unpack(pack_news([news("acknowledged", FIRST, at(9, 4))])), 0)
+    side.take(*unpack(envelope(at(11))), 0)
+    steps, _ = side.advance(0)
+    assert [g.kind for g in steps.groups] == ["stock_out"]
+
+
+def test_an_answer_is_dealt_with_while_the_watermark_stands_still() -> None:
+    side = DeskSide(0, 1, rules())
+    for data in LOG[:3]:
+        side.take(*unpack(data), 0)
+    side.advance(0)
+    assert side.advance(0)[1] is None
+    side.take(*unpack(LOG[3]), 0)
+    steps, promise = side.advance(0)
+    assert [n.kind for n in steps.news] == ["acknowledged"]
+    assert promise is not None
+    assert side.advance(0)[1] is None
+
+
+def test_news_of_strangers_and_nonsense_harm_nobody() -> None:
+    side = DeskSide(0, 1, rules())
+    side.take(*unpack(envelope(at(8))), 0)
+    odd = [
+        News("x1", START, "nobody", "acknowledged", "m", "", "", ""),
+        News("x2", START, "w", "cannot", "m", "i", "[1]", ""),
+        News("x3", START, "w", "singing", "", "", "{", ""),
+    ]
+    side.take(*unpack(pack_news(odd)), 0)
+    steps, _ = side.advance(0)
+    assert steps.groups == []
+    assert sorted(n.kind for n in steps.news) == ["acknowledged", "cannot", "singing"]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_desk_goes_on_from_the_state_of_this_and_of_the_last_release(version: int) -> None:
+    old = DeskSide(0, 1, rules())
+    old.take(*unpack(envelope(at(9), A)), 0)
+    old.advance(0)
+    state = dict(old.changes())
+    if version == 1:
+        listed = ListedIncident("a", A.outlet_id, "4G", A.opened_at)
+        gathering = Gathering(A.at, "a", {"a": listed})
+        state[b"w/w"] = msgspec.msgpack.encode((1, "w", at(9), [], gathering))
+    heir = DeskSide(0, 1, rules())
+    for key, value in state.items():
+        heir.load(key, value)
+    heir.take(*unpack(envelope(at(9, 31))), 0)
+    steps, _ = heir.advance(0)
+    assert [g.kind for g in steps.groups] == ["stock_out", "escalation"]
+    assert steps.groups[0].message_id == FIRST
+    assert steps.groups[0].due_at - A.at == MINUTE

@@ -90,10 +90,11 @@ class WholesalerState(msgspec.Struct):
     policy: str = ""
     wake: int | None = None
 
-    def idle(self, watermark: int) -> bool:
-        """Whether a step to this watermark would find nothing to do."""
+    def idle(self, watermark: int, policy: str) -> bool:
+        """Whether a step to this watermark, by this policy, would find nothing to do."""
         return not (
             self.held
+            or (self.cases and self.policy != policy)
             or self.gathering is not None
             or self.answers
             or (self.wake is not None and self.wake < watermark)

@@ -63,7 +63,7 @@ class DeskSide:
             return Steps([], []), None
         steps = Steps([], [])
         for wholesaler_id, state in sorted(self.wholesalers.items()):
-            if not state.idle(watermark):
+            if not state.idle(watermark, self.rules.fingerprint):
                 groups, news = advance(state, watermark, self.rules, final=ended, now=now)
                 steps.groups.extend(groups)
                 steps.news.extend(news)

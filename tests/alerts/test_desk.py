@@ -184,6 +184,19 @@ def test_an_answer_is_dealt_with_while_the_watermark_stands_still() -> None:
     assert side.advance(0)[1] is None
 
 
+def test_a_new_policy_finds_who_still_waits() -> None:
+    silence = "silences = [{ territory = 'north' }]"
+    old = DeskSide(0, 1, rules(silence))
+    for data in LOG[:3]:
+        old.take(*unpack(data), 0)
+    assert old.advance(0)[0].groups == []
+    heir = DeskSide(0, 1, rules(""))
+    for key, value in old.changes():
+        heir.load(key, value)
+    heir.take(*unpack(LOG[4]), 0)
+    assert [g.kind for g in heir.advance(0)[0].groups] == ["delayed"]
+
+
 def test_news_of_strangers_and_nonsense_harm_nobody() -> None:
     side = DeskSide(0, 1, rules())
     side.take(*unpack(envelope(at(8))), 0)

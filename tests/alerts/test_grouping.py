@@ -73,7 +73,7 @@ def test_a_day_of_one_wholesaler() -> None:
     assert told([group]) == [(message_id("w", 100, "a"), 160, ["b"])]
     assert (group.wholesaler_id, group.started_at) == ("w", 100)
     assert told(advance(state, 162, 60, final=True)) == [(message_id("w", 161, "c"), 221, ["c"])]
-    assert state.idle(1_000)
+    assert state.idle(1_000, state.policy)
 
 
 def test_all_refilled_in_time_sends_nothing() -> None:
@@ -81,7 +81,7 @@ def test_all_refilled_in_time_sends_nothing() -> None:
     hold(state, opened("a", 100))
     hold(state, closed("a", 100, 160))
     assert advance(state, 1_000, 60) == []
-    assert state.idle(1_000)
+    assert state.idle(1_000, state.policy)
 
 
 def test_refilled_just_too_late_is_still_listed() -> None:

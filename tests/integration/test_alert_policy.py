@@ -1,0 +1,70 @@
+"""A policy through the whole system: reminders, notes, the account of it; a wrong one ends it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from city import rows, zerostock
+from test_by_hand import FILES
+
+POLICY = """\
+repeat_interval = "1h"
+repeat_limit = 1
+resolved_notes = true
+silences = [{ outlet = "N", why = "to be closed" }]
+"""
+
+
+@pytest.fixture
+def city(tmp_path: Path) -> Path:
+    folder = tmp_path / "city"
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_a_wrong_policy_ends_the_run_before_it_begins(city: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text(POLICY + 'grace = "soon"\n')
+    done = zerostock("run", "--input", city, "--data", tmp_path / "data", "--policy", policy)
+    assert done.returncode == 1
+    assert "policy.toml, line 5: grace: 'soon' is not a duration" in done.stderr
+    assert not (tmp_path / "data").exists()
+    checked = zerostock("alerts", "check", policy)
+    assert (checked.returncode, checked.stderr) == (1, done.stderr)
+
+
+@pytest.mark.slow
+def test_a_run_by_a_policy(city: Path, tmp_path: Path) -> None:
+    data, sms, policy = tmp_path / "data", tmp_path / "sms.ndjson", tmp_path / "policy.toml"
+    policy.write_text(POLICY)
+    run = ("run", "--input", city, "--data", data, "--sms", f"file:{sms}", "--policy", policy)
+    done = zerostock(*run)
+    assert done.returncode == 0, done.stderr
+    sent = [json.loads(line) for line in sms.read_text().splitlines()]
+    assert [m["at"][11:16] for m in sent] == ["10:01", "11:05", "13:00"]
+    assert {m["to"] for m in sent} == {"+8613800138000"}
+    assert "仍缺货" in sent[1]["body"]
+    assert "已补货" in sent[2]["body"]
+    told = rows(data, "SELECT incident_id, kind FROM alert_news ORDER BY incident_id, at, kind")
+    assert told == [
+        ("A/S/jc1", "told"),
+        ("A/S/jc1", "reminded"),
+        ("A/S/jc1", "resolved"),
+        ("A/S/jc1", "note"),
+        ("N/S/a9", "waiting"),
+    ]
+    # Without the silence the next run tells it, with whatever it reads.
+    policy.write_text(POLICY.splitlines()[0])
+    (city / "events" / "2.ndjson").write_text(
+        '{"type":"activation","event_id":"new","at":"2026-03-01T15:00:00Z",'
+        '"imsi":"460010000000998"}\n'
+    )
+    done = zerostock(*run)
+    assert done.returncode == 0, done.stderr
+    assert len(sms.read_text().splitlines()) == 3
+    last = rows(data, "SELECT kind FROM alert_news WHERE incident_id = 'N/S/a9' ORDER BY at")
+    assert last[:2] == [("waiting",), ("undeliverable",)]  # which nobody holds

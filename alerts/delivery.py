@@ -172,7 +172,7 @@ class Delivery:
 
     async def _try(self, attempt: _Attempt) -> Receipt:
         message = attempt.message
-        newest = max(incident.opened_at for incident in message.incidents)
+        newest = max((incident.opened_at for incident in message.incidents), default=0)
         if self.too_old(max(newest, message.news_since)):
             raise _TooOldError("older than the time after which messages are of no use")
         if self.sender.remote:

@@ -251,6 +251,43 @@ def check_policy(
     typer.echo(f"{policy} is a policy")
 
 
+@app.command("soon-empty")
+def soon_empty(
+    data: Data = None,
+    warehouse: Url = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="Day whose evening it is, YYYY-MM-DD (the last known).")
+    ] = None,
+    target: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Announce shelves whose risk is above it.")
+    ] = 0.3,
+    sms: Annotated[str | None, typer.Option(help="console (default), file:PATH or twilio.")] = None,
+    clock: Annotated[
+        str | None, typer.Option(help="wall: what is old is not sent (default); event: it is.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be told.")
+    ] = False,
+) -> None:
+    """Tell wholesalers, once a day, which shelves will probably be empty before they come.
+
+    Shelves whose stock is doubted go to the managers' `fallback` channel. A second run for the same
+    day replaces its lists and tells nobody twice. With --warehouse, --data keeps what was sent.
+
+    Example: `zerostock soon-empty --data state --clock event --sms file:soon.ndjson`
+    """
+    from datetime import date
+
+    from infra.foresight import run_soon_empty
+
+    try:
+        day = date.fromisoformat(as_of) if as_of is not None else None
+    except ValueError:
+        raise UsageError(f"--as-of {as_of} is no day like 2026-03-31") from None
+    settings = load_settings(data=data, warehouse=warehouse, sms=_absolute(sms), clock=clock)
+    typer.echo("\n".join(run_soon_empty(settings, day, target, dry_run=dry_run)))
+
+
 @app.command()
 def query(
     sql: Annotated[str, typer.Argument(help="One reading statement of ClickHouse SQL.")],

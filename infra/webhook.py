@@ -14,7 +14,6 @@ import socket
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import uvicorn
 from prometheus_client import start_http_server
@@ -35,7 +34,7 @@ from infra.settings import Settings
 from infra.web.answers import AnswerPage
 from infra.web.plumbing import web_app
 from infra.web.twilio import TwilioEndpoints
-from infra.wiring import kafka_security, reference_of
+from infra.wiring import kafka_security, reference_of, zone_of
 from pipelines.stream import metrics
 from schemas.errors import BrokerError, SettingsError
 from schemas.reference import Reference
@@ -65,7 +64,7 @@ def run_webhook(settings: Settings) -> None:
         Inbox(folder / "answers.log"),
         RefusedNumbers(folder / "refused-numbers.log"),
         news.post,
-        zone=_zone(settings.display_zone),
+        zone=zone_of(settings),
         owners=_owners(reference),
     )
     directory = ReferenceDirectory(reference) if reference is not None else None
@@ -98,7 +97,7 @@ def application(
         key = settings.link_key.get_secret_value()
         links = Links(key, address, settings.link_lifetime)
         routes += AnswerPage(
-            intake, links, directory, address=address, zone=_zone(settings.display_zone)
+            intake, links, directory, address=address, zone=zone_of(settings)
         ).routes()
     if not routes:
         raise SettingsError(
@@ -162,13 +161,6 @@ def _serve(app: Starlette, host: str, port: int) -> None:
     with listener:
         log.warning("listening on http://%s:%d", *listener.getsockname()[:2])
         server.run(sockets=[listener])
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise SettingsError(f"no time zone {name!r}: use a name like Asia/Shanghai") from None
 
 
 def _owners(reference: Reference | None) -> Mapping[str, str]:

@@ -197,25 +197,35 @@ def _twilio(settings: Settings) -> TwilioOptions | None:
     )
 
 
-def _alerts(settings: Settings) -> faust.App:
-    options = stream_options(settings)
+def delivery_of(settings: Settings) -> Delivery:
+    """What sends messages and keeps their record under the data directory."""
     if settings.data is None:
-        raise SettingsError("the alerts worker keeps its receipts in a directory: give --data DIR")
+        raise SettingsError("the record of what was sent needs a directory: give --data DIR")
     folder = settings.data / "sms"
     folder.mkdir(parents=True, exist_ok=True)
+    receipts = FileReceipts(folder / "receipts.log")
+    return Delivery(
+        open_sender(settings.sms, twilio=_twilio(settings), claimed=receipts.claimed),
+        receipts,
+        numbers=RefusedNumbers(folder / "refused-numbers.log"),
+        stale_after=settings.stale_after if settings.clock != "event" else None,
+    )
+
+
+def zone_of(settings: Settings) -> ZoneInfo:
+    """The readers' time zone."""
     try:
-        zone = ZoneInfo(settings.display_zone)
+        return ZoneInfo(settings.display_zone)
     except (ZoneInfoNotFoundError, ValueError):
         raise SettingsError(
             f"no time zone {settings.display_zone!r}: use a name like Asia/Shanghai"
         ) from None
-    receipts = FileReceipts(folder / "receipts.log")
-    delivery = Delivery(
-        open_sender(settings.sms, twilio=_twilio(settings), claimed=receipts.claimed),
-        receipts,
-        numbers=RefusedNumbers(folder / "refused-numbers.log"),
-        stale_after=settings.stale_after if options.clock == "wall" else None,
-    )
+
+
+def _alerts(settings: Settings) -> faust.App:
+    options = stream_options(settings)
+    zone = zone_of(settings)
+    delivery = delivery_of(settings)
     directory = ReferenceDirectory(reference_of(settings))
     rules = Rules(
         settings.group_wait,

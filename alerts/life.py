@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from alerts.answers.statuses import LOST
-from alerts.casebook import Answered, Case, Shelf, WholesalerState
-from alerts.grouping import Change, Gathering, Group, in_order, later_id, message_id
+from alerts.casebook import Answered, Case, WholesalerState
+from alerts.grouping import Change, Gathering, Group, in_order, message_id
+from alerts.outcome import Outcome
 from alerts.ports import FALLBACK
-from alerts.rules import CHANNEL, PHONE, Held, Rules
+from alerts.rules import CHANNEL, PHONE, Rules
+from alerts.timing import Timing
 from schemas.alert_news import AlertNews
 from schemas.fields import TIME_END
 from schemas.news import News
@@ -51,7 +53,7 @@ def advance(
     comes late is not told in quiet hours.
     """
     life = _Life(state, rules, now if rules.wall else None)
-    life.follow_policy()
+    life.times.follow_policy()
     reached = max(watermark, state.folded)
     known = sorted((c for c in state.held if final or c.at < reached), key=in_order)
     state.held.difference_update(known)
@@ -69,9 +71,9 @@ def advance(
     if final:
         life.gathered()
     state.folded = reached
-    life.forget()
+    life.times.forget()
     state.look_ahead()
-    return Steps(life.groups, life.news)
+    return Steps(life.outcome.groups, life.outcome.news)
 
 
 class _Life:
@@ -80,9 +82,8 @@ class _Life:
     def __init__(self, state: WholesalerState, rules: Rules, now: int | None) -> None:
         self.state = state
         self.rules = rules
-        self.now = now
-        self.groups: list[Group] = []
-        self.news: list[AlertNews] = []
+        self.times = Timing(state, rules, now)
+        self.outcome = Outcome(state.wholesaler_id)
 
     # What happened
 
@@ -98,7 +99,7 @@ class _Life:
             state.gathering = Gathering(change.at, change.incident_id, {})
         state.gathering.open[case.incident_id] = case.listed
         if (flapping := self.rules.policy.flapping) is not None:
-            emptied = self._shelf(case).emptied
+            emptied = self.times.shelf(case).emptied
             emptied.append(change.at)
             del emptied[: -flapping.incidents]
 
@@ -110,13 +111,13 @@ class _Life:
             return
         if case.phase == "open":
             why = case.held or "group_wait"
-            self._tell_of(case, change.at, "refilled_in_time", {"waited_for": why})
+            self.outcome.tell_of(case, change.at, "refilled_in_time", {"waited_for": why})
             return
-        self._tell_of(case, change.at, "resolved", {"was": case.phase})
+        self.outcome.tell_of(case, change.at, "resolved", {"was": case.phase})
         if case.told and self.rules.resolved_notes(self.state.wholesaler_id):
             self.state.cases[case.incident_id] = case
             case.phase = "resolved"
-            self._set_due(case, self.rules.on_grid(change.at))
+            self.times.set_due(case, self.rules.on_grid(change.at))
 
     def answer(self, answered: Answered) -> None:
         """Somebody, or a provider, says something about a message."""
@@ -139,9 +140,9 @@ class _Life:
                 elif detail.get("status") in LOST and case.phase == "notified":
                     lost.append(case)
         for case in met:
-            self._heard(case.incident_id, news, detail)
+            self.outcome.heard(case.incident_id, news, detail)
         if not met:
-            self._heard("", news, detail)
+            self.outcome.heard("", news, detail)
         self._lost(lost, news.message_id, answered.at)
 
     def _answered(self, case: Case, news: News, at: int, detail: dict[str, Any]) -> None:
@@ -152,44 +153,16 @@ class _Life:
             case.by = at + policy.on_the_way
             if isinstance(by, int) and 0 < by < TIME_END:
                 case.by = by
-            self._set_due(case, self.rules.on_grid(max(at, case.by + policy.grace)))
+            self.times.set_due(case, self.rules.on_grid(max(at, case.by + policy.grace)))
         elif news.kind == "cannot":
-            self._escalate_now(case, at)
+            self.times.escalate_now(case, at)
 
     def _lost(self, cases: list[Case], name: str, at: int) -> None:
         """A message that was accepted did not arrive: the next step need not wait."""
-        alone = [case for case in cases if not self._escalate_now(case, at)]
+        alone = [case for case in cases if not self.times.escalate_now(case, at)]
         if alone:
             to = CHANNEL + FALLBACK
-            self._send(self._later(0, f"lost {name}", to), at, at, alone, "lost", to)
-
-    def _escalate_now(self, case: Case, at: int) -> bool:
-        """Let the next step be due at once; False if there is none."""
-        if self._step_of(case) is None:
-            return False
-        self._escalate_from(case, at)
-        self._set_due(case, at)
-        return True
-
-    def _set_due(self, case: Case, at: int | None) -> None:
-        case.due = at
-        wake = self.state.wake
-        if at is not None and (wake is None or at < wake):
-            self.state.wake = at
-
-    def follow_policy(self) -> None:
-        """Look at every case anew that waits, when the policy has changed since it was told to."""
-        state = self.state
-        if state.policy == self.rules.fingerprint:
-            return
-        state.policy = self.rules.fingerprint
-        for case in state.cases.values():
-            if case.held and case.phase != "resolved":
-                self._set_due(case, state.folded)
-            elif case.phase in ("notified", "cannot"):
-                self._plan(case)
-                if case.due is not None:
-                    self._set_due(case, max(case.due, state.folded))
+            self.outcome.send(self.outcome.later(0, f"lost {name}", to), at, at, alone, "lost", to)
 
     # What falls due
 
@@ -221,7 +194,7 @@ class _Life:
         name = message_id(self.state.wholesaler_id, gathering.started_at, gathering.first_id)
         fit = [case for case in cases if self._may_tell(case, due_at)]
         for to, some in self._by_target(fit, due_at).items():
-            first = name if to == PHONE else self._later(due_at, "stock_out", to)
+            first = name if to == PHONE else self.outcome.later(due_at, "stock_out", to)
             self._tell(first, due_at, some, "stock_out", to, gathering.started_at)
 
     def _fire(self, due_at: int) -> None:
@@ -240,65 +213,39 @@ class _Life:
                 continue
             if case.phase == "delivering":
                 case.phase = "notified"
-                self._tell_of(case, due_at, "overdue", {"by": case.by})
-                self._escalate_from(case, due_at)
+                self.outcome.tell_of(case, due_at, "overdue", {"by": case.by})
+                self.times.escalate_from(case, due_at)
                 rested, overdue = False, True
             if case.phase == "open" or (rested and case.phase == "notified"):
                 told["digest" if rested else "delayed"].append(case)
                 continue
-            step = self._step_of(case)
+            step = self.times.step_of(case)
             if step is not None and step[0] <= due_at:
                 to = self.rules.addressee(step[1], case.listed)
                 escalated[case.step, to].append(case)
-            repeats = case.phase == "notified" and self._repeats_at(case) <= due_at
+            repeats = case.phase == "notified" and self.times.repeats_at(case) <= due_at
             if overdue or repeats:
                 told["reminder"].append(case)
             elif step is None or step[0] > due_at:
-                self._plan(case)
+                self.times.plan(case)
         for kind in ("digest", "delayed", "reminder"):
             for to, cases in self._by_target(told[kind], due_at).items():
-                self._tell(self._later(due_at, kind, to), due_at, cases, kind, to, due_at)
+                self._tell(self.outcome.later(due_at, kind, to), due_at, cases, kind, to, due_at)
         for (number, to), cases in sorted(escalated.items(), key=lambda found: found[0]):
             self._escalate(due_at, number, to, cases)
         self._send_notes(due_at)
 
     def _may_tell(self, case: Case, at: int) -> bool:
         """Whether a case may be told of now; otherwise it waits, and news say why."""
-        state, listed = self.state, case.listed
-        held = (
-            self.rules.held(state.wholesaler_id, listed, at)
-            or self._flapping(case, at)
-            or self._quiet(case, at)
-        )
+        held = self.times.held(case, at)
         case.held = ""
         if held is None:
             return True
         case.held = held.why
-        self._set_due(case, held.until)
+        self.times.set_due(case, held.until)
         detail = {"why": held.why, "until": case.due, "note": held.note}
-        self._tell_of(case, at, "waiting", detail, held.by)
+        self.outcome.tell_of(case, at, "waiting", detail, held.by)
         return False
-
-    def _quiet(self, case: Case, at: int) -> Held | None:
-        """The quiet hours in which a message that is due would be read."""
-        for moment in (at, self.now):
-            if moment is not None:
-                held = self.rules.quiet(self.state.wholesaler_id, case.listed, moment)
-                if held is not None and held.until is not None and held.until > at:
-                    return held
-        return None
-
-    def _flapping(self, case: Case, at: int) -> Held | None:
-        """Of a shelf that runs empty again and again its wholesaler hears only now and then."""
-        flapping = self.rules.policy.flapping
-        if flapping is None or case.phase != "open":
-            return None
-        shelf = self._shelf(case)
-        lately = sum(then > at - flapping.within for then in shelf.emptied)
-        again = self.rules.on_grid(shelf.told_at + self.rules.damped_for)
-        if lately < flapping.incidents or not shelf.told_at or at >= again:
-            return None
-        return Held("flapping", again, f"emptied {lately} times or more lately")
 
     def _by_target(self, cases: Iterable[Case], at: int) -> dict[str, list[Case]]:
         found: dict[str, list[Case]] = defaultdict(list)
@@ -319,52 +266,25 @@ class _Life:
             case.phase, case.told_at = "notified", due_at
             case.told.setdefault(to, []).append(name)
             if self.rules.policy.flapping is not None:
-                self._shelf(case).told_at = due_at
-            self._plan(case)
-        self._send(name, started_at, due_at, cases, kind, to)
+                self.times.shelf(case).told_at = due_at
+            self.times.plan(case)
+        self.outcome.send(name, started_at, due_at, cases, kind, to)
 
     def _escalate(self, due_at: int, number: int, to: str, cases: list[Case]) -> None:
-        name = self._later(due_at, f"escalation {number}", to)
+        name = self.outcome.later(due_at, f"escalation {number}", to)
         for case in cases:
-            self._escalate_from(case, due_at)
+            self.times.escalate_from(case, due_at)
             case.step += 1
             case.told.setdefault(to, []).append(name)
-            self._plan(case)
-        self._send(name, due_at, due_at, cases, "escalation", to)
-
-    def _escalate_from(self, case: Case, at: int) -> None:
-        """Let the next step be due at a time, and those after it follow as they stand apart."""
-        steps = self.rules.policy.escalation
-        if case.step < len(steps):
-            case.since = at - steps[case.step].after
-
-    def _step_of(self, case: Case) -> tuple[int, str] | None:
-        """When the next step of the escalation is due, and whom it tells."""
-        steps = self.rules.policy.escalation
-        if case.step >= len(steps):
-            return None
-        return case.since + steps[case.step].after, steps[case.step].to
-
-    def _repeats_at(self, case: Case) -> float:
-        policy = self.rules.policy
-        if policy.repeat_interval is None or case.reminders >= policy.repeat_limit:
-            return float("inf")
-        return case.told_at + policy.repeat_interval
-
-    def _plan(self, case: Case) -> None:
-        """Say when a case that waits for an answer is looked at next."""
-        step = self._step_of(case)
-        times = [step[0]] if step is not None else []
-        repeats_at = self._repeats_at(case)
-        if case.phase == "notified" and repeats_at != float("inf"):
-            times.append(int(repeats_at))
-        self._set_due(case, self.rules.on_grid(min(times)) if times else None)
+            self.times.plan(case)
+        self.outcome.send(name, due_at, due_at, cases, "escalation", to)
 
     def _note(self, case: Case, due_at: int) -> None:
         """Let who was told of a case hear that it is over, unless they sleep."""
-        if self._quiet(case, due_at) is not None:
+        if self.times.quiet(case, due_at) is not None:
             del self.state.cases[case.incident_id]
-            self._tell_of(case, due_at, "never_told", {"why": "quiet_hours", "what": "resolved"})
+            detail = {"why": "quiet_hours", "what": "resolved"}
+            self.outcome.tell_of(case, due_at, "never_told", detail)
 
     def _send_notes(self, due_at: int) -> None:
         over = [
@@ -374,74 +294,11 @@ class _Life:
         ]
         for to in sorted({to for case in over for to in case.told}):
             cases = [case for case in over if to in case.told]
-            name = self._later(due_at, "resolved", to)
+            name = self.outcome.later(due_at, "resolved", to)
             after = {case.incident_id: tuple(case.told[to]) for case in cases}
-            self._send(name, due_at, due_at, cases, "resolved", to, after)
+            self.outcome.send(name, due_at, due_at, cases, "resolved", to, after)
         for case in over:
             del self.state.cases[case.incident_id]
-
-    def _send(
-        self,
-        name: str,
-        started_at: int,
-        due_at: int,
-        cases: Iterable[Case],
-        kind: str,
-        to: str,
-        after: dict[str, tuple[str, ...]] | None = None,
-    ) -> None:
-        wholesaler_id, listed = self.state.wholesaler_id, tuple(case.listed for case in cases)
-        self.groups.append(
-            Group(name, wholesaler_id, started_at, due_at, listed, kind, to, after or {})
-        )
-
-    def _later(self, due_at: int, kind: str, to: str) -> str:
-        return later_id(self.state.wholesaler_id, due_at, kind, to)
-
-    # Remembering
-
-    def _shelf(self, case: Case) -> Shelf:
-        return self.state.shelves.setdefault(f"{case.outlet_id}\0{case.sku}", Shelf())
-
-    def forget(self) -> None:
-        """Drop what no longer matters of shelves that were restless."""
-        flapping = self.rules.policy.flapping
-        since = self.state.folded - (flapping.within if flapping is not None else 0)
-        for key, shelf in list(self.state.shelves.items()):
-            shelf.emptied = [then for then in shelf.emptied if then > since]
-            damped = shelf.told_at + self.rules.damped_for > since
-            if not shelf.emptied and not damped:
-                del self.state.shelves[key]
-
-    def _tell_of(
-        self, case: Case, at: int, kind: str, detail: dict[str, Any], by: str = "policy"
-    ) -> None:
-        self.news.append(
-            AlertNews(
-                incident_id=case.incident_id,
-                wholesaler_id=self.state.wholesaler_id,
-                at=at,
-                kind=kind,
-                message_id="",
-                detail=_json(detail),
-                by=by,
-                slot=f"{kind}/{at}",
-            )
-        )
-
-    def _heard(self, incident_id: str, news: News, detail: dict[str, Any]) -> None:
-        self.news.append(
-            AlertNews(
-                incident_id=incident_id,
-                wholesaler_id=self.state.wholesaler_id,
-                at=news.at,
-                kind=news.kind,
-                message_id=news.message_id,
-                detail=_json(detail),
-                by=news.by,
-                slot=f"news/{news.news_id}",
-            )
-        )
 
 
 def note_name(
@@ -461,7 +318,3 @@ def _detail(news: News) -> dict[str, Any]:
     except msgspec.DecodeError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _json(detail: dict[str, Any]) -> str:
-    return msgspec.json.encode({k: v for k, v in detail.items() if v not in (None, "")}).decode()

@@ -5,7 +5,20 @@ Times are int64 ms since the epoch, UTC.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+#: Decided · what went out · what did not · answered · the end.
+KINDS: Final = frozenset(
+    {
+        *("waiting", "refilled_in_time", "never_told"),
+        *("told", "reminded", "escalated", "note"),
+        *("undeliverable", "refused", "failed", "stale"),
+        *("acknowledged", "delivering", "cannot", "stop", "start", "status"),
+        *("overdue", "resolved"),
+    }
+)
 
 
 class AlertNews(msgspec.Struct, frozen=True):
@@ -15,10 +28,7 @@ class AlertNews(msgspec.Struct, frozen=True):
     where an answer met no stock-out that is still open. `detail` is a JSON object. Of several rows
     with one incident and `slot` the one with the highest `version` holds: a step that is done
     again after a crash says the same again.
-
-    kind: waiting, refilled_in_time (decided) · told, reminded, escalated, note (what went out) ·
-    sent nowhere: undeliverable, refused, failed, stale, never_told · acknowledged, delivering,
-    cannot, stop, start, status (answered) · overdue, resolved.
+    `kind` is one of `KINDS`, or what somebody else answered.
     """
 
     incident_id: str

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from pipelines.core.effects import Effect
 from pipelines.core.register import Int64s, Register
 from pipelines.core.sims import SimSide
+from schemas.alert_news import KINDS as ALERT_NEWS_KINDS
 from schemas.envelope import Header
 
 REGISTRY: Final = CollectorRegistry()
@@ -43,6 +44,12 @@ SMS: Final = Counter(
 )
 SMS_SEGMENTS: Final = Counter(
     "zerostock_sms_segments_total", "What sent messages cost, in segments.", registry=REGISTRY
+)
+ALERT_NEWS: Final = Counter(
+    "zerostock_alert_news_total",
+    "What was decided and answered about stock-outs.",
+    ["kind"],
+    registry=REGISTRY,
 )
 DEAD_LETTERS: Final = Counter(
     "zerostock_dead_letters_total", "Input refused.", ["reason"], registry=REGISTRY
@@ -127,7 +134,15 @@ def count_effects(effects: list[Effect]) -> list[Effect]:
                 SMS.labels(status).inc()
             sent = pc.equal(effect.rows["status"], "sent")
             SMS_SEGMENTS.inc(pc.sum(effect.rows.filter(sent)["segments"]).as_py() or 0)
+        elif effect.header.kind == "alert_news":
+            for kind in effect.rows["kind"].to_pylist():
+                ALERT_NEWS.labels(_known_kind(kind)).inc()
     return effects
+
+
+def _known_kind(kind: str) -> str:
+    """Foreign programs may answer anything; labels must stay few."""
+    return kind if kind in ALERT_NEWS_KINDS else "other"
 
 
 def _count_incidents(rows: pa.RecordBatch) -> None:

@@ -138,7 +138,11 @@ class _Life:
                 if news.kind in ANSWERS:
                     self._answered(case, news, answered.at, detail)
                 elif detail.get("status") in LOST and case.phase == "notified":
-                    lost.append(case)
+                    # Of a lost message a provider may tell in several ways.
+                    mark = f"lost/{news.message_id}"
+                    if mark not in case.news:
+                        case.news.append(mark)
+                        lost.append(case)
         for case in met:
             self.outcome.heard(case.incident_id, news, detail)
         if not met:

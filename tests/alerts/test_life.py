@@ -145,6 +145,16 @@ def test_an_sms_that_did_not_arrive_hastens_the_next_step() -> None:
     assert group.due_at < at(9, 4)
 
 
+def test_however_often_it_is_told_a_message_is_lost_once() -> None:
+    day = Day()
+    day.open("a", NINE)
+    (first,) = day.until(at(9))
+    day.answer("status", first.message_id, at(9, 2), status="undelivered")
+    day.answer("status", first.message_id, at(9, 3), status="failed")
+    assert shown(day.until(at(10)))[1:] == []
+    assert [g.to for g in day.groups] == ["phone", "backup_phone"]
+
+
 def test_an_sms_that_did_not_arrive_is_for_the_fallback_when_there_is_no_step() -> None:
     day = Day("")
     day.open("a", NINE)

@@ -28,6 +28,9 @@ class Directory(Protocol):
     def wholesaler(self, wholesaler_id: str) -> Wholesaler | None:
         """The wholesaler, or None when no table knows the id."""
 
+    def successor(self, wholesaler_id: str, outlet_id: str, at: int) -> str:
+        """Who acts at a time (ms) for a wholesaler who held an outlet: often the same."""
+
     def shelf(self, incident: ListedIncident) -> Shelf:
         """The outlet as people call it; names are '' where there is none."""
 
@@ -46,6 +49,10 @@ class ReferenceDirectory:
         phones = (row.phone or "", row.backup_phone or "")
         return Wholesaler(wholesaler_id, row.name, *phones, row.language or "")
 
+    def successor(self, wholesaler_id: str, outlet_id: str, at: int) -> str:
+        """See `Directory`."""
+        return self._tables.successor(wholesaler_id, outlet_id, at)
+
     def shelf(self, incident: ListedIncident) -> Shelf:
         """See `Directory`."""
         outlet = self._tables.outlets.get(incident.outlet_id)
@@ -60,14 +67,7 @@ class ReferenceDirectory:
 
     def territories(self, outlet_id: str) -> tuple[str, ...]:
         """See `alerts.rules.Places`."""
-        outlet = self._tables.outlets.get(outlet_id)
-        found: dict[str, None] = {}
-        here = outlet.territory_id if outlet is not None else None
-        while here is not None and here not in found:  # a loop in the table is none of ours
-            found[here] = None
-            row = self._tables.territories.get(here)
-            here = row.parent_id if row is not None else None
-        return tuple(found)
+        return self._tables.territories_of(outlet_id)
 
     def closed_on(self, outlet_id: str) -> date | None:
         """See `alerts.rules.Places`."""

@@ -93,7 +93,36 @@ class Dispatcher:
     async def _serve(self, groups: Sequence[Group]) -> list[Told]:
         """One wholesaler's groups, one after the other."""
         async with self._turns:
-            return [await self._send(group) for group in groups]
+            return [await self._send(part) for group in groups for part in self._parts(group)]
+
+    def _parts(self, group: Group) -> list[Group]:
+        """The group, or a part of it for each who took its outlets over before it fell due.
+
+        The stock-outs stay with whom they happened to, so the parts are still that one's messages;
+        only who reads them is somebody else.
+        """
+        by_reader: dict[str, list[ListedIncident]] = {}
+        for incident in group.incidents:
+            by_reader.setdefault(self._reader_of(group, incident), []).append(incident)
+        if len(by_reader) <= 1:
+            return [group]
+        return [
+            msgspec.structs.replace(
+                group,
+                message_id=group.message_id
+                if reader == group.wholesaler_id
+                else f"{group.message_id}-{reader}",
+                incidents=tuple(incidents),
+            )
+            for reader, incidents in by_reader.items()
+        ]
+
+    def _reader_of(self, group: Group, incident: ListedIncident) -> str:
+        return self.directory.successor(group.wholesaler_id, incident.outlet_id, group.due_at)
+
+    def _reader(self, group: Group) -> Wholesaler | None:
+        """Who gets the messages of a part: all its outlets have the same reader."""
+        return self.directory.wholesaler(self._reader_of(group, group.incidents[0]))
 
     async def _send(self, group: Group) -> Told:
         unaware: list[AlertNews] = []
@@ -165,7 +194,7 @@ class Dispatcher:
     async def _tell(
         self, group: Group, name: str, incidents: Sequence[ListedIncident]
     ) -> MessageRecord:
-        wholesaler = self.directory.wholesaler(group.wholesaler_id)
+        wholesaler = self._reader(group)
         message = self._compose(group, name, incidents)
         contacts = _contacts(wholesaler, group.to)
         if not contacts:
@@ -175,7 +204,7 @@ class Dispatcher:
         return await self.delivery.deliver(message, contacts)
 
     def _compose(self, group: Group, name: str, incidents: Sequence[ListedIncident]) -> Message:
-        wholesaler = self.directory.wholesaler(group.wholesaler_id)
+        wholesaler = self._reader(group)
         text = self._text(group, name, incidents)
         return Message(
             name,
@@ -192,7 +221,7 @@ class Dispatcher:
     def _text(
         self, group: Group, name: str, incidents: Sequence[ListedIncident], *, whole: bool = False
     ) -> Text:
-        wholesaler = self.directory.wholesaler(group.wholesaler_id)
+        wholesaler = self._reader(group)
         shelves = [self.directory.shelf(incident) for incident in incidents]
         if self.usual is not None and group.kind != "resolved":
             usual = self.usual
@@ -211,7 +240,7 @@ class Dispatcher:
         )
 
     def _name(self, group: Group) -> str:
-        wholesaler = self.directory.wholesaler(group.wholesaler_id)
+        wholesaler = self._reader(group)
         return (wholesaler.name if wholesaler is not None else "") or group.wholesaler_id or "?"
 
 

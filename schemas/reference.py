@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from schemas.errors import InputError
 from schemas.fields import Count, EmptyIsNone, Iccid, Identifier, Imsi, Phone, Time
+from schemas.succession import Holding, Succession, Takeover, take_over
 
 _Day = Annotated[date | None, EmptyIsNone]
 
@@ -94,8 +95,10 @@ class Reference:
     outlets: dict[str, Outlet] = field(default_factory=dict)
     assignments: list[Assignment] = field(default_factory=list)
     batches: list[SimBatch] = field(default_factory=list)
+    successions: list[Succession] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._take_over()
         self._holders: dict[str, tuple[list[int], list[str]]] = {}
         for row in sorted(self.assignments, key=lambda a: a.valid_from):
             times, holders = self._holders.setdefault(row.outlet_id, ([], []))
@@ -107,6 +110,17 @@ class Reference:
         self._by_iccid = sorted(self.batches, key=lambda b: (len(b.first_iccid), b.first_iccid))
         self._iccid_start = [(len(b.first_iccid), int(b.first_iccid)) for b in self._by_iccid]
         self._refuse_overlaps()
+
+    def _take_over(self) -> None:
+        """Let successions become assignments."""
+        holdings = [Holding(a.outlet_id, a.wholesaler_id, a.valid_from) for a in self.assignments]
+        added, takeovers = take_over(holdings, self.successions, self.territories_of)
+        self.assignments = [*self.assignments, *(Assignment(**h._asdict()) for h in added)]
+        self.takeovers = takeovers
+        self._taken: dict[tuple[str, str], list[Takeover]] = {}
+        for takeover in takeovers:
+            key = takeover.wholesaler_id, takeover.outlet_id
+            self._taken.setdefault(key, []).append(takeover)
 
     def _refuse_overlaps(self) -> None:
         for number in np.flatnonzero(self._imsi_start[1:] < self._imsi_end[:-1]):
@@ -127,6 +141,24 @@ class Reference:
         times, holders = self._holders.get(outlet_id, ((), ()))
         index = bisect_right(times, at) - 1
         return holders[index] if index >= 0 else ""
+
+    def successor(self, wholesaler_id: str, outlet_id: str, at: int) -> str:
+        """Who acts at a time (ms) for a wholesaler who held an outlet: whoever took it over."""
+        for takeover in self._taken.get((wholesaler_id, outlet_id), ()):
+            if takeover.valid_from <= at and (takeover.until is None or at < takeover.until):
+                return self.holder(outlet_id, at)
+        return wholesaler_id
+
+    def territories_of(self, outlet_id: str) -> tuple[str, ...]:
+        """The outlet's territory and those it is part of, the smallest first."""
+        outlet = self.outlets.get(outlet_id)
+        found: dict[str, None] = {}
+        here = outlet.territory_id if outlet is not None else None
+        while here is not None and here not in found:  # a loop in the table is none of ours
+            found[here] = None
+            row = self.territories.get(here)
+            here = row.parent_id if row is not None else None
+        return tuple(found)
 
     def registered(self, imsis: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which IMSIs some batch holds; same shape."""

@@ -12,6 +12,7 @@ from schemas import reference as tables
 from schemas.errors import InputError
 from schemas.events import Refused, validate
 from schemas.reference import Reference
+from schemas.succession import Succession
 
 #: The tables and their models. Cells matter only to the analysts.
 _MODELS: dict[str, type[Any]] = {
@@ -21,7 +22,11 @@ _MODELS: dict[str, type[Any]] = {
     "outlets": tables.Outlet,
     "assignments": tables.Assignment,
     "sim_batches": tables.SimBatch,
+    "successions": Succession,
 }
+
+#: Tables that an exchange directory need not have.
+_OPTIONAL = frozenset({"successions"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,12 @@ def load_reference(folder: Path) -> LoadedReference:
     if not folder.is_dir():
         raise InputError(f"{folder} is missing: an exchange directory needs a reference/ folder")
     refused: list[RefusedLine] = []
-    rows: dict[str, list[Any]] = {name: list(_table(folder / f"{name}.csv", model, refused))
-            for name, model in _MODELS.items()}  # fmt: skip
+    rows: dict[str, list[Any]] = {
+        name: list(_table(path, model, refused))
+        if (path := folder / f"{name}.csv").exists() or name not in _OPTIONAL
+        else []
+        for name, model in _MODELS.items()
+    }
     return LoadedReference(
         Reference(
             territories={r.territory_id: r for r in rows["territories"]},
@@ -61,6 +70,7 @@ def load_reference(folder: Path) -> LoadedReference:
             outlets={r.outlet_id: r for r in rows["outlets"]},
             assignments=rows["assignments"],
             batches=list(dict.fromkeys(rows["sim_batches"])),
+            successions=list({row.succession_id: row for row in rows["successions"]}.values()),
         ),
         refused,
     )

@@ -73,9 +73,13 @@ class FakeDirectory:
 
     def __init__(self, wholesalers: Mapping[str, Wholesaler] | None = None) -> None:
         self.wholesalers = {"w": wholesaler()} if wholesalers is None else wholesalers
+        self.successors: dict[tuple[str, str], str] = {}
 
     def wholesaler(self, wholesaler_id: str) -> Wholesaler | None:
         return self.wholesalers.get(wholesaler_id)
+
+    def successor(self, wholesaler_id: str, outlet_id: str, at: int) -> str:
+        return self.successors.get((wholesaler_id, outlet_id), wholesaler_id)
 
     def shelf(self, incident: ListedIncident) -> Shelf:
         outlet = f"Shop {incident.outlet_id}"

@@ -13,7 +13,7 @@ from typing import Any
 from infra.bench.report import print_json, print_text
 from schemas.errors import UsageError
 
-NAMES = ("stream", "ingest", "latency", "recovery", "warehouse", "scale", "batch")
+NAMES = ("stream", "ingest", "latency", "recovery", "warehouse", "scale", "batch", "forecast")
 
 
 def main(name: str, as_json: bool, **options: Any) -> None:

@@ -40,6 +40,7 @@ _TITLES: Final = {
         "lost": "An SMS to {who} about {n} did not arrive",
         "unreached": "{who} could not be told of {n}",
         "resolved": "{who}: {n} in stock again",
+        "hand_over": "From now on you serve {n} of {who}.",
     },
     "zh": {
         "stock_out": "{who}：{n}缺卡",
@@ -47,6 +48,7 @@ _TITLES: Final = {
         "lost": "发给{who}的短信未送达：{n}缺卡",
         "unreached": "无法通知{who}：{n}缺卡",
         "resolved": "{who}：{n}已补货",
+        "hand_over": "{who}的{n}今起由您负责。",
     },
 }
 
@@ -90,16 +92,17 @@ def compose(
     at: int | None = None,
     link: str = "",
     whole: bool = False,
+    lead: str = "",
 ) -> Text:
     """The text about one or more shelves for a reader of `language` (zh, zh-CN, en, …).
 
     Outlets that do not fit into one segment become "and N more", unless it shall be the `whole`
     list; one outlet is always named, even if that takes two. `signature`, the sender's registered
-    name, goes first where it is required; a `link` goes last. `kind` is a group's; `at` (ms) is
-    when it fell due: a stock-out of another day is told with its day.
+    name, goes first where it is required, then a `lead`; a `link` goes last. `kind` is a group's;
+    `at` (ms) is when it fell due: a stock-out of another day is told with its day.
     """
     spoken = _spoken(language)
-    style = _Style(spoken, timezone, signature, _TEMPLATES.get(kind, kind), at, link, whole)
+    style = _Style(spoken, timezone, signature, _TEMPLATES.get(kind, kind), at, link, whole, lead)
     text = _fitted(shelves, style)
     if text.segments > 1 and not whole:
         # Where they are is the first thing that a short message can do without.
@@ -127,6 +130,7 @@ class _Style(NamedTuple):
     at: int | None
     link: str
     whole: bool
+    lead: str
 
     def when(self, opened_at: int) -> str:
         """The time of day, with the day if that is another than the message's."""
@@ -161,6 +165,8 @@ def _fitted(shelves: Sequence[Shelf], style: _Style) -> Text:
             stops=stops,
             more=len(visits) - shown,
         )
+        if style.lead:
+            body = f"{style.lead} {body}" if spoken == "en" else style.lead + body
         if style.signature:
             body = f"【{style.signature}】{body}"
         if style.link:

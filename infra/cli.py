@@ -22,6 +22,11 @@ app = typer.Typer(
 )
 dead_letters = typer.Typer(help="What was refused, and why.", no_args_is_help=True)
 app.add_typer(dead_letters, name="dead-letters")
+succession = typer.Typer(
+    help="A wholesaler leaves: outlets, what is open and unsent messages go to another.",
+    no_args_is_help=True,
+)
+app.add_typer(succession, name="succession")
 alerts = typer.Typer(help="Who was told of a stock-out, and why.", no_args_is_help=True)
 app.add_typer(alerts, name="alerts")
 
@@ -36,6 +41,8 @@ Until = Annotated[str | None, typer.Option(help="Received before: 2h (ago), or a
 Policy = Annotated[
     Path | None, typer.Option(help="TOML file: whom to alert when; see docs/alerts.md.")
 ]
+Reference = Annotated[Path | None, typer.Option(help="Folder of reference tables.")]
+At = Annotated[str | None, typer.Option(help="ISO 8601 time with offset (now).")]
 Disorder = Annotated[str | None, typer.Option(help="How late a source's events may come (60s).")]
 
 
@@ -286,6 +293,73 @@ def soon_empty(
         raise UsageError(f"--as-of {as_of} is no day like 2026-03-31") from None
     settings = load_settings(data=data, warehouse=warehouse, sms=_absolute(sms), clock=clock)
     typer.echo("\n".join(run_soon_empty(settings, day, target, dry_run=dry_run)))
+
+
+@succession.command("add")
+def add_succession(
+    wholesaler: Annotated[str, typer.Argument(help="Who leaves.")],
+    to: Annotated[str, typer.Option(help="Who takes over.")],
+    reference: Reference = None,
+    territory: Annotated[
+        str | None, typer.Option(help="Only outlets there, or in a part of it.")
+    ] = None,
+    at: At = None,
+) -> None:
+    """Let one wholesaler succeed another from a time on.
+
+    Example: `zerostock succession add W007 --to W012 --reference city/reference`
+    """
+    from infra.succession import add_succession as add
+
+    typer.echo(add(load_settings(reference=reference), wholesaler, to, territory, at))
+
+
+@succession.command("list")
+def list_successions(reference: Reference = None) -> None:
+    """Show who left, who took over, and how many outlets that moved.
+
+    Example: `zerostock succession list --reference city/reference`
+    """
+    from infra.succession import list_successions as show
+
+    typer.echo(show(load_settings(reference=reference)))
+
+
+@succession.command("undo")
+def undo_succession(
+    name: Annotated[str, typer.Argument(help="Which, as `list` names it.")],
+    reference: Reference = None,
+    at: At = None,
+) -> None:
+    """Give outlets back from a time on; what happened until then stays as it was.
+
+    Example: `zerostock succession undo s-1f2e3d4c --reference city/reference`
+    """
+    from infra.succession import undo_succession as undo
+
+    typer.echo(undo(load_settings(reference=reference), name, at))
+
+
+@succession.command("hand-over")
+def hand_over(
+    reference: Reference = None,
+    data: Data = None,
+    warehouse: Url = None,
+    sms: Annotated[str | None, typer.Option(help="console (default), file:PATH or twilio.")] = None,
+    at: At = None,
+) -> None:
+    """Send each successor one message: how many shops, and which of them are empty.
+
+    Run it again, also on a schedule: nobody is told twice.
+
+    Example: `zerostock succession hand-over --reference city/reference --data state --sms twilio`
+    """
+    from infra.succession import hand_over as tell
+
+    settings = load_settings(
+        reference=reference, data=data, warehouse=warehouse, sms=_absolute(sms), clock="event"
+    )
+    typer.echo("\n".join(tell(settings, at)))
 
 
 @app.command()

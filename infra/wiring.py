@@ -43,7 +43,7 @@ from pipelines.stream.warehouse import warehouse_app
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
 from pipelines.warehouse.buffer import Buffer
 from pipelines.warehouse.door import Door
-from pipelines.warehouse.reference import REFERENCE, replace_reference
+from pipelines.warehouse.reference import reference_rows, replace_reference
 from pipelines.warehouse.rows import to_rows
 from schemas import topics
 from schemas.errors import BrokerDown, SettingsError, WarehouseDown
@@ -281,32 +281,6 @@ class _WarehouseSink:
         await asyncio.to_thread(self._buffer.flush)
 
 
-def store_reference(warehouse: Warehouse, reference: Reference) -> None:
-    """Put the reference tables where analysts can join them."""
-    for name, rows in (
-        ("territories", reference.territories.values()),
-        ("cells", reference.cells.values()),
-        ("wholesalers", reference.wholesalers.values()),
-        ("outlets", reference.outlets.values()),
-        ("assignments", reference.assignments),
-        ("sim_batches", reference.batches),
-    ):
-        schema = REFERENCE[name]
-        columns = {
-            field.name: pa.array([_cell(row, field) for row in rows], field.type)
-            for field in schema
-        }
-        replace_reference(warehouse, name, pa.table(columns, schema=schema))
-
-
-def _cell(row: Any, field: pa.Field) -> Any:
-    """A value as the warehouse keeps it: numbers of SIMs as numbers, text never missing."""
-    value = getattr(row, field.name)
-    if pa.types.is_int64(field.type):
-        return int(value)
-    return "" if value is None and pa.types.is_string(field.type) else value
-
-
 @retry(
     retry=retry_if_exception_type(WarehouseDown),
     wait=wait_random_exponential(max=10),
@@ -326,7 +300,8 @@ def _open_warehouse(settings: Settings) -> Warehouse:
 def _warehouse(settings: Settings) -> faust.App:
     warehouse = _open_warehouse(settings)
     if settings.reference is not None:
-        store_reference(warehouse, reference_of(settings))
+        for name, rows in reference_rows(reference_of(settings)).items():
+            replace_reference(warehouse, name, rows)
     buffer = Buffer(warehouse, on_retry=lambda table: metrics.INSERT_RETRIES.labels(table).inc())
     app = warehouse_app(stream_options(settings), _WarehouseSink(buffer))
     if settings.data is not None and settings.warehouse is None:

@@ -115,7 +115,9 @@ class Reference:
         """Let successions become assignments."""
         holdings = [Holding(a.outlet_id, a.wholesaler_id, a.valid_from) for a in self.assignments]
         added, takeovers = take_over(holdings, self.successions, self.territories_of)
-        self.assignments = [*self.assignments, *(Assignment(**h._asdict()) for h in added)]
+        # Checked already, as parts of rows that were: models read times as text only.
+        assigned = (Assignment.model_construct(**holding._asdict()) for holding in added)
+        self.assignments = [*self.assignments, *assigned]
         self.takeovers = takeovers
         self._taken: dict[tuple[str, str], list[Takeover]] = {}
         for takeover in takeovers:

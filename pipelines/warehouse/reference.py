@@ -42,6 +42,16 @@ REFERENCE: Final[dict[str, pa.Schema]] = {
         ]
     ),
     "assignments": pa.schema([("outlet_id", _text), ("wholesaler_id", _text), ("valid_from", _ms)]),
+    "successions": pa.schema(
+        [
+            ("succession_id", _text),
+            ("wholesaler_id", _text),
+            ("successor_id", _text),
+            ("territory_id", _text),
+            ("valid_from", _ms),
+            ("undone_at", _ms),
+        ]
+    ),
     "sim_batches": pa.schema(
         [
             ("batch_id", _text),
@@ -75,6 +85,7 @@ def reference_rows(reference: Reference) -> dict[str, pa.Table]:
         "outlets": reference.outlets.values(),
         "assignments": reference.assignments,
         "sim_batches": reference.batches,
+        "successions": reference.successions,
     }
     return {name: _rows(models[name], schema) for name, schema in REFERENCE.items()}
 

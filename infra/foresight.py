@@ -18,6 +18,8 @@ import pyarrow as pa
 
 from alerts.message import Shelf, compose
 from alerts.phones import usable
+from alerts.usual import NAME as USUAL
+from alerts.usual import write_usual
 from infra.settings import Settings
 from infra.wiring import channels_of, delivery_of, zone_of
 from infra.wording import counted
@@ -46,6 +48,7 @@ class Lists(msgspec.Struct, frozen=True):
     shelves: int
     announced: pl.DataFrame
     doubted: pl.DataFrame
+    usual: pl.DataFrame
 
 
 def make_lists(warehouse: Warehouse, as_of: date | None, target: float) -> Lists:
@@ -81,7 +84,8 @@ def make_lists(warehouse: Warehouse, as_of: date | None, target: float) -> Lists
     shelves = shelves.with_columns(pl.col("wholesaler_id").fill_null(""))
     risks = soon_empty(shelves, lead_times(closed))
     announced = risks.filter(pl.col("risk") > target).sort("risk", "outlet_id", descending=True)
-    return Lists(last, target, risks.height, announced, phantoms(shelves))
+    usual = shelves.filter(pl.col("sold_a_day") > 0).select("outlet_id", "sku", "sold_a_day")
+    return Lists(last, target, risks.height, announced, phantoms(shelves), usual)
 
 
 def run_soon_empty(
@@ -103,6 +107,9 @@ def run_soon_empty(
         if dry_run:
             return said + [f"{m.wholesaler_id or 'nobody'}: {m.body}" for m in messages]
         _keep(warehouse, lists)
+        if settings.data is not None:
+            (settings.data / "sms").mkdir(parents=True, exist_ok=True)
+            write_usual(settings.data / "sms" / USUAL, lists.usual.iter_rows())
         records = asyncio.run(_tell(delivery_of(settings), messages))
         _record(warehouse, records)
         sent = sum(record.status == "sent" for record in records)

@@ -29,6 +29,8 @@ from alerts.ports import Link
 from alerts.receipts import FileReceipts
 from alerts.rules import Rules
 from alerts.senders import open_sender
+from alerts.usual import NAME as USUAL
+from alerts.usual import UsualSales
 from infra.health import watch
 from infra.settings import Settings
 from infra.topics import ensure_topics
@@ -239,6 +241,7 @@ def _alerts(settings: Settings) -> faust.App:
         directory,
         timezone=zone,
         channels=channels_of(settings),
+        usual=UsualSales(settings.data / "sms" / USUAL) if settings.data is not None else None,
         link=_link(settings),
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from alerts.usual import NAME, UsualSales, write_usual
 from infra.foresight import run_soon_empty
 from infra.settings import Settings
 from pipelines.warehouse import migrate, open_warehouse
@@ -124,6 +125,18 @@ def test_a_list_made_again_replaces_the_one_before(settings: Settings) -> None:
     assert [row["target"] for row in runs] == [0.3, 0.98]
     (count,) = ask(settings, "SELECT count() AS c FROM soon_empty")
     assert count["c"] == runs[-1]["announced"]
+
+
+def test_messages_of_the_next_day_know_what_is_usually_sold(settings: Settings) -> None:
+    assert settings.data is not None
+    usual = UsualSales(settings.data / "sms" / NAME)
+    assert usual("low", "CARD-20") is None
+    run_soon_empty(settings, None, 0.3, dry_run=False)
+    assert usual("low", "CARD-20") == 4.0
+    assert usual("silent", "CARD-20") == 2.8
+    assert usual("low", "CARD-50") is None
+    write_usual(settings.data / "sms" / NAME, [("low", "CARD-20", 7.5)])
+    assert usual("low", "CARD-20") == 7.5
 
 
 def test_a_dry_run_tells_and_keeps_nothing(settings: Settings) -> None:

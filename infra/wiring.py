@@ -161,8 +161,20 @@ def check_way_out(settings: Settings) -> None:
 
 
 def policy_of(settings: Settings) -> Policy | None:
-    """The policy that the settings name. Raises `SettingsError` with the line that is wrong."""
-    return load_policy(settings.policy) if settings.policy is not None else None
+    """The policy that the settings name.
+
+    Raises `SettingsError` with the line that is wrong, or the channel that is not set up.
+    """
+    if settings.policy is None:
+        return None
+    policy, channels = load_policy(settings.policy), channels_of(settings)
+    known = channels.names if channels is not None else []
+    if missing := sorted(set(policy.managers.values()).difference(known)):
+        raise SettingsError(
+            f"{settings.policy} names {', '.join(missing)} under [managers]:"
+            " there is no such channel in ZEROSTOCK_CHANNELS"
+        )
+    return policy
 
 
 def channels_of(settings: Settings) -> AppriseChannels | None:

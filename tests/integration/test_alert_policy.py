@@ -34,7 +34,11 @@ def test_a_wrong_policy_ends_the_run_before_it_begins(city: Path, tmp_path: Path
     assert "policy.toml, line 5: grace: 'soon' is not a duration" in done.stderr
     assert not (tmp_path / "data").exists()
     checked = zerostock("alerts", "check", policy)
+    policy.write_text("managers = { T1 = 'north' }")
     assert (checked.returncode, checked.stderr) == (1, done.stderr)
+    done = zerostock("run", "--input", city, "--data", tmp_path / "data", "--policy", policy)
+    assert done.returncode == 1
+    assert "names north under [managers]: there is no such channel" in done.stderr
 
 
 @pytest.mark.slow

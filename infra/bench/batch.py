@@ -1,7 +1,8 @@
 """Batch jobs beside Polars and ClickHouse doing the sums alone, on the same Parquet files.
 
 The peers group and add: no check of a row, no repeated or overlapping reading found, no rejects, no
-balance, nothing written. Interpreter start and imports are left out on all sides.
+balance, nothing written. Their totals must be the job's. Interpreter start and imports are left out
+on all sides.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pipelines.batch import run_job
 from pipelines.warehouse.migrations import migrate
 from pipelines.warehouse.open import open_warehouse
 from pipelines.warehouse.port import Warehouse
+from schemas.errors import UsageError, ZerostockError
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _AS_OF = date(2026, 3, 31)
@@ -32,21 +34,33 @@ _SEED = 7
 _QUALITIES = ("measured", "estimated", "missing")
 
 
-def run(*, rows: int = 1_000_000, runs: int = 3) -> Iterator[Line]:
-    """Line loss over `rows` readings and arrears over about as many bills and payments."""
-    with tempfile.TemporaryDirectory(prefix="zerostock-bench-") as work:
-        folder = Path(work)
-        warehouse = open_warehouse(data=folder / "data")
-        try:
-            migrate(warehouse)
-            _write_readings(folder / "grid", rows)
-            _write_books(folder / "books", rows)
-            yield from _line_loss(warehouse, folder / "grid", rows, runs)
-            yield from _arrears(warehouse, folder / "books", rows, runs)
-        finally:
-            warehouse.close()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        yield Line("batch", f"peak memory of all, {rows:,} rows", "MB", round(peak))
+def run(
+    *,
+    rows: str = "1000000,10000000",
+    jobs: str = "line-loss,arrears,subscriber-loss",
+    runs: int = 3,
+) -> Iterator[Line]:
+    """Each job over so many readings, bills and payments, or call records; lists have commas."""
+    benches = {
+        "line-loss": (_write_readings, _line_loss),
+        "arrears": (_write_books, _arrears),
+        "subscriber-loss": (_write_calls, _subscriber_loss),
+    }
+    for count in (int(part) for part in str(rows).split(",")):
+        for job in jobs.split(","):
+            if job not in benches:
+                raise UsageError(f"there is no job {job!r} here: use {', '.join(benches)}")
+            write, measure = benches[job]
+            with tempfile.TemporaryDirectory(prefix="zerostock-bench-") as work:
+                warehouse = open_warehouse(data=Path(work) / "data")
+                try:
+                    migrate(warehouse)
+                    write(Path(work) / "input", count)
+                    yield from measure(warehouse, Path(work) / "input", count, runs)
+                finally:
+                    warehouse.close()
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            yield Line("batch", f"{job}, {count:,} rows, peak memory so far", "MB", round(peak))
 
 
 def _line_loss(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterator[Line]:
@@ -55,16 +69,17 @@ def _line_loss(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterat
     def ours() -> None:
         run_job("line-loss", period="2026-01", input=root, warehouse=warehouse)
 
-    def polars() -> None:
+    def polars() -> float:
         read = pl.scan_parquet(file).filter(pl.col("quality") != "missing")
-        read.group_by("unit_id").agg(pl.col("kwh").sum()).collect()
+        return float(read.group_by("unit_id").agg(pl.col("kwh").sum()).collect()["kwh"].sum())
 
     sums = f"""
         SELECT unit_id, toInt64(sum(kwh))
         FROM file('{file}')
         WHERE quality != 'missing'
         GROUP BY unit_id"""  # noqa: S608
-    yield from _beside(warehouse, "line loss", rows, ours, polars, sums, runs)
+    answer = "SELECT sum(sold_kwh) FROM line_loss"
+    yield from _beside(warehouse, "line-loss", rows, ours, polars, sums, answer, runs)
 
 
 def _arrears(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterator[Line]:
@@ -73,12 +88,17 @@ def _arrears(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterator
     def ours() -> None:
         run_job("arrears", as_of=_AS_OF, input=root, warehouse=warehouse)
 
-    def polars() -> None:
+    def polars() -> float:
         paid = pl.scan_parquet(payments).group_by("bill_id").agg(pl.col("amount_fen").sum())
         left = pl.col("amount_fen") - pl.col("amount_fen_right").fill_null(0)
         days = (pl.lit(_AS_OF) - pl.col("due_on")).dt.total_days()
         owed = pl.scan_parquet(bills).join(paid, on="bill_id", how="left")
-        owed.group_by(days // 30).agg(left.clip(0).sum()).collect()
+        found = owed.group_by(days // 30).agg(left.clip(0).sum()).collect()
+        # Payments that name no bill pay the oldest: of all that is open, not of any one bill.
+        unnamed = pl.scan_parquet(payments).filter(pl.col("bill_id").is_null())
+        return float(
+            found["amount_fen"].sum() - unnamed.select("amount_fen").sum().collect().item()
+        )
 
     sums = f"""
         SELECT toString(intDiv(dateDiff('day', due_on, toDate('{_AS_OF}')), 30)) AS age,
@@ -87,7 +107,33 @@ def _arrears(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterator
         LEFT JOIN (SELECT bill_id, sum(amount_fen) AS paid FROM file('{payments}') GROUP BY bill_id)
             AS p ON p.bill_id = b.bill_id
         GROUP BY age"""  # noqa: S608
-    yield from _beside(warehouse, "arrears", rows, ours, polars, sums, runs)
+    answer = "SELECT sum(amount_fen) FROM arrears_ageing WHERE dimension = 'all'"
+    yield from _beside(warehouse, "arrears", rows, ours, polars, sums, answer, runs)
+
+
+def _subscriber_loss(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterator[Line]:
+    file = root / "cdr" / "switch-a" / "calls.parquet"
+    start, end = _START + timedelta(days=31), _START + timedelta(days=59)
+
+    def ours() -> None:
+        run_job("subscriber-loss", period="2026-02", input=root, warehouse=warehouse)
+
+    def polars() -> float:
+        at, month = pl.col("start_time"), timedelta(days=30)
+        before = at.filter(at < start)
+        used = pl.scan_parquet(file).filter(at < end).group_by("imsi")
+        seen = used.agg(first=at.min(), before=before.max(), last=at.max())
+        base = (pl.col("first") < start) & (pl.col("before") > start - month)
+        lost = base & (pl.col("last") <= end - month)
+        return float(seen.select(lost.sum()).collect().item())
+
+    sums = f"""
+        SELECT imsi, toInt64(max(start_time))
+        FROM file('{file}')
+        WHERE start_time < toDateTime64('{end:%Y-%m-%d} 00:00:00', 3, 'UTC')
+        GROUP BY imsi"""  # noqa: S608
+    answer = "SELECT lost FROM subscriber_loss WHERE dimension = 'all'"
+    yield from _beside(warehouse, "subscriber-loss", rows, ours, polars, sums, answer, runs)
 
 
 def _beside(
@@ -95,16 +141,23 @@ def _beside(
     job: str,
     rows: int,
     ours: Callable[[], None],
-    polars: Callable[[], object],
+    polars: Callable[[], float],
     sums: str,
+    answer: str,
     runs: int,
 ) -> Iterator[Line]:
-    """The three side by side, taking turns, so that a busy machine is busy for all."""
+    """The three side by side, taking turns, so that a busy machine is busy for all.
+
+    Raises `ZerostockError` when the job's total, which `answer` asks for, is not the peer's.
+    """
     clickhouse = partial(
         warehouse.execute, f"INSERT INTO FUNCTION null('k String, v Int64') {sums}"
     )
-    polars()
+    wanted = polars()
     ours()
+    found = float(warehouse.query(answer).column(0)[0].as_py())
+    if abs(found - wanted) > 1e-9 * abs(wanted):
+        raise ZerostockError(f"{job} came to {found}, the sums alone to {wanted}")
     times: dict[str, list[float]] = {"ours": [], "Polars": [], "ClickHouse": []}
     for _ in range(runs):
         for name, do in (("ours", ours), ("Polars", polars), ("ClickHouse", clickhouse)):
@@ -197,3 +250,43 @@ def _write_books(root: Path, rows: int) -> None:
         segment=pl.format("S{}", pl.col("customer_id") % 5),
         hall_id=pl.format("H{}", pl.col("customer_id") % 30),
     ).write_parquet(root / "customers.parquet")
+
+
+def _write_calls(root: Path, rows: int) -> None:
+    """Two months of call records, twenty a subscriber; one in ten falls silent on the way."""
+    folder = root / "cdr" / "switch-a"
+    folder.mkdir(parents=True)
+    people = max(10, rows // 20)
+    rng = np.random.default_rng(_SEED)
+    who = rng.integers(0, people, rows)
+    silent_from = np.where(rng.random(people) < 0.1, rng.integers(1, 59, people), 59)
+    at = (rng.random(rows) * silent_from[who] * 86_400_000).astype(np.int64)
+    order = np.argsort(at, kind="stable")
+    calls = pl.DataFrame({"n": np.arange(rows), "who": who[order], "at": at[order]})
+    calls.select(
+        call_id=pl.format("c{}", "n"),
+        start_time=pl.lit(_START).dt.cast_time_unit("ms") + pl.duration(milliseconds="at"),
+        imsi=pl.format("{}", 460_000_000_000_000 + pl.col("who")),
+        msisdn=pl.lit(""),
+        duration_s=pl.lit(60),
+        cell_id=pl.lit("cell"),
+        charge_fen=pl.lit(10),
+    ).write_parquet(folder / "calls.parquet", row_group_size=_ROWS_A_GROUP)
+    tables = {
+        "territories": "territory_id,name,parent_id\nt,T,\n",
+        "cells": "cell_id,territory_id\ncell,t\n",
+        "wholesalers": "wholesaler_id,name,phone,backup_phone,language\nw,W,,,\n",
+        "outlets": "outlet_id,name,kind,territory_id,opened_on,closed_on\no,O,kiosk,t,,\n",
+        "assignments": "outlet_id,wholesaler_id,valid_from\no,w,2025-01-01T00:00:00Z\n",
+        "sim_batches": "batch_id,sku,first_iccid,first_imsi,count\n"
+        f"b,s,8986000000000000000,460000000000000,{people}\n",
+    }
+    (root / "reference").mkdir()
+    for name, text in tables.items():
+        (root / "reference" / f"{name}.csv").write_text(text)
+    (root / "events").mkdir()
+    delivery = (
+        '{"type":"delivery","event_id":"d","at":"2025-12-31T00:00:00Z","outlet_id":"o",'
+        f'"wholesaler_id":"w","first_iccid":"8986000000000000000","count":{people}}}\n'
+    )
+    (root / "events" / "deliveries.ndjson").write_text(delivery)

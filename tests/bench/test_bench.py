@@ -91,3 +91,24 @@ def test_ingest() -> None:
 def test_scale() -> None:
     found = lines_of("scale", cdrs=300_000, sims="20000,40000", outlets="30,60", workers="", runs=1)
     assert {line["unit"] for line in found} >= {"CDR/s", "B/SIM", "s", "MB/day"}
+
+
+def test_batch() -> None:
+    found = lines_of("batch", rows="20000", runs=1)
+    jobs = ("line-loss", "arrears", "subscriber-loss")
+    assert {line["metric"] for line in found} == {
+        metric
+        for job in jobs
+        for metric in (f"{job}, 20,000 rows", f"{job}, 20,000 rows, peak memory so far")
+    }
+
+
+@pytest.mark.slow
+def test_forecast() -> None:
+    found = lines_of("forecast", outlets=40, days=18, runs=1, targets="5,10")
+    assert [line["metric"] for line in found] == [
+        "announced a day ahead, risk > 5 %",
+        "came true, risk > 5 %",
+        "announced a day ahead, risk > 10 %",
+        "came true, risk > 10 %",
+    ]

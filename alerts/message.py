@@ -138,6 +138,13 @@ class _Style(NamedTuple):
         told = datetime.fromtimestamp((self.at or opened_at) / 1_000, self.timezone)
         return f"{time:%H:%M}" if time.date() == told.date() else f"{time:%m-%d %H:%M}"
 
+    @property
+    def now(self) -> str:
+        """The time of day of the message: carriers in China refuse a text the third time a day."""
+        if self.at is None:
+            return ""
+        return f"{datetime.fromtimestamp(self.at / 1_000, self.timezone):%H:%M}"
+
 
 def _spoken(language: str) -> str:
     spoken = re.split("[-_]", language.strip().lower(), maxsplit=1)[0]
@@ -159,6 +166,7 @@ def _fitted(shelves: Sequence[Shelf], style: _Style) -> Text:
         ]
         body = _template(style.template, spoken).render(
             time=time,
+            now=style.now,
             usual=usual,
             asks=not style.whole,
             sku=_plain(next(iter(skus)), spoken) if len(skus) == 1 else "",

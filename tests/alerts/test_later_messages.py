@@ -228,7 +228,19 @@ def test_every_kind_is_said_in_every_language_in_one_segment(kind: str, language
 def test_a_stock_out_of_yesterday_is_told_with_its_day() -> None:
     shelves = [Shelf("o", "Lake Shop", "", "4G", NOW)]
     text = compose(shelves, language="en", timezone=ZONE, kind="reminder", at=NOW + 24 * HOUR)
-    assert text.body.startswith("Still out of 4G cards since 11-23 14:05. Lake Shop.")
+    assert text.body.startswith("14:05 still out of 4G cards since 11-23 14:05. Lake Shop.")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_reminders_of_a_day_differ_as_carriers_in_china_refuse_the_third_alike(
+    language: str,
+) -> None:
+    shelves = [Shelf("o", "Lake Shop", "", "4G", NOW)]
+    texts = {
+        compose(shelves, language=language, timezone=ZONE, kind="reminder", at=NOW + n * HOUR).body
+        for n in range(1, 4)
+    }
+    assert len(texts) == 3
 
 
 def test_skus_of_one_shop_have_each_their_number() -> None:

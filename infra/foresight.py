@@ -105,7 +105,7 @@ def run_soon_empty(
             f" {lists.shelves:,} will soon be empty, the stock of {lists.doubted.height} is doubted"
         ]
         if dry_run:
-            return said + [f"{m.wholesaler_id or 'nobody'}: {m.body}" for m in messages]
+            return said + [f"{m.wholesaler_id or 'nobody'}: {m.body}" for m, _ in messages]
         _keep(warehouse, lists)
         if settings.data is not None:
             (settings.data / "sms").mkdir(parents=True, exist_ok=True)
@@ -134,8 +134,10 @@ def _frame(warehouse: Warehouse, sql: str, parameters: dict[str, object]) -> pl.
     return frame
 
 
-def _messages(warehouse: Warehouse, lists: Lists, zone: ZoneInfo) -> list[Message]:
-    """One message a wholesaler, about all that he should bring."""
+def _messages(
+    warehouse: Warehouse, lists: Lists, zone: ZoneInfo
+) -> list[tuple[Message, list[str]]]:
+    """One message a wholesaler, about all that he should bring, and his numbers, the best first."""
     names = {
         row["outlet_id"]: (row["outlet"], row["territory"])
         for row in warehouse.query(
@@ -164,28 +166,31 @@ def _messages(warehouse: Warehouse, lists: Lists, zone: ZoneInfo) -> list[Messag
         language = person.get("language", "")
         text = compose(shelves, language=language, timezone=zone, kind="soon_empty")
         name = msgspec.msgpack.encode(("soon-empty", wholesaler_id, str(lists.as_of)))
-        messages.append(
-            Message(
-                blake2b(name, digest_size=12).hexdigest(),
-                str(wholesaler_id),
-                usable(person.get("phone", "")) or usable(person.get("backup_phone", "")),
-                text.body,
-                text.language,
-                at,
-                (),
-                text.segments,
-                at,
-            )
+        written = (person.get("phone", ""), person.get("backup_phone", ""))
+        contacts = list(dict.fromkeys(filter(None, map(usable, written))))
+        message = Message(
+            blake2b(name, digest_size=12).hexdigest(),
+            str(wholesaler_id),
+            next(iter(contacts), ""),
+            text.body,
+            text.language,
+            at,
+            (),
+            text.segments,
+            at,
         )
+        messages.append((message, contacts))
     return messages
 
 
-async def _tell(delivery: Delivery, messages: list[Message]) -> list[MessageRecord]:
+async def _tell(
+    delivery: Delivery, messages: list[tuple[Message, list[str]]]
+) -> list[MessageRecord]:
     records = []
-    for message in messages:
+    for message, contacts in messages:
         settled = await delivery.settled(message.message_id)
-        if settled is None and message.to:
-            settled = await delivery.deliver(message, [message.to])
+        if settled is None and contacts:
+            settled = await delivery.deliver(message, contacts)
         nobody = "nobody holds these shops, or no number of theirs is known"
         records.append(settled or delivery.record(message, "undeliverable", nobody))
     return records

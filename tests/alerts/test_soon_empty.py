@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from alerts.numbers import RefusedNumber, RefusedNumbers
 from alerts.usual import NAME, UsualSales, write_usual
 from infra.foresight import run_soon_empty
 from infra.settings import Settings
@@ -66,7 +67,13 @@ def settings(tmp_path: Path) -> Settings:
         ],
         "territories": [{"territory_id": "t1", "name": "East"}],
         "wholesalers": [
-            {"wholesaler_id": "w1", "name": "Li", "phone": "+8613800138000", "language": "en"}
+            {
+                "wholesaler_id": "w1",
+                "name": "Li",
+                "phone": "+8613800138000",
+                "backup_phone": "+8613800138001",
+                "language": "en",
+            }
         ],
         "assignments": [
             {"outlet_id": o, "wholesaler_id": "w1", "valid_from": START}
@@ -84,7 +91,8 @@ def settings(tmp_path: Path) -> Settings:
 def ask(settings: Settings, sql: str) -> list[dict[str, Any]]:
     warehouse = open_warehouse(data=settings.data)
     try:
-        return warehouse.query(sql).to_pylist()
+        found: list[dict[str, Any]] = warehouse.query(sql).to_pylist()
+        return found
     finally:
         warehouse.close()
 
@@ -116,6 +124,16 @@ def test_told_once_however_often_it_is_made(settings: Settings) -> None:
     assert [(r["wholesaler_id"], r["status"]) for r in statuses] == [
         ("w1", "sent"), ("", "undeliverable")
     ]  # fmt: skip
+
+
+def test_a_number_that_takes_no_messages_has_a_second(settings: Settings) -> None:
+    assert settings.data is not None
+    (settings.data / "sms").mkdir()
+    numbers = RefusedNumbers(settings.data / "sms" / "refused-numbers.log")
+    numbers.remember(RefusedNumber("+8613800138000", "30005", "switched off for good", START))
+    numbers.close()
+    run_soon_empty(settings, None, 0.3, dry_run=False)
+    assert [message["to"] for message in sent(settings)] == ["+8613800138001"]
 
 
 def test_a_list_made_again_replaces_the_one_before(settings: Settings) -> None:

@@ -30,6 +30,7 @@ JOBS = {
     "meter-suspects": "pipelines.batch.meter_suspects",
     "arrears": "pipelines.batch.arrears",
     "subscriber-loss": "pipelines.batch.subscriber_loss",
+    "channel": "pipelines.batch.channel",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import apache_beam as beam
@@ -17,6 +17,9 @@ from pipelines.batch.sources import Chunk, peek
 from pipelines.batch.tables import ResultTable
 from pipelines.batch.transforms import ReadDataset, Results, Then
 from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipelines.warehouse.port import Warehouse
 
 _MOST_PARTS = 512
 
@@ -30,6 +33,7 @@ class Plan:
 
     `parts` is into how many groups keys are split; `root` is the input folder; `until` the last
     day looked at, where that is not the month's last; `spread` says that there are many workers.
+    `warehouse` is there to ask while the pipeline is built; steps must not keep it.
     """
 
     period: str
@@ -40,6 +44,7 @@ class Plan:
     options: JobOptions
     until: date | None = None
     spread: bool = False
+    warehouse: Warehouse | None = None
 
     def read(
         self,

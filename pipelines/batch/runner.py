@@ -82,6 +82,7 @@ def run(
         options.view_as(JobOptions),
         until=as_of if job.when == "either" else None,
         spread=_runner_named(options),
+        warehouse=warehouse,
     )
     count = sum(len(some) for some in files.values())
     progress(f"{job.name} {when}: {count} files, {size / 1e6:.1f} MB")

@@ -1,0 +1,255 @@
+"""Commission: what activations earn, what is taken back, and what attainment makes of it.
+
+Plans are a TOML file, checked whole (`read_plans`); money is whole fen. The shipped example is
+`commission.toml` beside docs/channel.md's explanation.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from itertools import pairwise
+
+import msgspec
+import polars as pl
+
+from pipelines.core.diversion import Rules
+from schemas.errors import InputError
+
+_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])$")
+
+
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An activation whose monthly fee is from … to yuan earns `pays` yuan."""
+
+    from_: float = msgspec.field(name="from")
+    to: float
+    pays: float
+
+
+class Attainment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From this share of the target on, commission is multiplied by `factor`."""
+
+    at: float
+    factor: float
+
+
+class CommissionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Holds from the month `from` on. `fees`: SKU → monthly fee in yuan."""
+
+    from_: str = msgspec.field(name="from")
+    fees: dict[str, float]
+    steps: tuple[Step, ...]
+    attainment: tuple[Attainment, ...] = (Attainment(1.2, 1.2), Attainment(1.4, 1.4))
+    lead_attainment: tuple[Attainment, ...] = (
+        Attainment(0.8, 0.8),
+        Attainment(1.0, 1.0),
+        Attainment(1.2, 1.2),
+        Attainment(1.4, 1.4),
+    )
+    shift_lead: float = 0.15
+    hall_manager: float = 0.10
+    dead_days: int = 30
+    silent_days: int = 15
+
+
+class Assessment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Weights of a hall's assessment; they need not add up to one."""
+
+    sales: float = 0.6
+    service: float = 0.4
+
+
+class ChannelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file: plans, what counts as diversion, the promised hours, weights."""
+
+    plan: tuple[CommissionPlan, ...] = ()
+    diversion: Rules = Rules()
+    assessment: Assessment = Assessment()
+    promised_hours: float = 24.0
+
+    def plan_of(self, period: str) -> CommissionPlan | None:
+        """The plan that holds in a month: the newest that began by then."""
+        begun = [plan for plan in self.plan if plan.from_ <= period]
+        return max(begun, key=lambda plan: plan.from_, default=None)
+
+
+def read_plans(text: str, name: str = "channel.toml") -> ChannelFile:
+    """The file's meaning. Raises `InputError` naming the line of what is wrong."""
+    try:
+        found = msgspec.convert(tomllib.loads(text), ChannelFile)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{name}: {error}") from error
+    except msgspec.ValidationError as error:
+        what, _, path = str(error).partition(" - at `$")
+        raise InputError(f"{name}, line {_line(text, path.rstrip('`'), what)}: {what}") from error
+    for number, plan in enumerate(found.plan):
+        wrong = _wrong(plan, [other.from_ for other in found.plan[:number]])
+        if wrong:
+            raise InputError(f"{name}, line {_line(text, f'.plan[{number}]', '')}: {wrong}")
+    return found
+
+
+def _wrong(plan: CommissionPlan, earlier: list[str]) -> str:
+    if not _MONTH.match(plan.from_):
+        return f"from: {plan.from_!r} is not a month like 2026-01"
+    if plan.from_ in earlier:
+        return f"two plans begin in {plan.from_}"
+    steps = sorted(plan.steps, key=lambda step: step.from_)
+    if any(step.to < step.from_ for step in steps):
+        return "a step ends before it begins"
+    if any(later.from_ <= one.to for one, later in pairwise(steps)):
+        return "two steps cover one fee"
+    if not 0 < plan.silent_days <= plan.dead_days:
+        return "silent_days must be between 1 and dead_days"
+    return ""
+
+
+def _line(text: str, path: str, what: str) -> int:
+    """The line of the nth [[plan]] and, after it, of the last key named in path or message."""
+    lines = text.splitlines()
+    start = 0
+    if nth := re.match(r"\.plan\[(\d+)\]", path):
+        heads = [i for i, line in enumerate(lines) if re.match(r"\s*\[\[\s*plan\s*\]\]", line)]
+        start = heads[int(nth[1])] if int(nth[1]) < len(heads) else 0
+    keys = re.findall(r"[A-Za-z_][\w\-]*", path) + re.findall(r"field `(\w+)`", what)
+    for key in reversed(keys):
+        for number in range(start, len(lines)):
+            if re.match(rf"\s*\[*[\w.\s\"]*\b{re.escape(key)}\b\"?\s*[=\]]", lines[number]):
+                return number + 1
+    return start + 1
+
+
+def fees(plan: CommissionPlan) -> pl.DataFrame:
+    """sku, fee_fen, pays_fen; a fee that no step covers earns nothing."""
+    rows = [
+        (
+            sku,
+            round(fee * 100),
+            round(100 * next((s.pays for s in plan.steps if s.from_ <= fee <= s.to), 0)),
+        )
+        for sku, fee in sorted(plan.fees.items())
+    ]
+    schema = {"sku": pl.String, "fee_fen": pl.Int64, "pays_fen": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def lines(
+    activated: pl.DataFrame, dead: pl.DataFrame, diverted: pl.DataFrame, plan: CommissionPlan
+) -> pl.DataFrame:
+    """A line a SIM: what it earned, or what is taken back.
+
+    Each frame: outlet_id, wholesaler_id, imsi, iccid, sku, activated_at. A SIM that died and was
+    diverted is taken back once.
+    """
+    back = pl.concat([frame.select(activated.columns) for frame in (diverted, dead)])
+    back = back.with_columns(
+        kind=pl.Series(["diverted"] * diverted.height + ["dead"] * dead.height, dtype=pl.String)
+    ).unique("imsi", keep="first", maintain_order=True)
+    rows = pl.concat([activated.with_columns(kind=pl.lit("activation")), back])
+    sign = pl.when(pl.col("kind") == "activation").then(1).otherwise(-1)
+    why = {
+        "activation": "activated",
+        "dead": f"taken back: silent for {plan.silent_days} days by day {plan.dead_days}",
+        "diverted": "taken back: diversion confirmed",
+    }
+    known = pl.col("fee_fen").is_not_null()
+    return (
+        rows.join(fees(plan), on="sku", how="left")
+        .with_columns(amount_fen=sign * pl.col("pays_fen").fill_null(0))
+        .with_columns(
+            explanation=pl.format(
+                "{}; {}",
+                pl.col("kind").replace_strict(why),
+                pl.when(known)
+                .then(
+                    pl.format(
+                        "fee {} yuan earns {} yuan",
+                        pl.col("fee_fen") / 100,
+                        pl.col("pays_fen") / 100,
+                    )
+                )
+                .otherwise(pl.format("{} has no fee in the plan", "sku")),
+            ),
+            fee_fen=pl.col("fee_fen").fill_null(0),
+        )
+        .drop("pays_fen")
+    )
+
+
+def totals(
+    of_lines: pl.DataFrame, targets: dict[str, int], plan: CommissionPlan
+) -> list[dict[str, object]]:
+    """A row a role and outlet. Leads and managers only where there is a target."""
+    activation = pl.col("kind") == "activation"
+    sums = of_lines.group_by("outlet_id").agg(
+        activations=activation.sum().cast(pl.Int64),
+        base=pl.col("amount_fen").filter(activation).sum(),
+        back=pl.col("amount_fen").filter(~activation).sum(),
+        fees=pl.col("fee_fen").filter(activation).sum(),
+    )
+    rows: list[dict[str, object]] = []
+    for outlet, sold, base, back, fee in sums.sort("outlet_id").iter_rows():
+        target = targets.get(outlet) or None
+        reached = sold / target if target else None
+        seller = _factor(plan.attainment, reached, 1.0)
+        parts = [("seller", base, seller, back, "lines")]
+        if reached is not None:
+            lead = _factor(plan.lead_attainment, reached, 0.0)
+            parts += [
+                (role, _fen(fee / 2 * share), lead, 0, f"fees / 2 × {share:g}")
+                for role, share in (
+                    ("shift_lead", plan.shift_lead),
+                    ("hall_manager", plan.hall_manager),
+                )
+            ]
+        for role, base_fen, factor, clawback, source in parts:
+            rows.append(
+                {
+                    "role": role,
+                    "outlet_id": outlet,
+                    "activations": sold,
+                    "base_fen": base_fen,
+                    "target": target,
+                    "attainment": reached,
+                    "factor": factor,
+                    "clawback_fen": clawback,
+                    "amount_fen": _fen(base_fen * factor) + clawback,
+                    "explanation": f"{source} {base_fen / 100:.2f} × {factor:g}"
+                    + (f" − {-clawback / 100:.2f} taken back" if clawback else ""),
+                }
+            )
+    return rows
+
+
+def _factor(steps: tuple[Attainment, ...], reached: float | None, below: float) -> float:
+    if reached is None:
+        return 1.0
+    passed = [step for step in steps if reached >= step.at]
+    return max(passed, key=lambda step: step.at).factor if passed else below
+
+
+def _fen(amount: float) -> int:
+    return int(amount + 0.5)
+
+
+def assessment(marks: pl.DataFrame, sales: pl.DataFrame, weights: Assessment) -> pl.DataFrame:
+    """A row a hall of `marks` (outlet_id, target, inspection, satisfaction, complaints).
+
+    sales_score = 100 × sales / target up to 100; service_score = mean of the three marks.
+    """
+    whole = weights.sales + weights.service
+    return (
+        marks.join(sales.select("outlet_id", "sales"), on="outlet_id", how="left")
+        .with_columns(pl.col("sales").fill_null(0))
+        .with_columns(
+            sales_score=(100 * pl.col("sales") / pl.col("target")).clip(0, 100),
+            service_score=pl.mean_horizontal("inspection", "satisfaction", "complaints"),
+        )
+        .with_columns(
+            score=(
+                pl.col("sales_score") * weights.sales + pl.col("service_score") * weights.service
+            )
+            / whole
+        )
+    )

@@ -209,6 +209,26 @@ def webhook(
 
 
 @app.command()
+def serve(
+    data: Data = None,
+    warehouse: Url = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; loopback only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8080,
+) -> None:
+    """Show managers every shop, in a browser on this machine; live while a run is on.
+
+    Read-only and without logins, hence for this machine only. See docs/desk.md.
+
+    Example: `zerostock serve --data state`
+    """
+    from infra.desk.serve import serve_desk
+    from infra.logs import start_logging
+
+    start_logging(load_settings().log_level)
+    serve_desk(data, warehouse, host, port)
+
+
+@app.command()
 def numbers(
     data: Annotated[Path, typer.Option(help="Data directory of the alerts worker.")],
     forget: Annotated[

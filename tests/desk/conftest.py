@@ -1,0 +1,68 @@
+"""A desk over a warehouse of two shops, one of them empty."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from infra.desk.app import desk_app
+from pipelines.warehouse import migrate
+from pipelines.warehouse.embedded import Embedded
+
+T0 = dt.datetime(2026, 3, 1, 8, tzinfo=dt.UTC)
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    opened = Embedded(tmp_path_factory.mktemp("desk") / "data")
+    migrate(opened)
+    put(opened, "outlets", outlet_id=["O1", "O2"], name=["Corner <b>", "Hall"],
+        kind=["shop", "hall"], territory_id=["T", "T"])  # fmt: skip
+    put(opened, "territories", territory_id=["T"], name=["North"], parent_id=[""])
+    put(opened, "wholesalers", wholesaler_id=["W"], name=["Wang"], phone=["+8613800138000"],
+        backup_phone=[""], language=["en"])  # fmt: skip
+    put(opened, "stock_levels_rows", outlet_id=["O1", "O2"], sku=["S", "S"], on_hand=[0, 1234],
+        wholesaler_id=["W", "W"], as_of=[T0, T0])  # fmt: skip
+    put(opened, "stock_incidents_rows", incident_id=["I"], outlet_id=["O1"], sku=["S"],
+        wholesaler_id=["W"], opened_at=[T0], version=[1])  # fmt: skip
+    put(opened, "dead_letters_rows", source=["f"], position=[7], received_at=[T0],
+        reason=["bad row"], payload=["13800138000"])  # fmt: skip
+    yield opened
+    opened.close()
+
+
+def put(warehouse: Embedded, name: str, /, **columns: list[Any]) -> None:
+    table = pa.table(columns)
+    for place, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            cast = table.column(place).cast(pa.timestamp("ms", tz="UTC"))
+            table = table.set_column(place, field.name, cast)
+    warehouse.insert(name, table)
+
+
+class Clock:
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def desk(warehouse: Embedded, clock: Clock) -> Any:
+    return desk_app(lambda: nullcontext(warehouse), clock)
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Path:
+    return tmp_path / "none"

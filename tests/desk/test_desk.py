@@ -1,0 +1,182 @@
+"""What a browser gets from the desk."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from services.asgi import Reply, call
+from typer.testing import CliRunner
+
+from infra.cli import app as cli
+from infra.desk.app import desk_app
+from infra.desk.reading import opener
+from infra.desk.tables import State
+from infra.desk.views import VIEWS
+from pipelines.warehouse.embedded import Embedded
+from schemas.errors import UsageError, WarehouseDown
+
+MENU = [view.path for view in VIEWS if view.title]
+
+
+def get(desk: Any, target: str, host: str = "127.0.0.1:8080", method: str = "GET") -> Reply:
+    return asyncio.run(call(desk, method, target, b"", {"Host": host}))
+
+
+def text(reply: Reply) -> str:
+    return reply.body.decode()
+
+
+@pytest.mark.parametrize("path", MENU)
+def test_every_view_is_served_with_a_strict_policy(desk: Any, path: str) -> None:
+    reply = get(desk, path)
+    assert reply.status == 200
+    policy = reply.headers["content-security-policy"]
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert "style=" not in text(reply)
+    assert 'aria-current="page"' in text(reply)
+
+
+@pytest.mark.parametrize("path", [*MENU, "/outlets/O1"])
+def test_no_view_shows_a_phone_number(desk: Any, path: str) -> None:
+    assert "13800138000" not in text(get(desk, path))
+
+
+def test_now_tells_who_is_at_zero_and_that_nobody_was_told(desk: Any) -> None:
+    shown = text(get(desk, "/"))
+    assert "<dt>Outlets at zero</dt><dd>1</dd>" in shown
+    assert "<dt>Nobody told yet</dt><dd>1</dd>" in shown
+    assert "Corner &lt;b&gt;" in shown
+    assert "Corner <b>" not in shown
+    assert "2026-03-01 08:00:00" in shown
+
+
+def test_an_outlet_shows_its_stock_and_an_unknown_one_is_missing(desk: Any) -> None:
+    assert '<td class="n">1,234</td>' in text(get(desk, "/outlets/O2"))
+    assert get(desk, "/outlets/nobody").status == 404
+
+
+def test_a_table_sorts_and_filters(desk: Any) -> None:
+    up, down = (text(get(desk, f"/outlets?sort=on_hand&dir={way}")) for way in ("asc", "desc"))
+    assert up.index("/outlets/O1") < up.index("/outlets/O2")
+    assert down.index("/outlets/O2") < down.index("/outlets/O1")
+    filtered = text(get(desk, "/outlets?q=hALL"))
+    assert "/outlets/O2" in filtered
+    assert "/outlets/O1" not in filtered
+    assert "Nothing matches" in text(get(desk, "/outlets?q=nothing"))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "sort=on_hand%20DESC%3B%20DROP%20TABLE%20outlets",
+        "dir=asc,(SELECT%201)",
+        "q='%20OR%201=1%20--",
+        "page=-1",
+        "page=%C2%B2",
+        "page=999999999999999999999",
+    ],
+)
+def test_no_address_reaches_the_sql(desk: Any, query: str) -> None:
+    reply = get(desk, f"/outlets?{query}")
+    assert reply.status == 200
+    assert ("/outlets/O1" in text(reply)) is (not query.startswith("q="))
+
+
+def test_a_page_behind_the_last_says_so(desk: Any) -> None:
+    assert "There is no such page" in text(get(desk, "/outlets?page=2"))
+
+
+def test_a_table_downloads_as_it_is_filtered(desk: Any) -> None:
+    reply = get(desk, "/outlets?format=csv&q=Hall")
+    assert reply.headers["content-type"].startswith("text/csv")
+    lines = text(reply).splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith('"O2","Hall","North","S",1234')
+
+
+def test_an_empty_view_names_the_command_that_fills_it(desk: Any) -> None:
+    assert "<code>zerostock batch channel</code>" in text(get(desk, "/ranking"))
+
+
+def test_addresses_keep_what_is_not_changed() -> None:
+    state = State("on_hand", down=True, text="a&b", number=3)
+    assert state.address(page=4) == "?sort=on_hand&dir=desc&q=a%26b&page=4"
+
+
+def test_another_name_for_this_machine_is_refused(desk: Any) -> None:
+    assert get(desk, "/", host="evil.example").status == 400
+
+
+def test_nothing_can_be_written(desk: Any) -> None:
+    assert get(desk, "/outlets", method="POST").status == 405
+
+
+@pytest.mark.parametrize("name", ["desk.css", "htmx.min.js"])
+def test_static_files_come_from_the_server_itself(desk: Any, name: str) -> None:
+    assert get(desk, f"/static/{name}").status == 200
+    assert get(desk, "/static/htmx-licence.txt").status == 404
+
+
+class Counting:
+    """A warehouse that counts how often a page was made of it."""
+
+    def __init__(self, real: Embedded) -> None:
+        self.opened, self._real, self._lock = 0, real, threading.Lock()
+
+    @contextmanager
+    def open(self) -> Any:
+        with self._lock:
+            self.opened += 1
+        yield self._real
+
+
+def test_a_hundred_watchers_of_now_cost_one_page(warehouse: Embedded, clock: Any) -> None:
+    counting = Counting(warehouse)
+    desk = desk_app(counting.open, clock)
+
+    async def watch() -> list[Reply]:
+        one = [call(desk, "GET", "/", b"", {"Host": "localhost"}) for _ in range(100)]
+        return await asyncio.gather(*one)
+
+    assert {reply.status for reply in asyncio.run(watch())} == {200}
+    assert counting.opened == 1
+    clock.seconds += 5
+    get(desk, "/")
+    assert counting.opened == 2
+
+
+class Down:
+    def query(self, sql: str, parameters: object = None) -> pa.Table:
+        raise WarehouseDown("clickhouse://user:secret@host is gone")
+
+
+def test_a_warehouse_that_is_gone_is_said_without_its_address(clock: Any) -> None:
+    @contextmanager
+    def down() -> Any:
+        yield Down()
+
+    reply = get(desk_app(down, clock), "/outlets")
+    assert reply.status == 503
+    assert "does not answer" in text(reply)
+    assert "secret" not in text(reply)
+
+
+def test_no_warehouse_yet_is_said_and_makes_none(nowhere: Path, clock: Any) -> None:
+    assert get(desk_app(opener(nowhere, None), clock), "/outlets").status == 503
+    assert not nowhere.exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--data", "x", "--host", "0.0.0.0"], [], ["--data", "x", "--warehouse", "clickhouse://h"]],
+)
+def test_serve_refuses_the_open_and_the_unclear(options: list[str]) -> None:
+    ran = CliRunner().invoke(cli, ["serve", *options])
+    assert isinstance(ran.exception, UsageError)

@@ -36,7 +36,9 @@ class ScriptedSender:
     `lookups` does the same to `find`, where None means to answer truly.
     """
 
-    def __init__(self, *script: object, remote: bool = True, lookups: Iterable[object] = ()) -> None:
+    def __init__(
+        self, *script: object, remote: bool = True, lookups: Iterable[object] = ()
+    ) -> None:
         self.remote = remote
         self.script = list(script)
         self.lookups = list(lookups)

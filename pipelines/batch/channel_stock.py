@@ -90,11 +90,18 @@ class Stock:
     def incidents(self, start: int, end: int) -> pl.DataFrame:
         """Stock-outs that opened: wholesaler_id, opened_at, closed_at, delivered."""
         found = self._ask(
-            f"SELECT outlet_id, sku, wholesaler_id, {_MS}(opened_at) AS opened_at,"  # noqa: S608 - names of our own
-            f" {_MS}(closed_at) AS closed_at FROM stock_incidents"
+            f"SELECT outlet_id, sku, wholesaler_id, {_MS}(opened_at) AS opened_ms,"  # noqa: S608 - names of our own
+            f" {_MS}(closed_at) AS closed_ms FROM stock_incidents"
             f" WHERE {_WHEN.replace('at ', 'opened_at ')}",
             {"start": start, "end": end},
-        ).with_columns(pl.col("closed_at").cast(pl.Int64))
+        ).select(
+            "outlet_id",
+            "sku",
+            "wholesaler_id",
+            # Not named so above: ClickHouse would compare the renamed column in WHERE.
+            opened_at="opened_ms",
+            closed_at=pl.col("closed_ms").cast(pl.Int64),
+        )
         deliveries = self._ask(
             f"SELECT DISTINCT outlet_id, sku, {_MS}(at) AS closed_at"  # noqa: S608 - names of our own
             " FROM stock_movements WHERE cause = 'delivery'"

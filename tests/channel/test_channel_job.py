@@ -1,0 +1,201 @@
+"""The channel job on an embedded warehouse: attribution, diversion, decisions, running again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from pipelines.batch import run_job
+from pipelines.warehouse import migrate, open_warehouse
+from pipelines.warehouse.port import Warehouse
+from schemas.errors import ZerostockError
+
+FIRST = 460_001_000_000_000
+DAY = 86_400_000
+START = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp() * 1000)
+
+REFERENCE = {
+    "territories": "territory_id,name,parent_id\nCITY,c,\nN,north,CITY\nS,south,CITY\n",
+    "cells": "cell_id,territory_id\nn1,N\ns1,S\n",
+    "wholesalers": "wholesaler_id,name,phone,backup_phone,language\nA,a,,,en\nB,b,,,en\n",
+    "outlets": "outlet_id,name,kind,territory_id,opened_on,closed_on\n"
+    "good,g,kiosk,N,,\nbad,b,kiosk,N,,\nsouth,s,kiosk,S,,\n",
+    # B takes the bad outlet over after its SIMs were sold: they stay A's.
+    "assignments": "outlet_id,wholesaler_id,valid_from\ngood,A,2026-01-01T00:00:00Z\n"
+    "bad,A,2026-01-01T00:00:00Z\nbad,B,2026-03-20T00:00:00Z\nsouth,B,2026-01-01T00:00:00Z\n",
+    "sim_batches": "batch_id,sku,first_iccid,first_imsi,count\n"
+    f"b,X,8986000000000000000,{FIRST},1000\n",
+}
+PLAN = """
+[[plan]]
+from = "2026-01"
+steps = [{from = 46, to = 66, pays = 5}]
+dead_days = 10
+silent_days = 5
+[plan.fees]
+X = 58
+"""
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    opened = open_warehouse(data=tmp_path_factory.mktemp("data"))
+    migrate(opened)
+    rows = []
+    for place, outlet in enumerate(("good", "bad")):
+        for n in range(20):
+            imsi = FIRST + place * 100 + n
+            at = START + (1 + n % 3) * DAY
+            for delta, cause, when in ((1, "delivery", START - DAY), (-1, "first_use", at)):
+                rows.append(
+                    {
+                        "movement_id": f"{imsi}{cause}", "at": when, "known_at": when,
+                        "outlet_id": outlet, "sku": "X", "imsi": imsi, "iccid": str(imsi),
+                        "delta": delta, "cause": cause, "event_id": f"{outlet}{cause}",
+                        "wholesaler_id": "A",
+                    }
+                )  # fmt: skip
+    time = pa.timestamp("ms", tz="UTC")
+    table = pa.Table.from_pylist(rows)
+    kinds = {"at": time, "known_at": time, "delta": pa.int8()}
+    opened.insert(
+        "stock_movements_rows",
+        table.cast(pa.schema([(f.name, kinds.get(f.name, f.type)) for f in table.schema])),
+    )
+    incidents = [("on-time", 2, 3), ("late", 2, 8), ("open", 2, None)]
+    opened.insert(
+        "stock_incidents_rows",
+        pa.table(
+            {
+                "incident_id": [name for name, _, _ in incidents],
+                "outlet_id": ["good"] * 3,
+                "sku": ["X"] * 3,
+                "wholesaler_id": ["A"] * 3,
+                "opened_at": pa.array([START - DAY - 3_600_000, START, START + DAY], time),
+                "closed_at": pa.array([START - DAY, None, None], time),
+                "version": pa.array([1] * 3, pa.uint8()),
+            }
+        ),
+    )
+    yield opened
+    opened.close()
+
+
+def city(root: Path, kind: str) -> None:
+    (root / "reference").mkdir(parents=True)
+    (root / "cdr").mkdir()
+    (root / "channel").mkdir()
+    for name, text in REFERENCE.items():
+        (root / "reference" / f"{name}.csv").write_text(text)
+    (root / "channel" / "channel.toml").write_text(PLAN)
+    (root / "channel" / "hall_marks.csv").write_text(
+        "period,outlet_id,target,inspection,satisfaction,complaints\n2026-03,good,25,90,90,90\n"
+    )
+    calls = []
+    for place, cell in enumerate(("n1", "s1")):
+        for n in range(20):
+            at = START + (1 + n % 3) * DAY
+            # Every fourth SIM is not heard of again: it is dead by its tenth day.
+            for age in (0, 2) if n % 4 == 0 else (0, 2, 6):
+                calls.append((place, n, age, at + age * DAY, cell))
+    frame = pl.DataFrame(
+        [
+            {
+                "call_id": f"c{place}-{n}-{age}",
+                "start_time": datetime.fromtimestamp(at / 1000, UTC).isoformat(),
+                "imsi": str(FIRST + place * 100 + n),
+                "duration_s": 60,
+                "cell_id": cell,
+            }
+            for place, n, age, at, cell in [*calls, *calls[:5]]
+        ]
+    )
+    path = root / "cdr" / f"calls.{kind}"
+    frame.write_parquet(path) if kind == "parquet" else frame.write_csv(path)
+
+
+def rows(warehouse: Warehouse, sql: str) -> list[dict[str, Any]]:
+    return warehouse.query(sql).to_pylist()
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_month_of_the_channel(warehouse: Warehouse, tmp_path: Path, kind: str) -> None:
+    city(tmp_path, kind)
+    for _ in range(2):  # again: it replaces
+        run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+    cases = rows(warehouse, "SELECT * FROM diversion_cases")
+    assert [(c["outlet_id"], c["wholesaler_id"], c["sims"], c["away"]) for c in cases] == [
+        ("bad", "A", 20, 20)
+    ]
+    assert cases[0]["status"] == "suspected"
+    evidence = rows(warehouse, "SELECT calls, seconds, seconds_away FROM diversion_evidence")
+    assert len(evidence) == 20
+    assert {(e["calls"], e["seconds"]) for e in evidence} == {(2, 120), (3, 180)}
+    ranking = {r["outlet_id"]: r for r in rows(warehouse, "SELECT * FROM outlet_ranking")}
+    assert (ranking["good"]["sales"], ranking["good"]["status"]) == (20, "out")
+    assert (ranking["south"]["sales"], ranking["south"]["status"]) == (0, "unknown")
+    assert ranking["bad"]["wholesaler_id"] == "B"
+    cards = {r["wholesaler_id"]: r for r in rows(warehouse, "SELECT * FROM wholesaler_scorecard")}
+    # Two stock-outs opened in the month; both windows ended, and neither was closed.
+    assert (cards["A"]["incidents"], cards["A"]["due"], cards["A"]["on_time"]) == (2, 2, 0)
+    assert (cards["A"]["activations"], cards["B"]["activations"]) == (40, 0)
+    assert (cards["A"]["diversion_cases"], cards["B"]["diversion_cases"]) == (1, 0)
+    lines = rows(warehouse, "SELECT kind, amount_fen FROM commission_lines")
+    assert sum(line["amount_fen"] for line in lines) == 500 * (40 - 10)
+    assert sorted({line["kind"] for line in lines}) == ["activation", "dead"]
+    halls = rows(warehouse, "SELECT score FROM hall_assessment")
+    assert halls == [{"score": pytest.approx(0.6 * 80 + 0.4 * 90)}]
+    seller = rows(
+        warehouse,
+        "SELECT sum(amount_fen) AS fen FROM commission WHERE role = 'seller'",
+    )
+    assert seller == [{"fen": 500 * 30}]
+
+
+def test_a_dismissed_case_stays_dismissed_until_there_is_new_evidence(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    city(tmp_path, "csv")
+    run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+    case = rows(warehouse, "SELECT * FROM diversion_cases")[0]
+    for number, decision in enumerate(("confirmed", "dismissed")):
+        warehouse.insert(
+            "diversion_decisions",
+            pa.table(
+                {
+                    "decision_id": [str(number)],
+                    "case_key": [case["case_key"]],
+                    "evidence_hash": [case["evidence_hash"]],
+                    "decision": [decision],
+                    "decided_by": ["li"],
+                    "decided_at": pa.array([START + number * DAY], pa.timestamp("ms", tz="UTC")),
+                    "why": ["a market day"],
+                }
+            ),
+        )
+        run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+        assert rows(warehouse, "SELECT status FROM diversion_cases") == [{"status": decision}]
+        kinds = rows(warehouse, "SELECT count() AS n FROM commission_lines WHERE kind = 'diverted'")
+        assert kinds == [{"n": 20 if decision == "confirmed" else 0}]
+    calls = (tmp_path / "cdr" / "calls.csv").read_text().splitlines()
+    (tmp_path / "cdr" / "calls.csv").write_text(
+        "\n".join(line for line in calls if f"{FIRST + 100}," not in line)
+    )
+    run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+    assert rows(warehouse, "SELECT status FROM diversion_cases") == [{"status": "suspected"}]
+
+
+def test_a_run_that_fails_leaves_what_was_there(warehouse: Warehouse, tmp_path: Path) -> None:
+    city(tmp_path, "csv")
+    run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+    before = rows(warehouse, "SELECT * FROM commission_lines ORDER BY imsi, kind")
+    (tmp_path / "channel" / "channel.toml").write_text("[[plan]]\nfrom = 3\n")
+    with pytest.raises(ZerostockError, match=r"channel\.toml, line 2"):
+        run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+    assert rows(warehouse, "SELECT * FROM commission_lines ORDER BY imsi, kind") == before

@@ -66,8 +66,8 @@ def questions_page(saved: Sequence[Question]) -> str:
     lines = [
         "# Saved questions",
         "",
-        "What people ask again and again, run by the tests on a made city and compared with the",
-        "answer worked out another way from the input files:",
+        "What people ask again and again. The tests run each of them, and compare most answers on",
+        "a made city with its truth, or with the same worked out another way:",
         "",
         "```",
         "zerostock ask                                    # lists them",

@@ -327,7 +327,9 @@ def test_tables_are_as_the_jobs_write_them(warehouse: Warehouse) -> None:
         for column in table.schema:
             assert stored.schema.field(column.name).type == column.type, (table.name, column.name)
         view = warehouse.query(f"SELECT * FROM {table.name}")
-        assert set(view.column_names) <= set(table.columns), table.name
+        decided = {"status", "decided_by", "decided_at", "why"}  # people add these to cases
+        added = decided if table.name == "diversion_cases" else set()
+        assert set(view.column_names) <= set(table.columns) | added, table.name
 
 
 def test_a_whole_day_of_books_into_the_warehouse(warehouse: Warehouse, tmp_path: Path) -> None:

@@ -102,8 +102,8 @@ def city(root: Path, kind: str) -> None:
         for n in range(20):
             at = START + (1 + n % 3) * DAY
             # Every fourth SIM is not heard of again: it is dead by its tenth day.
-            for age in (0, 2) if n % 4 == 0 else (0, 2, 6):
-                calls.append((place, n, age, at + age * DAY, cell))
+            ages = (0, 2) if n % 4 == 0 else (0, 2, 6)
+            calls += [(place, n, age, at + age * DAY, cell) for age in ages]
     frame = pl.DataFrame(
         [
             {

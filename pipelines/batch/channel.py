@@ -30,6 +30,7 @@ from pipelines.batch.channel_files import (
     SCORECARD,
     TABLES,
 )
+from pipelines.batch.channel_plans import read_plans
 from pipelines.batch.channel_stock import DAY, Stock
 from pipelines.batch.columns import ORIGIN, REJECTS
 from pipelines.batch.job import Job, Plan, month_span
@@ -37,7 +38,7 @@ from pipelines.batch.once import once
 from pipelines.batch.sold_by import reference_of
 from pipelines.batch.transforms import Group, Keyed, Piece, Results, Side, SumFrames, together
 from pipelines.core import commission, diversion, ranking, scorecard, shelf_days
-from pipelines.core.commission import ChannelFile, read_plans
+from pipelines.core.commission import ChannelFile
 from schemas.errors import UsageError
 from schemas.reference import Reference
 

@@ -121,7 +121,8 @@ def city(root: Path, kind: str) -> None:
 
 
 def rows(warehouse: Warehouse, sql: str) -> list[dict[str, Any]]:
-    return warehouse.query(sql).to_pylist()
+    found: list[dict[str, Any]] = warehouse.query(sql).to_pylist()
+    return found
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

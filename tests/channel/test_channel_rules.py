@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.batch.channel_plans import read_plans
 from pipelines.core import commission, diversion, ranking, scorecard, shelf_days
 from schemas.errors import InputError
 
@@ -171,7 +172,7 @@ def sold(imsi: int, sku: str = "A") -> dict[str, Any]:
 
 
 def test_lines_add_up_to_what_is_paid() -> None:
-    plan = commission.read_plans(PLAN).plan_of("2026-03")
+    plan = read_plans(PLAN).plan_of("2026-03")
     assert plan is not None
     activated = pl.DataFrame([sold(1), sold(2, "B"), sold(3, "none")])
     back = pl.DataFrame([sold(9)])
@@ -191,7 +192,7 @@ def test_lines_add_up_to_what_is_paid() -> None:
 
 @pytest.mark.parametrize(("target", "factor"), [(10, 0.0), (5, 0.8), (4, 1.0), (3, 1.2), (2, 1.4)])
 def test_leads_get_nothing_below_eighty_percent(target: int, factor: float) -> None:
-    plan = commission.read_plans(PLAN).plan_of("2026-03")
+    plan = read_plans(PLAN).plan_of("2026-03")
     assert plan is not None
     activated = pl.DataFrame([sold(n) for n in range(4)])
     lines = commission.lines(activated, activated.clear(), activated.clear(), plan)
@@ -201,7 +202,7 @@ def test_leads_get_nothing_below_eighty_percent(target: int, factor: float) -> N
 
 def test_the_newest_plan_that_has_begun_holds() -> None:
     later = PLAN + PLAN.replace("2026-01", "2026-04").replace("58", "60")
-    plans = commission.read_plans(later)
+    plans = read_plans(later)
     assert plans.plan_of("2025-12") is None
     assert [plans.plan_of(m).fees["A"] for m in ("2026-03", "2026-04")] == [58, 60]  # type: ignore[union-attr]
 
@@ -218,7 +219,7 @@ def test_the_newest_plan_that_has_begun_holds() -> None:
 )
 def test_a_wrong_plan_names_its_line(wrong: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        commission.read_plans(wrong)
+        read_plans(wrong)
 
 
 def test_halls_are_sixty_percent_sales() -> None:

@@ -42,7 +42,9 @@ class Piece:
 def to_bytes(frame: pl.DataFrame) -> bytes:
     """A frame as it travels."""
     stream = io.BytesIO()
-    frame.write_ipc_stream(stream, compression="lz4")
+    # As Polars has it in memory: text is not laid out anew for readers of older formats.
+    newest = pl.CompatLevel.newest()
+    frame.write_ipc_stream(stream, compression="lz4", compat_level=newest)
     return stream.getvalue()
 
 

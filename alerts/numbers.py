@@ -53,6 +53,10 @@ class RefusedNumbers:
         self._read()
         return [self._numbers[number] for number in sorted(self._numbers)]
 
+    def count(self, *, blocked: bool) -> int:
+        """How many are blocked, or else only out of reach."""
+        return sum(refused.blocked == blocked for refused in self.all())
+
     def remember(self, refused: RefusedNumber) -> None:
         """Put a number on the list; one that is blocked stays so whatever else befalls it."""
         if self._journal is None:

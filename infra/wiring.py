@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -240,6 +241,9 @@ def _alerts(settings: Settings) -> faust.App:
     options = stream_options(settings)
     zone = zone_of(settings)
     delivery = delivery_of(settings)
+    for state, blocked in (("blocked", True), ("unreachable", False)):
+        known = partial(delivery.numbers.count, blocked=blocked)
+        metrics.SMS_NUMBERS.labels(state).set_function(known)
     directory = ReferenceDirectory(reference_of(settings))
     rules = Rules(
         settings.group_wait,

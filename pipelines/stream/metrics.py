@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from pipelines.core.effects import Effect
 from pipelines.core.register import Int64s, Register
@@ -44,6 +44,10 @@ SMS: Final = Counter(
 )
 SMS_SEGMENTS: Final = Counter(
     "zerostock_sms_segments_total", "What sent messages cost, in segments.", registry=REGISTRY
+)
+#: By `state`: blocked (never written to) or unreachable (still tried); alerts workers only.
+SMS_NUMBERS: Final = Gauge(
+    "zerostock_sms_numbers", "Phone numbers that take no messages.", ["state"], registry=REGISTRY
 )
 ALERT_NEWS: Final = Counter(
     "zerostock_alert_news_total",

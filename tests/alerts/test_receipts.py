@@ -61,7 +61,11 @@ def test_refused_numbers(tmp_path: Path, on_disk: bool) -> None:
     numbers.remember(refused)
     assert numbers.get(PHONE) == refused
     assert numbers.all() == [refused, other]
+    numbers.remember(RefusedNumber("+8613700137000", "30003", "away", NOW, blocked=False))
+    assert (numbers.count(blocked=True), numbers.count(blocked=False)) == (2, 1)
+    numbers.reached("+8613700137000", NOW)
     numbers.forget(PHONE, NOW)
     assert numbers.get(PHONE) is None
+    assert (numbers.count(blocked=True), numbers.count(blocked=False)) == (1, 0)
     if path is not None:
         assert RefusedNumbers(path).all() == [other]

@@ -40,7 +40,11 @@ def known() -> dict[str, set[str]]:
     for collector in (v for v in vars(metrics).values() if hasattr(v, "_labelnames")):
         labels = set(collector._labelnames)
         for family in collector.collect():
-            ends = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
+            ends = {
+                "counter": ["_total"],
+                "gauge": [""],
+                "histogram": ["_bucket", "_sum", "_count"],
+            }
             for end in ends[family.type]:
                 found[family.name + end] = labels | ({"le"} if end == "_bucket" else set())
     return found

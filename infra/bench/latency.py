@@ -1,8 +1,9 @@
 """From the call record that empties a shelf to the message at the sender, under other traffic.
 
-Real stock and alerts workers and the file sender; group_wait and disorder are 0. The other traffic
-comes in envelopes of `BEAT` ms, as a live feed would. The second half adds the worst of a day: all
-shelves are refilled and tens of thousands of SIMs are switched on while shops sell out.
+Real stock and alerts workers, and Twilio's client with a provider on this machine (or, if `sender`
+is "file", the file sender); group_wait and disorder are 0. The other traffic comes in envelopes of
+`BEAT` ms, as a live feed would. The second half adds the worst of a day: all shelves are refilled
+and tens of thousands of SIMs are switched on while shops sell out.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import quantiles
 
 import numpy as np
 import pyarrow as pa
 from aiokafka import AIOKafkaProducer
 
+from infra.bench.provider import SETTINGS, provider
 from infra.bench.report import Line
 from infra.bench.rig import Rig
 from infra.bench.town import DAWN, LOT, SOURCE, Town
@@ -27,6 +28,7 @@ from pipelines.core.placement import PlacementType
 from pipelines.core.register import Int64s
 from schemas import topics
 from schemas.envelope import USES, Header, pack
+from schemas.errors import UsageError
 from schemas.topics import block_of, partition_of_block
 
 #: ms between two envelopes of a live feed.
@@ -49,18 +51,17 @@ def run(
     stock_outs: int = 400,
     seconds: int = 20,
     burst_seconds: int = 60,
+    sender: str = "twilio",
     broker: str | None = None,
 ) -> Iterator[Line]:
     """The lines of the benchmark; `stock_outs` shops sell out in each half."""
+    if sender not in ("twilio", "file"):
+        raise UsageError(f"there is no sender {sender!r} here: use twilio or file")
     town = Town(sims, shelved, outlets, partitions, spare=outlets * LOT)
     with Rig(town, broker) as rig:
         asyncio.run(rig.fill_state())
-        sms = rig.folder / "sms.ndjson"
-        common = {"disorder": "0s", "group_wait": "0s", "sms": f"file:{sms}"}
-        for name in ("stock", "alerts"):
-            rig.start_worker(name, **common)
-        day = _Day(rig, sms, cdrs_per_second, stock_outs)
-        quiet, burst = asyncio.run(day.live(seconds, burst_seconds))
+        day = _Day(rig, cdrs_per_second, stock_outs)
+        quiet, burst = asyncio.run(day.live(sender, seconds, burst_seconds))
     for name, took in (("", quiet), (" in a burst", burst)):
         cuts = quantiles(took, n=100)
         spread = max(took) - min(took)
@@ -71,10 +72,10 @@ def run(
 class _Day:
     """A live feed, and when each message it leads to is at the sender."""
 
-    def __init__(self, rig: Rig, sms: Path, cdrs_per_second: int, stock_outs: int) -> None:
+    def __init__(self, rig: Rig, cdrs_per_second: int, stock_outs: int) -> None:
         self.rig = rig
         self.town = rig.town
-        self.sms = sms
+        self.sms = rig.folder / "sms.ndjson"
         self.rows = cdrs_per_second * BEAT // 1_000
         self.random = np.random.default_rng(1)
         self.now = DAWN
@@ -93,9 +94,16 @@ class _Day:
         self.sent: dict[str, float] = {}
         self.arrived: dict[str, float] = {}
 
-    async def live(self, seconds: int, burst_seconds: int) -> tuple[list[float], list[float]]:
+    async def live(
+        self, sender: str, seconds: int, burst_seconds: int
+    ) -> tuple[list[float], list[float]]:
         """Latencies in ms of the quiet half and of the burst."""
-        async with self.rig.producer() as producer:
+        async with provider(self._told_of) as address, self.rig.producer() as producer:
+            common = {"disorder": "0s", "group_wait": "0s"}
+            twilio = {**SETTINGS, "twilio_base_url": address}
+            way = twilio if sender == "twilio" else {"sms": f"file:{self.sms}"}
+            for name in ("stock", "alerts"):
+                self.rig.start_worker(name, **common, **way)
             await self._wait_for_first(producer)
             await self._feed(producer, [], WARM_UP)
             watching = asyncio.create_task(self._watch())
@@ -110,6 +118,9 @@ class _Day:
             for name in map(self.town.outlet_id, self.emptied)
         ]
         return took[:half], took[half:]
+
+    def _told_of(self, number: int, at: float) -> None:
+        self.arrived.setdefault(self.town.outlet_id(number), at)
 
     async def _wait_for_first(self, producer: AIOKafkaProducer) -> None:
         """Until both workers are there and warm: a first stock-out comes through."""

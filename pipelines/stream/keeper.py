@@ -238,7 +238,7 @@ class Keeper:
                 return
         now = time.monotonic()
         if len(self._sent) > said:
-            self._next_step = now + min(max(TICK, 4 * (now - started)), LONGEST_TICK)
+            self._next_step = now + min(max(TICK, 2 * (now - started)), LONGEST_TICK)
         full = self._weight >= MOST_TAKEN
         if full and self._commit is not None:
             await self._commit

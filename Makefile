@@ -22,6 +22,10 @@ run: setup ## a simulated city through the whole system
 	@$(BIN)/zerostock batch line-loss --period 2026-03 --input demo-data/city --data demo-data/state
 	@$(BIN)/zerostock batch arrears --as-of 2026-03-31 --input demo-data/city --data demo-data/state
 	@$(BIN)/zerostock batch subscriber-loss --period 2026-03 --input demo-data/city --data demo-data/state
+	@$(BIN)/zerostock batch channel --period 2026-03 --input demo-data/city --data demo-data/state
+	@echo; echo "Who will be out of cards tomorrow:"
+	@$(BIN)/zerostock soon-empty --data demo-data/state --clock event --dry-run | head -n 4
+	@echo; echo "To see it on a page: $(BIN)/zerostock serve --data demo-data/state"
 
 # Many tests wait for a broker or a worker: two files at a time take half as long, on any machine.
 test: setup ## all tests this machine can run

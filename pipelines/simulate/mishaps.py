@@ -6,16 +6,13 @@ to in the books is the books' business.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from pipelines.simulate.books import ACTIVE, Shelf
 from pipelines.simulate.demand import SKUS
 from pipelines.simulate.plan import DAY_MS, HOUR_MS
+from pipelines.simulate.trade import Trade
 
-if TYPE_CHECKING:
-    from pipelines.simulate.trade import Trade
-
-Mishap = Callable[["Trade", int], bool]
+Mishap = Callable[[Trade, int], bool]
 _RETRY_MS = 11 * 60_000
 
 

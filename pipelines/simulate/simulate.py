@@ -13,6 +13,7 @@ from pipelines.simulate.books import Books
 from pipelines.simulate.calls import Subscribers, rows_a_slice
 from pipelines.simulate.city import City, build_city, write_reference
 from pipelines.simulate.feeds import FOR_EVER, CdrFeeds, EventFeed
+from pipelines.simulate.mishaps import schedule_mishaps
 from pipelines.simulate.plan import LOCAL, CityPlan, Summary
 from pipelines.simulate.trade import Trade, Used
 from pipelines.simulate.truth import Truth, write_csv, write_truth
@@ -32,6 +33,7 @@ def simulate(
         raise InputError(f"{out} is not an empty directory: name a new one for the simulated city")
     city = build_city(plan)
     trade = Trade(plan, city)
+    schedule_mishaps(trade)
     subscribers = Subscribers(plan, city)
     events, cdrs = EventFeed(plan, out), CdrFeeds(plan, out, city.cells)
     write_reference(city, plan, out / "reference")

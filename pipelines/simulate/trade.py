@@ -18,7 +18,6 @@ import numpy as np
 from pipelines.simulate.books import NOWHERE, Books, Shelf
 from pipelines.simulate.city import City
 from pipelines.simulate.demand import KINDS, WEEKDAYS
-from pipelines.simulate.mishaps import schedule_mishaps
 from pipelines.simulate.plan import DAY_MS, HOUR_MS, CityPlan, iso, seeded
 
 MINUTE_MS = 60_000
@@ -65,7 +64,6 @@ class Trade:
         self._open_city()
         for day in range(plan.days):
             self._plan_routes(plan.start_ms + day * DAY_MS)
-        schedule_mishaps(self)
 
     def run(self, start: int, end: int) -> None:
         """Let everything happen that falls into [start, end)."""

@@ -292,6 +292,9 @@ def soon_empty(
     clock: Annotated[
         str | None, typer.Option(help="wall: what is old is not sent (default); event: it is.")
     ] = None,
+    wholesaler: Annotated[
+        list[str] | None, typer.Option(help="Tell only this one, as often as need be (all).")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be told.")
     ] = False,
@@ -312,7 +315,9 @@ def soon_empty(
     except ValueError:
         raise UsageError(f"--as-of {as_of} is no day like 2026-03-31") from None
     settings = load_settings(data=data, warehouse=warehouse, sms=_absolute(sms), clock=clock)
-    typer.echo("\n".join(run_soon_empty(settings, day, target, dry_run=dry_run)))
+    typer.echo(
+        "\n".join(run_soon_empty(settings, day, target, only=wholesaler or (), dry_run=dry_run))
+    )
 
 
 @succession.command("add")

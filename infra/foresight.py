@@ -7,6 +7,7 @@ the same record as all other messages, so that a second run repeats nothing.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
@@ -89,17 +90,27 @@ def make_lists(warehouse: Warehouse, as_of: date | None, target: float) -> Lists
 
 
 def run_soon_empty(
-    settings: Settings, as_of: date | None, target: float, *, dry_run: bool
+    settings: Settings,
+    as_of: date | None,
+    target: float,
+    *,
+    only: Collection[str] = (),
+    dry_run: bool,
 ) -> list[str]:
     """Make the lists, keep them, and tell of them; what was done, line by line.
 
-    `dry_run` only says what would be told. Raises `BusyError` while a run owns the data directory.
+    If wholesalers are named, `only` they are told, and managers are not. `dry_run` only says what
+    would be told. Raises `BusyError` while a run owns the data directory.
     """
     warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
     try:
         migrate(warehouse)
         lists = make_lists(warehouse, as_of, target)
-        messages = _messages(warehouse, lists, zone_of(settings))
+        messages = [
+            (message, contacts)
+            for message, contacts in _messages(warehouse, lists, zone_of(settings))
+            if not only or message.wholesaler_id in only
+        ]
         said = [
             f"{lists.as_of}: {counted(lists.announced.height, 'shelf', 'shelves')} of"
             f" {lists.shelves:,} will soon be empty, the stock of {lists.doubted.height} is doubted"
@@ -115,7 +126,7 @@ def run_soon_empty(
         sent = sum(record.status == "sent" for record in records)
         said.append(f"{sent} of {counted(len(records), 'message')} went out")
         said += [f"{r.wholesaler_id or 'nobody'}: {r.error}" for r in records if r.status != "sent"]
-        return said + _tell_managers(settings, lists)
+        return said if only else said + _tell_managers(settings, lists)
     finally:
         warehouse.close()
 

@@ -157,6 +157,15 @@ def test_messages_of_the_next_day_know_what_is_usually_sold(settings: Settings) 
     assert usual("low", "CARD-20") == 7.5
 
 
+def test_who_wants_it_earlier_is_told_earlier_and_once(settings: Settings) -> None:
+    said = run_soon_empty(settings, None, 0.3, only=["w9"], dry_run=False)
+    assert said[1:] == ["0 of 0 messages went out"]
+    said = run_soon_empty(settings, None, 0.3, only=["w1"], dry_run=False)
+    assert said[1:] == ["1 of 1 message went out"]
+    run_soon_empty(settings, None, 0.3, dry_run=False)
+    assert len(sent(settings)) == 1
+
+
 def test_a_dry_run_tells_and_keeps_nothing(settings: Settings) -> None:
     said = run_soon_empty(settings, date(2026, 1, 10), 0.3, dry_run=True)
     assert "w1: Soon out of CARD-20 cards (sold a day): East: Shop low 4." in said

@@ -44,8 +44,9 @@ from schemas.reference import Reference
 
 _PLAN_FILE = "channel/channel.toml"
 
-#: A call of a SIM's first days as it travels: `away` seconds of it were outside the territory,
-#: `early` says whether it counts for diversion, `late` whether it shows that the SIM lives.
+#: A call of a SIM's first days as it travels: `seconds_away` of it were outside the territory,
+#: `calls` is 1 if it counts for diversion, `late` if it shows that the SIM lives. A day of which
+#: there are any call records at all travels as the SIM of the day's number below zero.
 _CALL = {
     "imsi": pl.Int64,
     "call": pl.UInt64,
@@ -194,16 +195,20 @@ def _first_calls(piece: Piece, month: _Month, side: Side) -> Iterator[Keyed]:
     seconds = (
         pl.when(pl.col("early") & pl.col("area").is_not_null()).then("duration_s").otherwise(0)
     )
-    yield from side.split(
-        rows.select(
-            "imsi",
-            call=pl.col("call_id").hash(),
-            seconds=seconds,
-            seconds_away=pl.when(pl.col("own").is_null()).then(seconds).otherwise(0),
-            calls=pl.col("early").cast(pl.Int64),
-            late="late",
-        )
+    calls = rows.select(
+        "imsi",
+        call=pl.col("call_id").hash(),
+        seconds=seconds,
+        seconds_away=pl.when(pl.col("own").is_null()).then(seconds).otherwise(0),
+        calls=pl.col("early").cast(pl.Int64),
+        late="late",
     )
+    zero = pl.lit(0, pl.Int64)
+    days = piece.frame.select(imsi=-(pl.col("start_time") // DAY)).unique()
+    covered = days.with_columns(
+        call=pl.lit(0, pl.UInt64), seconds=zero, seconds_away=zero, calls=zero, late=zero
+    )
+    yield from side.split(pl.concat([calls, covered]))
 
 
 def _sums(group: Group) -> Iterator[pl.DataFrame]:
@@ -219,6 +224,7 @@ def _figures(group: Group, sums: pl.DataFrame, month: _Month, results: Results) 
     """Everything that needs the calls."""
     if sums.is_empty():
         sums = pl.DataFrame(schema={name: _CALL[name] for name in _SUMS})
+    covered = {-day for day in sums["imsi"] if day < 0}
     sims = month.sims.join(sums, on="imsi", how="left").with_columns(pl.col(_SUMS[1:]).fill_null(0))
     found, evidence = diversion.cases(
         sims.filter(pl.col("activated_at") >= month.start), month.rules.diversion
@@ -235,17 +241,36 @@ def _figures(group: Group, sums: pl.DataFrame, month: _Month, results: Results) 
     results.refuse("marks", rejects)
     halls = commission.assessment(marks.drop("period"), month.sales, month.rules.assessment)
     results.put(HALLS.name, "all", _columns(halls, HALLS.columns, month.period))
-    _pay(sims, marks, month, results)
+    _pay(sims, covered, marks, month, results)
     return ()
 
 
-def _pay(sims: pl.DataFrame, marks: pl.DataFrame, month: _Month, results: Results) -> None:
+def _pay(
+    sims: pl.DataFrame, covered: set[int], marks: pl.DataFrame, month: _Month, results: Results
+) -> None:
+    """Commission; `covered` are the days, since the epoch, of which there are call records.
+
+    A SIM is dead only if it was silent on days of which there are records: no record is no silence.
+    """
     paid = month.rules.plan_of(month.period)
     if paid is None:
         return
     activated = pl.col("activated_at")
     trial_end = activated + paid.dead_days * DAY
-    dead = sims.filter((pl.col("late") == 0) & (trial_end >= month.start) & (trial_end < month.end))
+    silent = sims.with_columns(last=(trial_end - 1) // DAY).filter(
+        (pl.col("late") == 0) & (trial_end >= month.start) & (trial_end < month.end)
+    )
+    judged = [
+        last
+        for last in silent["last"].unique()
+        if covered.issuperset(range(last - paid.silent_days + 1, last + 1))
+    ]
+    dead = silent.filter(pl.col("last").is_in(judged))
+    if silent.height > dead.height:
+        count = silent.height - dead.height
+        why = f"missing: call records of days on which {count} silent SIMs are to be judged"
+        row = (CALLS.name, 0, f"{why}; not taken back")
+        results.refuse("trials", pl.DataFrame([row], schema=REJECTS, orient="row"))
     diverted = sims.join(month.confirmed, on="imsi", how="semi")
     of_lines = commission.lines(
         sims.filter(activated >= month.start).select(_SIM), dead, diverted, paid

@@ -87,7 +87,8 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
     opened.close()
 
 
-def city(root: Path, kind: str) -> None:
+def city(root: Path, kind: str, covered: int = 31) -> None:
+    """Files of a month; of the days from the `covered`th on there are no call records."""
     (root / "reference").mkdir(parents=True)
     (root / "cdr").mkdir()
     (root / "channel").mkdir()
@@ -104,8 +105,19 @@ def city(root: Path, kind: str) -> None:
             # Every fourth SIM is not heard of again: it is dead by its tenth day.
             ages = (0, 2) if n % 4 == 0 else (0, 2, 6)
             calls += [(place, n, age, at + age * DAY, cell) for age in ages]
+    others = [
+        {
+            "call_id": f"other-{day}",
+            "start_time": datetime.fromtimestamp((START + day * DAY) / 1000, UTC).isoformat(),
+            "imsi": str(FIRST + 999),
+            "duration_s": 60,
+            "cell_id": "n1",
+        }
+        for day in range(covered)
+    ]
     frame = pl.DataFrame(
-        [
+        others
+        + [
             {
                 "call_id": f"c{place}-{n}-{age}",
                 "start_time": datetime.fromtimestamp(at / 1000, UTC).isoformat(),
@@ -157,6 +169,17 @@ def test_a_month_of_the_channel(warehouse: Warehouse, tmp_path: Path, kind: str)
         "SELECT sum(amount_fen) AS fen FROM commission WHERE role = 'seller'",
     )
     assert seller == [{"fen": 500 * 30}]
+
+
+def test_a_day_without_call_records_is_no_silence(warehouse: Warehouse, tmp_path: Path) -> None:
+    city(tmp_path, "csv", covered=10)  # trials end on days 11 to 13
+    run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+    kinds = rows(warehouse, "SELECT DISTINCT kind FROM commission_lines")
+    assert kinds == [{"kind": "activation"}]
+    told = rows(warehouse, "SELECT reason FROM batch_rejects WHERE reason LIKE 'missing: call%'")
+    assert [row["reason"].split(";")[0] for row in told] == [
+        "missing: call records of days on which 10 silent SIMs are to be judged"
+    ]
 
 
 def test_a_dismissed_case_stays_dismissed_until_there_is_new_evidence(

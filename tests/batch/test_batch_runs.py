@@ -349,7 +349,8 @@ def test_a_whole_day_of_books_into_the_warehouse(warehouse: Warehouse, tmp_path:
     for day in (date(2026, 2, 28), date(2026, 3, 31)):
         run_job("arrears", as_of=day, input=tmp_path, warehouse=warehouse)
     roll = warehouse.query(
-        "SELECT from_bucket, to_bucket, was_fen, still_open_fen FROM arrears_roll ORDER BY 1"
+        "SELECT from_bucket, to_bucket, was_fen, still_open_fen FROM arrears_roll"
+        " WHERE dimension = 'all' ORDER BY 1"
     )
     assert roll.to_pylist() == [
         {"from_bucket": "1-30", "to_bucket": "31-60", "was_fen": 500, "still_open_fen": 500},
@@ -359,6 +360,52 @@ def test_a_whole_day_of_books_into_the_warehouse(warehouse: Warehouse, tmp_path:
     assert days.to_pylist() == [
         {"day": date(2026, 2, 20), "status": "ok"},
         {"day": date(2026, 3, 2), "status": "different"},
+    ]
+
+
+def test_bills_roll_from_month_to_month_however_often_arrears_run(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    homes = {"c1": ("home", "X"), "c2": ("home", "Y"), "c3": ("shop", "Y")}
+    write_csv(tmp_path / "customers.csv", ("customer_id", "segment", "hall_id"),
+              [{"customer_id": c, "segment": s, "hall_id": h}
+               for c, (s, h) in homes.items()])  # fmt: skip
+    (tmp_path / "bills.csv").write_text(
+        "bill_id,customer_id,billing_period,issued_on,due_on,amount_fen\n"
+        + "".join(
+            f"b{n}{c},{c},2026-0{n},2026-0{n}-02,2026-0{n}-20,{100 * n}\n"
+            for n in (1, 2, 3)
+            for c in homes
+        )
+    )
+    (tmp_path / "payments.csv").write_text(
+        "payment_id,customer_id,bill_id,paid_on,amount_fen,channel\n"
+        "p1,c1,b1c1,2026-03-01,100,bank\np2,c3,b2c3,2026-03-12,50,bank\n"
+    )
+    (tmp_path / "channel_statements.csv").write_text("day,channel,amount_fen,payments\n")
+    for day in (date(2026, 2, 10), date(2026, 2, 28), date(2026, 3, 15), date(2026, 3, 31)):
+        run_job("arrears", as_of=day, input=tmp_path, warehouse=warehouse)
+    sums = (
+        "SELECT as_of, before, dimension, sum(was_fen) AS was, sum(still_open_fen) AS left"
+        " FROM arrears_roll GROUP BY as_of, before, dimension ORDER BY as_of, dimension"
+    )
+    found = warehouse.query(sums).to_pylist()
+    months = [(date(2026, 3, 15), date(2026, 2, 10)), (date(2026, 3, 31), date(2026, 2, 28))]
+    assert [(r["as_of"], r["before"], r["dimension"]) for r in found] == [
+        (*pair, dimension) for pair in months for dimension in ("all", "hall", "segment")
+    ]
+    # Whatever stood open then is somewhere now, whichever way it is split up.
+    open_then = {date(2026, 2, 10): 900, date(2026, 2, 28): 900}
+    assert all(row["was"] == open_then[row["before"]] for row in found)
+    assert all(row["left"] == 900 - 150 for row in found)
+    home = warehouse.query(
+        "SELECT from_bucket, to_bucket, was_fen FROM arrears_roll WHERE as_of = '2026-03-31'"
+        " AND dimension = 'segment' AND key = 'home' ORDER BY from_bucket, to_bucket"
+    )
+    assert home.to_pylist() == [
+        {"from_bucket": "1-30", "to_bucket": "31-60", "was_fen": 400},
+        {"from_bucket": "31-60", "to_bucket": "61-90", "was_fen": 100},
+        {"from_bucket": "31-60", "to_bucket": "paid", "was_fen": 100},
     ]
 
 

@@ -262,6 +262,15 @@ def test_recovery_keeps_cohort_and_cash_apart(tmp_path: Path) -> None:
     assert found["2026-02"]["cash_rate"] == 400 / 300
 
 
+def test_cash_of_a_month_without_bills_is_in_no_recovery(tmp_path: Path) -> None:
+    late = payment("p", 100, "b1", paid_on=date(2026, 3, 9))
+    write(tmp_path, [], [bill("b1", 100)], [late])
+    tables = run(tmp_path)
+    assert still_open(tables) == {}
+    assert {r["billing_period"] for r in tables["bill_recovery"]} == {"2026-01"}
+    assert {r["cash_received_fen"] for r in tables["bill_recovery"]} == {0}
+
+
 def test_rows_that_cannot_be_used(tmp_path: Path) -> None:
     write(
         tmp_path,

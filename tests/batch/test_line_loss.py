@@ -176,6 +176,13 @@ def test_statuses_and_what_cannot_be_known(tmp_path: Path) -> None:
     assert "gone is not among" in found["orphan"]["reason"]
 
 
+def test_nothing_supplied_has_no_rate_and_nothing_sold_no_estimates(tmp_path: Path) -> None:
+    write(tmp_path, [unit("N"), unit("E")], [reading("N", 0), reading("E", 9)], [reading("N", 3)])
+    found = by_unit(run(tmp_path))
+    assert (found["N"]["supplied_kwh"], found["N"]["loss_rate"]) == (0, None)
+    assert (found["E"]["sold_total_kwh"], found["E"]["estimated_share"]) == (0, None)
+
+
 def test_a_loop_is_told_and_skipped_and_what_hangs_below_it_counts(tmp_path: Path) -> None:
     units = [unit("A", "C"), unit("B", "A"), unit("C", "B"), unit("D", "A"), unit("S", "S")]
     write(tmp_path, units, [reading(u, 100) for u in "ABCDS"], [reading("D", 99)])

@@ -134,6 +134,9 @@ class JobOptions(PipelineOptions):  # type: ignore[misc]
         parser.add_argument(
             "--time-zone", default="UTC", help="the months of which place (Asia/Shanghai)"
         )
+        parser.add_argument(
+            "--readings", action="store_true", help="line loss: keep what each unit opens down to"
+        )
         parser.add_argument("--inactive-days", type=int, default=30, help="silent so long: lost")
         parser.add_argument("--silent-days", type=int, default=5, help="silent so long: listed")
 

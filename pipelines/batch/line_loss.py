@@ -26,13 +26,22 @@ from pipelines.batch.line_loss_files import (
     LINE,
     LINE_LOSS,
     LINES,
+    READINGS,
     THRESHOLD,
     THRESHOLDS,
+    UNCOUNTED,
     UNIT,
 )
 from pipelines.batch.once import once
 from pipelines.batch.overlaps import Search, compared, counted_twice
-from pipelines.batch.readings import energy_by_unit, sound, without_strangers
+from pipelines.batch.readings import (
+    SHOWN,
+    SOUND,
+    energy_by_unit,
+    shown,
+    sound,
+    without_strangers,
+)
 from pipelines.batch.transforms import (
     Group,
     Piece,
@@ -42,8 +51,6 @@ from pipelines.batch.transforms import (
     to_bytes,
     together,
 )
-
-READINGS = (BOUNDARY, CUSTOMER)
 
 
 def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
@@ -55,10 +62,16 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
         [grid],
         partial(_units_once, results=results),
     )
-    search = Search.of(plan, READINGS)
+    search = Search.of(plan, (BOUNDARY, CUSTOMER))
     sums, seen = [], {}
-    for dataset in READINGS:
-        then = partial(_add_up, dataset=dataset, search=search, results=results)
+    for dataset in (BOUNDARY, CUSTOMER):
+        then = partial(
+            _add_up,
+            dataset=dataset,
+            search=search,
+            results=results,
+            keep=plan.options.readings,
+        )
         added = plan.read(pipeline, dataset, then, [beam.pvalue.AsList(units)], ["seen"])
         sums.append(added["main"])
         seen[dataset] = added["seen"]
@@ -92,13 +105,24 @@ def _units_once(group: Group, results: Results) -> Iterator[bytes]:
 
 
 def _add_up(
-    piece: Piece, units: Iterable[bytes], *, dataset: Dataset, search: Search, results: Results
+    piece: Piece,
+    units: Iterable[bytes],
+    *,
+    dataset: Dataset,
+    search: Search,
+    results: Results,
+    keep: bool,
 ) -> Iterator[object]:
-    """Readings → sums by unit; on the side what overlaps are found by, and rejects."""
-    rows, unfit = sound(piece.frame, dataset, search.span)
+    """Readings → sums by unit; on the side what overlaps are found by, and rejects.
+
+    With `keep` the readings go to results as well.
+    """
+    rows, unfit = sound(piece.frame, dataset, search.span, SHOWN if keep else SOUND)
     sums = energy_by_unit(rows, search.span)
     rows, sums, unknown = without_strangers(rows, sums, units)
     results.refuse(f"unfit-{piece.name}", unfit, unknown)
+    if keep:
+        results.put(READINGS.name, piece.name, shown(rows, search.span))
     yield sums
     for told in compared(rows, search):
         yield beam.pvalue.TaggedOutput("seen", told)
@@ -108,7 +132,7 @@ JOB = Job(
     "line-loss",
     "period",
     (GRID_UNITS, THRESHOLDS, LINES, BOUNDARY, CUSTOMER),
-    (LINE_LOSS,),
+    (LINE_LOSS, READINGS, UNCOUNTED),
     _build,
     # Sixteen bytes a reading and the rows of a few meters are all that comes together in one place.
     part_bytes=512 << 20,

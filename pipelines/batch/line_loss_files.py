@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from pipelines.batch.columns import ORIGIN, Dataset, choice, number, text, time
-from pipelines.batch.tables import REAL, TEXT, ResultTable
+from pipelines.batch.tables import COUNT, REAL, TEXT, TIME, ResultTable
 from pipelines.core import loss
 from pipelines.core.energy import MOST_KWH
 
@@ -75,6 +75,27 @@ LINE_LOSS = ResultTable(
     },
 )
 
+#: Kept with --readings: what counts is in the first and not in the second.
+READINGS = ResultTable(
+    "line_loss_readings",
+    ("unit_id", "side", "meter_id", "start", "source", "row"),
+    {
+        "period": TEXT,
+        "unit_id": TEXT,
+        "side": TEXT,
+        "meter_id": TEXT,
+        "start": TIME,
+        "end": TIME,
+        "kwh": REAL,
+        "kwh_in_period": REAL,
+        "quality": TEXT,
+        "source": TEXT,
+        "row": COUNT,
+    },
+)
+UNCOUNTED = ResultTable(
+    "line_loss_uncounted", ("source", "row"), {"period": TEXT, "source": TEXT, "row": COUNT}
+)
 
 # --- rows as they travel ------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import polars as pl
 
 from pipelines.batch.columns import ORIGIN, REJECTS, ROW, SOURCE, Dataset, check
 from pipelines.batch.job import Plan
+from pipelines.batch.line_loss_files import UNCOUNTED
 from pipelines.batch.readings import energy_by_unit, sound, without_strangers
 from pipelines.batch.sources import Chunk, read
 from pipelines.batch.transforms import Group, Keyed, Results, Side, together
@@ -123,7 +124,7 @@ def counted_twice(
         >> beam.ParDo(_ReadSuspects(dataset, search, side), found, known)
         for dataset in seen
     ]
-    settle = partial(_settle, span=plan.span, results=plan.results)
+    settle = partial(_settle, span=plan.span, results=plan.results, keep=plan.options.readings)
     return together("Settle", rows, [side], settle)
 
 
@@ -199,7 +200,9 @@ class _ReadSuspects(beam.DoFn):  # type: ignore[misc]
             yield from self._side.split(rows.select(*_SUSPECT))
 
 
-def _settle(group: Group, span: tuple[int, int], results: Results) -> Iterator[pl.DataFrame]:
+def _settle(
+    group: Group, span: tuple[int, int], results: Results, keep: bool
+) -> Iterator[pl.DataFrame]:
     """All readings of suspect meters → what to take off the sums by unit."""
     rows = group.frames["rows"].sort("meter", "start", "end").with_row_index("_n")
     before = pl.col("end").cum_max().shift().over("meter")
@@ -218,7 +221,10 @@ def _settle(group: Group, span: tuple[int, int], results: Results) -> Iterator[p
                 f" of that time in {clash.source} row {clash.row}"
             )
     results.refuse(f"overlap-{group.name}", pl.DataFrame(rejects, schema=REJECTS))
-    energy = energy_by_unit(rows.filter(pl.col("_n").is_in(off)), span)
+    uncounted = rows.filter(pl.col("_n").is_in(off))
+    if keep:
+        results.put(UNCOUNTED.name, group.name, uncounted.select(SOURCE, ROW))
+    energy = energy_by_unit(uncounted, span)
     yield energy.with_columns(pl.exclude("unit_id") * -1)
 
 

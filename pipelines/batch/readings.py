@@ -9,10 +9,13 @@ import polars as pl
 from pipelines.batch.columns import ROW, SOURCE, Dataset, empty_rejects
 from pipelines.batch.line_loss_files import CUSTOMER, ENERGY
 from pipelines.batch.transforms import from_bytes
-from pipelines.core.energy import MOST_KWH, micro_within, overlaps
+from pipelines.core.energy import MICRO, MOST_KWH, micro_within, overlaps
 
 #: What is worked with. Columns of names are left behind early: copying them takes long.
 SOUND = ("hash", "unit_id", "sign", "start", "end", "kwh", "estimated", SOURCE, ROW)
+
+#: What is besides needed where readings are kept.
+SHOWN = (*SOUND, "meter_id", "quality")
 
 
 def sound(
@@ -74,6 +77,23 @@ def energy_by_unit(rows: pl.DataFrame, span: tuple[int, int]) -> pl.DataFrame:
         .cast({name: kind for name, kind in ENERGY.items() if name != "unit_id"})
         .collect()
         .select(*ENERGY)
+    )
+
+
+def shown(rows: pl.DataFrame, span: tuple[int, int]) -> pl.DataFrame:
+    """Readings that touch the month as the table shows them; `rows` have `SHOWN` columns."""
+    side = pl.when(pl.col("sign") == 0).then(pl.lit("customer"))
+    return rows.select(
+        "unit_id",
+        "meter_id",
+        "kwh",
+        "quality",
+        SOURCE,
+        ROW,
+        side=side.when(pl.col("sign") > 0).then(pl.lit("in")).otherwise(pl.lit("out")),
+        start=pl.from_epoch("start", "ms").dt.replace_time_zone("UTC"),
+        end=pl.from_epoch("end", "ms").dt.replace_time_zone("UTC"),
+        kwh_in_period=micro_within(*span) / MICRO,
     )
 
 

@@ -24,8 +24,8 @@ def month(shared_warehouse: Warehouse, tmp_path_factory: pytest.TempPathFactory)
     """The power company's month in the warehouse."""
     root = tmp_path_factory.mktemp("city")
     write_utility(CityPlan(outlets=300), root / "utility")
-    for name in ("line-loss", "meter-suspects"):
-        run_job(name, period="2026-03", input=root, warehouse=shared_warehouse)
+    for name, args in (("line-loss", ["--readings"]), ("meter-suspects", [])):
+        run_job(name, period="2026-03", input=root, warehouse=shared_warehouse, beam_args=args)
     for day in (date(2026, 2, 28), date(2026, 3, 31)):
         run_job("arrears", as_of=day, input=root, warehouse=shared_warehouse)
     return shared_warehouse

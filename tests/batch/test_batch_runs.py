@@ -123,7 +123,11 @@ def test_a_run_is_recorded_and_another_replaces_it(warehouse: Warehouse, tmp_pat
     told: list[str] = []
     report = line_loss(warehouse, write(tmp_path, 90, bad=2), progress=told.append)
     assert (report.status, report.rows_read, report.rows_rejected) == ("succeeded", 5, 2)
-    assert report.rows_written == {"line_loss": 1}
+    assert report.rows_written == {
+        "line_loss": 1,
+        "line_loss_readings": 0,
+        "line_loss_uncounted": 0,
+    }
     assert told[-1] == "line-loss 2026-01: 5 rows read, 2 rejected"
     line_loss(warehouse, write(tmp_path, 95))
     line_loss(warehouse, tmp_path, "2026-02")
@@ -421,6 +425,52 @@ def test_the_whole_job_into_the_warehouse(warehouse: Warehouse, tmp_path: Path) 
         "job": "line-loss", "period": "2026-01", "source": "customer_readings.csv", "row": 2,
         "reason": "invalid_field: kwh: 'many' is not a number up to 9e+09",
     }  # fmt: skip
+
+
+def test_a_units_figures_open_down_to_the_readings_that_count(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    (tmp_path / "grid_units.csv").write_text(
+        "unit_id,level,parent_id,name\nF,feeder,,f\nT,transformer_area,F,t\n"
+    )
+    (tmp_path / "boundary_readings.csv").write_text(
+        "meter_id,unit_id,direction,start,end,kwh,quality\n"
+        f"b,T,in,{MONTH},100,measured\nb,T,out,{MONTH},7.5,measured\nf,F,in,{MONTH},140,measured\n"
+    )
+    first, half, end = "2026-01-01T00:00:00Z", "2026-01-16T00:00:00Z", "2026-02-01T00:00:00Z"
+    (tmp_path / "customer_readings.csv").write_text(
+        "meter_id,customer_id,unit_id,start,end,kwh,quality\n"
+        f"m1,c1,T,{first},{half},10,measured\n"
+        f"m1,c1,T,{half},{end},11,estimated\n"
+        f"m1,c1,T,2026-01-20T00:00:00Z,{end},5,measured\n"  # the estimate gives way to it
+        f"m2,c2,T,2025-12-31T00:00:00Z,2026-01-02T00:00:00Z,2,measured\n"  # half is last year's
+        f"m2,c2,T,2025-12-31T00:00:00Z,2026-01-02T00:00:00Z,2,measured\n"  # the same row again
+        f"m3,c3,F,{first},{end},3,missing\n"
+        f"m4,c4,X,{first},{end},3,measured\n"
+    )
+    for _ in range(2):
+        run_job(
+            "line-loss", period="2026-01", input=tmp_path, warehouse=warehouse,
+            beam_args=["--readings"],
+        )  # fmt: skip
+    units = warehouse.query("SELECT unit_id, supplied_kwh, sold_kwh FROM line_loss").to_pylist()
+    opened = warehouse.query(
+        "SELECT unit_id, sumIf(kwh_in_period, side = 'in') - sumIf(kwh_in_period, side = 'out')"
+        " AS supplied_kwh, sumIf(kwh_in_period, side = 'customer') AS sold_kwh"
+        " FROM line_loss_readings GROUP BY unit_id"
+    ).to_pylist()
+    by_unit = {row["unit_id"]: row for row in opened}
+    assert units == [by_unit[row["unit_id"]] for row in units]
+    assert by_unit["T"] == {"unit_id": "T", "supplied_kwh": 92.5, "sold_kwh": 16.0}
+    rows = warehouse.query(
+        "SELECT source, row, meter_id, quality FROM line_loss_readings"
+        " WHERE side = 'customer' ORDER BY row"
+    ).to_pylist()
+    assert [(row["row"], row["meter_id"], row["quality"]) for row in rows] == [
+        (1, "m1", "measured"), (3, "m1", "measured"), (4, "m2", "measured")
+    ]  # fmt: skip
+    run_job("line-loss", period="2026-01", input=tmp_path, warehouse=warehouse)
+    assert warehouse.query("SELECT * FROM line_loss_readings").num_rows == 0
 
 
 def test_high_for_three_months_and_jumps_are_flagged(warehouse: Warehouse, tmp_path: Path) -> None:

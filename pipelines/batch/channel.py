@@ -263,7 +263,7 @@ def _pay(
     judged = [
         last
         for last in silent["last"].unique()
-        if covered.issuperset(range(last - paid.silent_days + 1, last + 1))
+        if covered.issuperset(range(last - paid.silent_days, last + 1))
     ]
     dead = silent.filter(pl.col("last").is_in(judged))
     if silent.height > dead.height:

@@ -107,7 +107,7 @@ def test_equals_the_plain_sums(seed: int, tmp_path_factory: pytest.TempPathFacto
             if value is None:
                 assert got is None, (unit_id, name)
             else:
-                assert got == pytest.approx(float(value), abs=1e-6), (unit_id, name)
+                assert got == pytest.approx(float(value), rel=1e-6, abs=1e-6), (unit_id, name)
 
 
 @settings(max_examples=4, deadline=None)

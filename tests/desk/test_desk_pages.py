@@ -24,6 +24,12 @@ from schemas.errors import UsageError, WarehouseDown
 MENU = [view.path for view in VIEWS if view.title]
 
 
+@pytest.fixture(autouse=True)
+def logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that runs in this process must not set levels for the tests after it."""
+    monkeypatch.setattr("infra.logs.start_logging", lambda level: None)
+
+
 def get(desk: Any, target: str, host: str = "127.0.0.1:8080", method: str = "GET") -> Reply:
     return asyncio.run(call(desk, method, target, b"", {"Host": host}))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from infra.batch_metrics import BatchMetrics
 from infra.settings import Settings
 from pipelines.batch import RunReport, run_job
 from pipelines.batch.schedule import load_schedule, serve
-from pipelines.warehouse import migrate, open_warehouse
+from pipelines.warehouse import Warehouse, migrate, open_warehouse
+from pipelines.warehouse.door import open_door
 from schemas.errors import UsageError
 
 
@@ -32,9 +35,7 @@ def run_batch(
     """Run a job, telling how far it is, and print what it wrote."""
     console = Console(highlight=False)
     errors = Console(stderr=True, highlight=False)
-    warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
-    try:
-        migrate(warehouse)
+    with _opened(settings) as warehouse:
         report = run_job(
             job,
             period=period,
@@ -45,8 +46,6 @@ def run_batch(
             dry_run=dry_run,
             progress=lambda line: errors.print(line, markup=False),
         )
-    finally:
-        warehouse.close()
     _tell(console, report)
 
 
@@ -60,9 +59,7 @@ def run_schedule(plan: Path, settings: Settings) -> None:
     metrics = BatchMetrics()
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port, settings.metrics_host, metrics.registry)
-    warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
-    try:
-        migrate(warehouse)
+    with _opened(settings) as warehouse:
         serve(
             schedule,
             warehouse,
@@ -70,8 +67,18 @@ def run_schedule(plan: Path, settings: Settings) -> None:
             progress=lambda line: console.print(line, markup=False),
             runs=metrics.watched(run_job),
         )
-    finally:
-        warehouse.close()
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[Warehouse]:
+    """The warehouse to write to, its tables up to date; others may ask it meanwhile."""
+    with closing(open_warehouse(data=settings.data, url=settings.warehouse)) as warehouse:
+        migrate(warehouse)
+        if settings.data is None or settings.warehouse is not None:
+            yield warehouse
+            return
+        with open_door(warehouse, settings.data):
+            yield warehouse
 
 
 def _day(text: str | None) -> date | None:

@@ -1,7 +1,8 @@
-"""The owner's door: lets other processes on this machine read the warehouse while it is in use.
+"""The owner's door: lets other processes on this machine use the warehouse while it is in use.
 
 HTTP on a loopback port that the kernel picks, behind a random word that only the user who runs the
-owner can read (DATA/warehouse.json, mode 0600). It reads; nothing else comes through.
+owner can read (DATA/warehouse.json, mode 0600). Questions come through, and rows for the tables
+of what people decide; an owner who can do without the warehouse may be asked to leave.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ import asyncio
 import os
 import secrets
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
+import pyarrow as pa
 from aiohttp import web
 
 from pipelines.warehouse.door_client import DoorSign, sign_path
@@ -21,7 +26,12 @@ from pipelines.warehouse.embedded import Embedded
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import ZerostockError
 
+T = TypeVar("T")
+
 _CHUNK = 1 << 20
+
+#: Tables of what people decide: rows are only added, a few at a time, whoever owns the warehouse.
+DECIDED = frozenset({"diversion_decisions", "dead_letters_replayed_rows"})
 
 #: Questions that are worked on at a time.
 _AT_ONCE = 4
@@ -37,11 +47,15 @@ class Question(msgspec.Struct):
 class Door:
     """Answers questions about `warehouse` from `start` to `stop`, without holding up the loop.
 
-    Queries run in threads, a few at a time; the others wait their turn.
+    Queries run in threads, a few at a time; the others wait their turn. `leave`, if given, is
+    called in a thread when somebody wants to own the warehouse.
     """
 
-    def __init__(self, warehouse: Warehouse, data: Path) -> None:
+    def __init__(
+        self, warehouse: Warehouse, data: Path, leave: Callable[[], None] | None = None
+    ) -> None:
         self._warehouse = warehouse
+        self._leave_now = leave
         self._sign = sign_path(data)
         self._token = secrets.token_urlsafe(32)
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -50,7 +64,14 @@ class Door:
     async def start(self) -> None:
         """Listen, then put up the sign. Raises OSError when it cannot listen."""
         app = web.Application(client_max_size=16 * _CHUNK)
-        app.add_routes([web.get("/alive", self._alive), web.post("/query", self._query)])
+        app.add_routes(
+            [
+                web.get("/alive", self._alive),
+                web.post("/query", self._query),
+                web.post("/insert/{table}", self._insert),
+                web.post("/leave", self._leave),
+            ]
+        )
         # The owner decides about signals, and a reader's visits are nothing to log.
         self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=2)
         await self._runner.setup()
@@ -98,21 +119,66 @@ class Door:
         await response.write_eof()
         return response
 
+    async def _insert(self, request: web.Request) -> web.StreamResponse:
+        self._admit(request)
+        table = request.match_info["table"]
+        if table not in DECIDED:
+            return web.Response(status=400, text=f"only the owner writes to {table}")
+        try:
+            rows = pa.ipc.open_stream(await request.read()).read_all()
+            await _in_thread(lambda: self._warehouse.insert(table, rows))
+        except (ZerostockError, pa.ArrowInvalid) as error:
+            return web.Response(status=400, text=str(error))
+        return web.Response()
+
+    async def _leave(self, request: web.Request) -> web.StreamResponse:
+        self._admit(request)
+        if self._leave_now is None:
+            return web.Response(status=409, text="it is needed here")
+        # Not awaited: leaving closes this very door.
+        threading.Thread(target=self._leave_now, name="warehouse-leave", daemon=True).start()
+        return web.Response()
+
     async def _ask(self, question: Question) -> bytes:
-        """Ask in a thread of its own: Python does not wait for it when the owner ends."""
-        answer: Future[bytes] = Future()
-        answer.set_running_or_notify_cancel()  # who stops waiting does not stop the thread
-
-        def work() -> None:
-            try:
-                answer.set_result(self._warehouse.query_bytes(question.sql, question.format))
-            except BaseException as error:
-                answer.set_exception(error)
-
-        threading.Thread(target=work, name="warehouse-door", daemon=True).start()
-        return await asyncio.wrap_future(answer)
+        return await _in_thread(lambda: self._warehouse.query_bytes(question.sql, question.format))
 
     def _admit(self, request: web.Request) -> None:
         given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
         if not secrets.compare_digest(given, f"Bearer {self._token}".encode()):
             raise web.HTTPUnauthorized(text="the word of DATA/warehouse.json is wanted")
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Work in a thread of its own: Python does not wait for it when the owner ends."""
+    answer: Future[T] = Future()
+    answer.set_running_or_notify_cancel()  # who stops waiting does not stop the thread
+
+    def working() -> None:
+        try:
+            answer.set_result(work())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=working, name="warehouse-door", daemon=True).start()
+    return await asyncio.wrap_future(answer)
+
+
+@contextmanager
+def open_door(
+    warehouse: Warehouse, data: Path, leave: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """The door of an owner that has no event loop, open while the context lasts."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="warehouse-door", daemon=True)
+    thread.start()
+    door = Door(warehouse, data, leave)
+    try:
+        asyncio.run_coroutine_threadsafe(door.start(), loop).result()
+        try:
+            yield
+        finally:
+            asyncio.run_coroutine_threadsafe(door.stop(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

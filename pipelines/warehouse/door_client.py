@@ -1,8 +1,9 @@
-"""Asking the owner of a data directory: the reading half of the port, over loopback HTTP."""
+"""Asking the owner of a data directory, over loopback HTTP: reading, and what people decide."""
 
 from __future__ import annotations
 
 import http.client
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from pipelines.warehouse.arrow import plain
-from pipelines.warehouse.guard import reading
+from pipelines.warehouse.guard import check_table_name, reading
 from pipelines.warehouse.parameters import bind
 from schemas.errors import WarehouseDown, WarehouseError
 
@@ -30,7 +31,7 @@ def sign_path(data: Path) -> Path:
 
 
 class DoorClient:
-    """A `Warehouse` that can only be read. It stays valid as long as its owner lives."""
+    """A `Warehouse` to ask, and to tell what people decided. Valid as long as its owner lives."""
 
     def __init__(self, sign: DoorSign) -> None:
         self._sign = sign
@@ -43,11 +44,15 @@ class DoorClient:
         except (OSError, msgspec.MsgspecError):
             return None
         client = cls(sign)
+        return client if client.alive() else None
+
+    def alive(self) -> bool:
+        """Whether the owner still answers."""
         try:
-            client._ask("GET", "/alive", b"", timeout=5)
+            self._ask("GET", "/alive", b"", timeout=5)
         except WarehouseError:
-            return None
-        return client
+            return False
+        return True
 
     def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> pa.Table:
         """The result of one reading statement."""
@@ -60,8 +65,16 @@ class DoorClient:
         return self._query(statement.sql, statement.format or format)
 
     def insert(self, table: str, rows: pa.Table) -> None:
-        """Refused: the owner alone writes."""
-        raise WarehouseError("another process owns this warehouse: it can only be read")
+        """Append rows to a table of what people decide; refused for any other."""
+        check_table_name(table)
+        written = io.BytesIO()
+        with pa.ipc.new_stream(written, rows.schema) as stream:
+            stream.write_table(rows)
+        self._ask("POST", f"/insert/{table}", written.getvalue())
+
+    def ask_to_leave(self) -> None:
+        """Ask the owner to give the warehouse up. Raises `WarehouseError` if it will not."""
+        self._ask("POST", "/leave", b"", timeout=5)
 
     def execute(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
         """Refused: the owner alone writes."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from pipelines.warehouse.door_client import DoorClient
 from pipelines.warehouse.port import Warehouse
-from schemas.errors import BusyError, InputError, UsageError
+from schemas.errors import BusyError, InputError, UsageError, WarehouseError
 
 
 def open_warehouse(
@@ -15,9 +16,9 @@ def open_warehouse(
 ) -> Warehouse:
     """A warehouse to write to: the server at `url`, or the one in this process under `data`.
 
-    Raises `BusyError` when another live process owns `data` for longer than `patience` seconds (a
-    mere reader is soon gone), `WarehouseDown` when the server cannot be reached, `SettingsError`
-    for a URL that is none.
+    An owner that can do without it, like the desk, is asked to leave. Raises `BusyError` when
+    another live process owns `data` for longer than `patience` seconds, `WarehouseDown` when the
+    server cannot be reached, `SettingsError` for a URL that is none.
     """
     # Each engine is a big library: load only the one that is asked for.
     if url is not None:
@@ -28,7 +29,18 @@ def open_warehouse(
         raise UsageError("no warehouse was named: give a data directory or a URL")
     from pipelines.warehouse.embedded import Embedded
 
+    try:
+        return Embedded(data)
+    except BusyError:
+        _ask_to_leave(data)
     return Embedded(data, patience=patience)
+
+
+def _ask_to_leave(data: Path) -> None:
+    door = DoorClient.find(data)
+    if door is not None:
+        with suppress(WarehouseError):  # it is needed there
+            door.ask_to_leave()
 
 
 def open_for_reading(
@@ -43,13 +55,15 @@ def open_for_reading(
         return open_warehouse(data=data, url=url)
     if not (data / "warehouse").is_dir():
         raise InputError(f"there is no warehouse in {data}: `zerostock run --data {data}` makes it")
+    from pipelines.warehouse.embedded import Embedded
+
     until = time.monotonic() + patience
     while True:
         door = DoorClient.find(data)
         if door is not None:
             return door
         try:
-            return open_warehouse(data=data, patience=0.1)
+            return Embedded(data, patience=0.1)
         except BusyError:  # its owner is about to open its door, or to end
             if time.monotonic() >= until:
                 raise

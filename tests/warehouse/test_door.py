@@ -14,7 +14,7 @@ import pytest
 from services.waiting import wait_until
 from warehouse_rig import OpenDoor
 
-from pipelines.warehouse import Warehouse, open_for_reading, open_warehouse
+from pipelines.warehouse import Warehouse, migrate, open_for_reading, open_warehouse
 from pipelines.warehouse.door_client import DoorClient
 from schemas.errors import BusyError, WarehouseDown, WarehouseError
 
@@ -41,9 +41,14 @@ def test_questions_and_answers(embedded: Warehouse, visitor: DoorClient) -> None
     assert not isinstance(caught.value, WarehouseDown)
 
 
-def test_visitors_do_not_write(visitor: DoorClient) -> None:
-    with pytest.raises(WarehouseError, match="only be read"):
-        visitor.insert("t", pa.table({"id": [1]}))
+def test_visitors_write_only_what_people_decide(embedded: Warehouse, visitor: DoorClient) -> None:
+    migrate(embedded)
+    visitor.insert("diversion_decisions", pa.table({"decision_id": ["1"], "why": ["seen"]}))
+    assert embedded.query("SELECT why FROM diversion_decisions").to_pylist() == [{"why": "seen"}]
+    with pytest.raises(WarehouseError, match="only the owner writes to stock_movements_rows"):
+        visitor.insert("stock_movements_rows", pa.table({"iccid": ["1"]}))
+    with pytest.raises(WarehouseError, match="no_such_column"):
+        visitor.insert("diversion_decisions", pa.table({"no_such_column": ["1"]}))
     with pytest.raises(WarehouseError, match="only be read"):
         visitor.execute("DROP TABLE t")
 

@@ -212,20 +212,28 @@ def webhook(
 def serve(
     data: Data = None,
     warehouse: Url = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; loopback only.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8080,
+    input: Annotated[
+        Path | None, typer.Option(help="Exchange directory, to replay dead letters from the page.")
+    ] = None,
+    mapping: Annotated[Path | None, typer.Option(help="TOML file describing the export.")] = None,
+    broker: Broker = None,
+    partitions: Partitions = None,
 ) -> None:
-    """Show managers every shop, in a browser on this machine; live while a run is on.
+    """Show managers every shop, in a browser; live while a run is on.
 
-    Read-only and without logins, hence for this machine only. See docs/desk.md.
+    On this machine only and read-only until `zerostock users add` has set up a login. See
+    docs/desk.md.
 
     Example: `zerostock serve --data state`
     """
     from infra.desk.serve import serve_desk
     from infra.logs import start_logging
 
-    start_logging(load_settings().log_level)
-    serve_desk(data, warehouse, host, port)
+    settings = load_settings(data=data, warehouse=warehouse, broker=broker, partitions=partitions)
+    start_logging(settings.log_level)
+    serve_desk(settings, host, port, input=input, mapping=mapping)
 
 
 @app.command()

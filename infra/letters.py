@@ -164,18 +164,11 @@ def replay_dead_letters(
     try:
         if not dry_run:
             migrate(warehouse)
-        letters = open_letters(warehouse, wanted)
-        found = recheck(letters, input, exports, settings.partitions)
+        found = recheck(open_letters(warehouse, wanted), input, exports, settings.partitions)
         _tell(console, found, dry_run)
         if dry_run or not found.resolved:
             return
-        name = f"{time.time_ns() // 1_000_000}-{uuid.uuid4().hex[:8]}"
-        if embedded is None:
-            asyncio.run(_send(settings, name, found))
-        elif found.accepted:
-            place_order(embedded, name, found.accepted)
-        # Marked last: a death before this sends the same letters again, which changes nothing.
-        mark_replayed(warehouse, found.resolved, name, fix_of(input, mapping))
+        send_on(warehouse, settings, found, fix_of(input, mapping))
     finally:
         warehouse.close()
     if embedded is not None and found.accepted:
@@ -184,6 +177,17 @@ def replay_dead_letters(
             markup=False,
             soft_wrap=True,
         )
+
+
+def send_on(warehouse: Warehouse, settings: Settings, found: Recheck, fix: str) -> None:
+    """Send what was accepted, or leave it for the next run of a data directory; then mark it."""
+    name = f"{time.time_ns() // 1_000_000}-{uuid.uuid4().hex[:8]}"
+    if settings.warehouse is not None or settings.data is None:
+        asyncio.run(_send(settings, name, found))
+    elif found.accepted:
+        place_order(settings.data, name, found.accepted)
+    # Marked last: a death before this sends the same letters again, which changes nothing.
+    mark_replayed(warehouse, found.resolved, name, fix)
 
 
 def open_letters(warehouse: Warehouse, wanted: Wanted) -> list[Letter]:

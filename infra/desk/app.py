@@ -1,85 +1,163 @@
-"""The desk as a web application: views as routes, static files, headers, the answer to a fault."""
+"""The desk as a web application: views as routes, actions, static files, the answer to a fault."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
-from datetime import date, datetime
 from importlib import resources
 from typing import Final
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
-import jinja2
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from infra.desk.page import Asked, Page, View
+from infra.desk.access.visitor import ANONYMOUS
+from infra.desk.page import Answer, Asked, Download, Elsewhere, Means, Page, View
+from infra.desk.parts import Piece
 from infra.desk.reading import Opens
-from infra.desk.views import VIEWS
-from infra.web.plumbing import web_app
-from schemas.errors import ZerostockError
+from infra.desk.render import LOOKS, Render, language_of, renderer
+from infra.desk.views import MENU, VIEWS
+from infra.desk.words import LANGUAGES, N_
+from infra.web.plumbing import form_of, web_app
+from schemas.errors import WarehouseDown, WarehouseError, ZerostockError
 
 log = logging.getLogger(__name__)
 
-#: How old a *Now* may be, in seconds: all who watch it share one.
+#: How old a page that renews itself may be, in seconds: all who watch it share one.
 SHARED_FOR: Final = 2.0
-_POLICY: Final = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'"
+_YEAR: Final = 365 * 86_400
+_STATIC: Final = {
+    "desk.css": "text/css",
+    "desk.js": "text/javascript",
+    "chart.min.js": "text/javascript",
+    "htmx.min.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
 }
-_STATIC: Final = {"desk.css": "text/css", "htmx.min.js": "text/javascript"}
-#: The page has no logins yet, so it answers to this machine's own names only (DNS rebinding).
-_HOSTS: Final = ["127.0.0.1", "localhost"]
 
 
-def desk_app(opens: Opens, clock: Callable[[], float] = time.monotonic) -> ASGIApp:
-    """The application; `opens` gives the warehouse for one page, `clock` counts seconds."""
-    render = _templates()
-    shared: dict[str, tuple[float, Response]] = {}
-    turn = threading.Lock()
+def desk_app(
+    opens: Opens,
+    means: Means = Means(),  # noqa: B008 - frozen
+    clock: Callable[[], float] = time.monotonic,
+    more: Callable[[Render], list[Route]] = lambda render: [],
+) -> ASGIApp:
+    """The application without its doorkeeper; `opens` gives the warehouse for one page.
 
-    def endpoint(view: View) -> Callable[[Request], Response]:
-        def made(request: Request) -> Response:
-            try:
-                with opens() as warehouse:
-                    page = view.page(Asked(warehouse, request.path_params, request.query_params))
-                    return _response(render, view, page)
-            except ZerostockError as error:
-                log.error("a page cannot be made: %s", error)  # noqa: TRY400
-                page = Page("fault.html.j2", {"title": "Not now"}, 503)
-                return _response(render, view, page)
+    `clock` counts seconds, `more` gives routes beside the views.
+    """
+    render = renderer(MENU, ZoneInfo(means.zone))
+    shared = _Shared(clock)
 
-        def answer(request: Request) -> Response:
-            if view.path != "/":
-                return made(request)
-            with turn:  # the first of many makes it, the others wait for that one
-                if "at" not in shared or clock() - shared["at"][0] >= SHARED_FOR:
-                    response = made(request)
-                    shared["at"] = clock(), response
-                return shared["at"][1]
+    def ask(request: Request, made: Callable[[Asked], Answer], form: dict[str, str]) -> Response:
+        visitor = request.scope.get("visitor", ANONYMOUS)
+        try:
+            for last in (False, True):
+                try:
+                    with opens() as warehouse:
+                        asked = Asked(
+                            warehouse,
+                            request.path_params,
+                            request.query_params,
+                            visitor,
+                            form,
+                            means,
+                        )
+                        return _response(render, request, made(asked))
+                except WarehouseDown:  # given up for a run, or left by one: found anew
+                    if last:
+                        raise
+            raise AssertionError
+        except ZerostockError as error:
+            log.error("a page cannot be made: %s", error)  # noqa: TRY400
+            return _response(render, request, _fault(error))
 
-        return answer
+    def endpoint(view: View) -> Callable[..., object]:
+        def shown(request: Request) -> Response:
+            if not view.live:
+                return ask(request, view.page, {})
+            return shared.answer(request, lambda: ask(request, view.page, {}))
 
-    routes = [Route(view.path, endpoint(view), methods=["GET"]) for view in VIEWS]
-    routes.append(Route("/static/{name}", _static, methods=["GET"]))
-    return TrustedHostMiddleware(web_app(routes), allowed_hosts=_HOSTS)
+        async def answered(request: Request) -> Response:
+            if request.method != "POST":
+                return await run_in_threadpool(shown, request)
+            if not request.scope.get("visitor", ANONYMOUS).may(view.action):
+                return _response(render, request, _forbidden())
+            form = dict(await form_of(request))
+            assert view.act is not None
+            return await run_in_threadpool(ask, request, view.act, form)
+
+        return answered
+
+    routes = [
+        Route(view.path, endpoint(view), methods=["GET", "POST"] if view.act else ["GET"])
+        for view in VIEWS
+    ]
+    routes += [
+        Route("/static/{name}", _static, methods=["GET"]),
+        Route("/prefer/{what}/{value}", _prefer, methods=["GET"]),
+        *more(render),
+    ]
+    return web_app(routes)
 
 
-def _response(render: jinja2.Environment, view: View, page: Page) -> Response:
-    if page.csv is not None:
-        name = view.path.strip("/")
-        offered = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
-        return Response(page.csv, headers=offered, media_type="text/csv")
-    text = render.get_template(page.template).render(
-        page.shows, views=[one for one in VIEWS if one.title], here=view.path
+class _Shared:
+    """Answers that all who watch share: the first of many makes one, the others wait for it."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._made: dict[tuple[object, ...], tuple[float, Response]] = {}
+
+    def answer(self, request: Request, make: Callable[[], Response]) -> Response:
+        visitor = request.scope.get("visitor", ANONYMOUS)
+        # Whatever the page's look depends on. The csrf word is each visitor's own.
+        key = (visitor, language_of(request), request.cookies.get("look"), request.url.query)
+        with self._turn:
+            now = self._clock()
+            fresh = {k: v for k, v in self._made.items() if now - v[0] < SHARED_FOR}
+            if key not in fresh:
+                response = make()
+                tag = hashlib.blake2b(bytes(response.body), digest_size=12).hexdigest()
+                response.headers["ETag"] = f'"{tag}"'
+                fresh[key] = now, response
+            self._made = fresh
+            response = fresh[key][1]
+        seen = request.headers.get("x-seen") == response.headers["ETag"].strip('"')
+        return Response(status_code=204) if seen else response
+
+
+def _response(render: Render, request: Request, answer: Answer) -> Response:
+    if isinstance(answer, Elsewhere):
+        return RedirectResponse(answer.address, 303)
+    if isinstance(answer, Download):
+        offered = {"Content-Disposition": f'attachment; filename="{answer.name}"'}
+        return Response(answer.content, headers=offered, media_type=answer.media)
+    return render(request, "page.html.j2", {"page": answer}, answer.status)
+
+
+def _fault(error: ZerostockError) -> Page:
+    refused = isinstance(error, WarehouseError) and not isinstance(error, WarehouseDown)
+    text = (
+        N_("The warehouse could not answer this question. The desk's log says why.")
+        if refused
+        else N_(
+            "The warehouse does not answer. Load the page again in a moment; the desk's log says"
+            " why."
+        )
     )
-    return Response(text, page.status, headers=_POLICY, media_type="text/html")
+    return Page(N_("Not now"), [Piece("notice.html.j2", {"text": text})], status=503)
+
+
+def _forbidden() -> Page:
+    text = N_("Your role does not allow this. Ask whoever runs the desk for another.")
+    return Page(N_("Not allowed"), [Piece("notice.html.j2", {"text": text})], status=403)
 
 
 def _static(request: Request) -> Response:
@@ -90,28 +168,14 @@ def _static(request: Request) -> Response:
     return Response(content, headers={"Cache-Control": "max-age=3600"}, media_type=_STATIC[name])
 
 
-def _templates() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.PackageLoader("infra.desk"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters["shown"] = shown
-    return made
-
-
-def shown(value: object) -> str:
-    """A value as a person reads it: times to the second (UTC), numbers in groups."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, float):
-        return f"{value:,.2f}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return str(value)
+def _prefer(request: Request) -> Response:
+    """Keeps a language or a look in a cookie, and goes back."""
+    what, value = request.path_params["what"], request.path_params["value"]
+    if value not in {"language": [*LANGUAGES], "look": [*LOOKS, "auto"]}.get(what, []):
+        return Response("no such choice\n", 404, media_type="text/plain")
+    back = urlsplit(request.query_params.get("next", "/"))
+    local = not back.scheme and not back.netloc and back.path.startswith("/")
+    path = back.path + ("?" + back.query if back.query else "") if local else "/"
+    response = RedirectResponse("/" + path.lstrip("/\\"), 303)
+    response.set_cookie(what, value, max_age=_YEAR, httponly=True, samesite="lax")
+    return response

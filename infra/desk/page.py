@@ -2,43 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from infra.desk.reading import Asks
+from infra.desk.access.visitor import ANONYMOUS, Visitor
+from infra.desk.parts import Part, Row
+from infra.replaying import Recheck
+from pipelines.warehouse.port import Warehouse
 
-Row = dict[str, Any]
+#: Puts open letters whose reason and source begin so to the checks; sends them on if told to.
+Replay = Callable[[Warehouse, str, str, bool], Recheck]
+
+
+@dataclass(frozen=True)
+class Means:
+    """What the desk can do beside asking the warehouse.
+
+    `zone` names the days. `note` keeps who did what to what and why. `replay` is None where
+    nobody said where the input is.
+    """
+
+    zone: str = "UTC"
+    note: Callable[[Visitor, str, str, str], None] = lambda visitor, action, about, why: None
+    replay: Replay | None = None
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request: the parts of its path, its query, and the warehouse to ask."""
+    """One request: the parts of its path, its query, who asks, and the warehouse to ask.
 
-    warehouse: Asks
-    path: Mapping[str, str]
-    query: Mapping[str, str]
+    `form` is what was sent with an action.
+    """
+
+    warehouse: Warehouse
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    visitor: Visitor = ANONYMOUS
+    form: Mapping[str, str] = field(default_factory=dict)
+    means: Means = Means()
 
     def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[Row]:
         """The rows of a reading statement, each by column name."""
         rows: list[Row] = self.warehouse.query(sql, parameters).to_pylist()
         return rows
 
+    def row(self, sql: str, parameters: Mapping[str, object] | None = None) -> Row | None:
+        """The first row, if there is one."""
+        rows = self.rows(sql, parameters)
+        return rows[0] if rows else None
+
+    def note(self, action: str, about: str, why: str) -> None:
+        """Keep in the trail what the visitor did."""
+        self.means.note(self.visitor, action, about, why)
+
 
 @dataclass(frozen=True)
 class Page:
-    """A template and what it shows; or, with `csv`, a file to download."""
+    """A heading, what stands under it, and the parts; `about` explains the view in a sentence.
 
-    template: str
-    shows: Mapping[str, object] = field(default_factory=dict)
+    `name` is a thing's own name and is not translated; `title` is what the view is called.
+    """
+
+    title: str
+    parts: Sequence[Part] = ()
+    name: str = ""
+    about: str = ""
     status: int = 200
-    csv: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file to keep."""
+
+    name: str
+    content: bytes
+    media: str
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Look there instead; after an action, that is what it changed."""
+
+    address: str
+
+
+Answer = Page | Download | Elsewhere
 
 
 @dataclass(frozen=True)
 class View:
-    """A page and where it is; without a title it does not stand in the menu."""
+    """A page and where it is; without a title it does not stand in the menu.
+
+    `act` answers a form sent to it, by visitors who may do `action`. A `live` page renews itself.
+    """
 
     path: str
     title: str
-    page: Callable[[Asked], Page]
+    page: Callable[[Asked], Answer]
+    act: Callable[[Asked], Answer] | None = None
+    action: str = "look"
+    live: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A page that is served beside the views, as it stands in the menu."""
+
+    path: str
+    title: str
+    action: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """What stands together in the menu."""
+
+    title: str
+    views: Sequence[View | Entry]

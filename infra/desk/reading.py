@@ -1,43 +1,93 @@
-"""Asking the warehouse for a page, without keeping it from a run that wants to begin."""
+"""The warehouse as the desk has it: open between pages, given up when somebody wants to own it.
+
+Opening an embedded warehouse takes longer than most pages, so the desk owns it while nobody else
+does, and opens the door for others who only ask. A run or a batch job asks it to leave; from then
+on the desk asks through that one's door, and takes the warehouse back when it is free again.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Final
 
-import pyarrow as pa
-
+from pipelines.warehouse import migrate
+from pipelines.warehouse.door import open_door
+from pipelines.warehouse.door_client import DoorClient
 from pipelines.warehouse.open import open_for_reading
 from pipelines.warehouse.port import Warehouse
+from schemas.errors import WarehouseDown
+
+#: Seconds that whoever asked for the warehouse gets to take it.
+_GIVEN_UP: Final = 3.0
 
 
-class Asks(Protocol):
-    """What a page may do with a warehouse."""
-
-    def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> pa.Table: ...
+Opens = Callable[[], AbstractContextManager[Warehouse]]
 
 
-Opens = Callable[[], AbstractContextManager[Asks]]
+class Standing:
+    """A warehouse that stays open between pages, under `data` or on the server at `url`.
 
-
-def opener(data: Path | None, url: str | None) -> Opens:
-    """Gives the warehouse for the time of one page, to one page at a time.
-
-    An embedded warehouse has one owner. While a run is on this goes through the run's door; else
-    this process owns it only as long as a page is made, so that a run can begin at any time.
+    `opened` may be called from any thread. It raises what `open_for_reading` raises.
     """
-    turn = threading.Lock()
+
+    def __init__(self, data: Path | None, url: str | None) -> None:
+        self._data, self._url = data, url
+        self._turn = threading.Lock()
+        self._held = ExitStack()
+        self._warehouse: Warehouse | None = None
+        self._given_up = -_GIVEN_UP
 
     @contextmanager
-    def opened() -> Iterator[Warehouse]:
-        with turn:
-            warehouse = open_for_reading(data=data, url=url)
-            try:
-                yield warehouse
-            finally:
-                warehouse.close()
+    def opened(self) -> Iterator[Warehouse]:
+        """The warehouse, for one page."""
+        warehouse = self._open()
+        try:
+            yield warehouse
+        except WarehouseDown:  # its owner went away, or it was given up: found anew next time
+            self._close(warehouse)
+            raise
 
-    return opened
+    def close(self) -> None:
+        """Let go of it; the next page opens it again."""
+        self._close(self._warehouse)
+
+    def _open(self) -> Warehouse:
+        with self._turn:
+            if isinstance(self._warehouse, DoorClient) and not self._warehouse.alive():
+                self._let_go()
+            if self._warehouse is None:
+                self._take()
+            assert self._warehouse is not None
+            return self._warehouse
+
+    def _take(self) -> None:
+        wait = self._given_up + _GIVEN_UP - time.monotonic()
+        door = None
+        while self._data is not None and self._url is None and wait > 0 and door is None:
+            time.sleep(0.05)  # whoever asked for it is about to own it and open a door
+            wait -= 0.05
+            door = DoorClient.find(self._data)
+        warehouse = door or open_for_reading(data=self._data, url=self._url)
+        self._held.callback(warehouse.close)
+        self._warehouse = warehouse
+        if self._data is not None and self._url is None and not isinstance(warehouse, DoorClient):
+            migrate(warehouse)
+            self._held.enter_context(open_door(warehouse, self._data, self._leave))
+
+    def _leave(self) -> None:
+        self._given_up = time.monotonic()
+        self.close()
+
+    def _close(self, warehouse: Warehouse | None) -> None:
+        with self._turn:
+            if self._warehouse is warehouse:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        self._warehouse = None
+        with suppress(WarehouseDown):
+            self._held.close()

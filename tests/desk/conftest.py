@@ -60,7 +60,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def desk(warehouse: Embedded, clock: Clock) -> Any:
-    return desk_app(lambda: nullcontext(warehouse), clock)
+    return desk_app(lambda: nullcontext(warehouse), clock=clock)
 
 
 @pytest.fixture

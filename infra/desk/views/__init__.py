@@ -1,17 +1,65 @@
-"""Every view of the desk, in the order of the menu."""
+"""Every view of the desk, and how they stand in the menu."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Final
 
-from infra.desk.page import View
+from infra.desk.page import Entry, Group, View
 from infra.desk.tables import table_page
-from infra.desk.views import now, outlet
-from infra.desk.views.lists import LISTINGS
+from infra.desk.views import (
+    arrears,
+    diversion,
+    letters,
+    lists,
+    loss,
+    now,
+    outlet,
+    search,
+    sim,
+    system,
+    wholesaler,
+)
+from infra.desk.words import N_
+
+_LISTS: Final = {
+    one.path: View(one.path, one.title, partial(table_page, one))
+    for one in (*lists.TABLES, loss.READINGS, letters.LETTERS)
+}
+_NOW: Final = View("/", N_("Now"), now.page, live=True)
+_LOSS: Final = View("/loss", N_("Loss"), loss.page)
+_ARREARS: Final = View("/arrears", N_("Arrears"), arrears.page)
+_SYSTEM: Final = View("/system", N_("System"), system.page)
+_LETTERS: Final = View(
+    "/dead-letters", letters.LETTERS.title, letters.page, letters.replay, "replay"
+)
+
+MENU: Final = (
+    Group(N_("Shops"), [_NOW, _LISTS["/outlets"], _LISTS["/soon-empty"], _LISTS["/ranking"]]),
+    Group(N_("Partners"), [
+        _LISTS["/wholesalers"], _LISTS["/diversion"], _LISTS["/commission"], _LISTS["/halls"],
+    ]),
+    Group(N_("Energy and bills"), [
+        _LOSS, _LISTS["/meter-suspects"], _ARREARS, _LISTS["/credit"],
+    ]),
+    Group(N_("Workings"), [
+        _LISTS["/batch-runs"], _LETTERS, _SYSTEM,
+        Entry("/users", N_("Users"), "administer"), Entry("/trail", N_("Trail"), "administer"),
+    ]),
+)  # fmt: skip
 
 VIEWS: Final = (
-    View("/", "Now", now.page),
-    *(View(one.path, one.title, partial(table_page, one)) for one in LISTINGS),
+    _NOW,
+    _LOSS,
+    _ARREARS,
+    _SYSTEM,
+    _LETTERS,
+    *(view for path, view in _LISTS.items() if path != "/dead-letters"),
     View("/outlets/{outlet}", "", outlet.page),
+    View("/wholesalers/{wholesaler}", "", wholesaler.page),
+    View("/diversion/{case:path}", "", diversion.page, diversion.decide, "decide"),
+    View("/loss/units/{unit}", "", loss.unit),
+    View("/sims/{card}", "", sim.page),
+    View("/search", "", search.page),
+    View("/dead-letters/one", "", letters.one, action="see_numbers"),
 )

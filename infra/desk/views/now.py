@@ -1,56 +1,153 @@
-"""*Now*: the shops at zero, since when and told when; the last messages; stock-outs by hour."""
+"""*Now*: the shops at zero, since when and told when; stock-outs by the hour; messages; delays."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from infra.desk.page import Asked, Page
+from infra.desk.parts import Chart, Column, Figure, Figures, Messages, Row, Table
+from infra.desk.views.choose import choose, of_named
+from infra.desk.words import N_
 
 _MOST: Final = 200
 
-_AT_ZERO: Final = """
-SELECT i.outlet_id AS outlet_id, o.name AS outlet, t.name AS territory, w.name AS wholesaler,
-       i.sku AS sku, i.opened_at AS since, i.notified_at AS told
-FROM stock_incidents AS i
+# Whatever of the channel is looked at: one territory, one wholesaler, or all.
+_SEEN: Final = """
+    ({territory:String} = '' OR o.territory_id = {territory:String})
+    AND ({wholesaler:String} = '' OR i.wholesaler_id = {wholesaler:String})
+"""
+_AT_ZERO: Final = f"""
+WITH open AS
+(
+    SELECT incident_id, outlet_id, sku, wholesaler_id, opened_at
+    FROM stock_incidents_rows FINAL WHERE closed_at IS NULL
+)
+SELECT i.outlet_id AS outlet_id, if(o.name = '', i.outlet_id, o.name) AS outlet,
+       t.name AS territory, i.wholesaler_id AS wholesaler_id, w.name AS wholesaler, i.sku AS sku,
+       i.opened_at AS since, told.at AS told, said.kind AS answer
+FROM open AS i
 LEFT JOIN outlets AS o ON o.outlet_id = i.outlet_id
 LEFT JOIN territories AS t ON t.territory_id = o.territory_id
 LEFT JOIN wholesalers AS w ON w.wholesaler_id = i.wholesaler_id
-WHERE i.closed_at IS NULL
-ORDER BY since
-LIMIT {most:UInt64}
+LEFT JOIN
+(
+    SELECT incident_id, toNullable(min(created_at)) AS at
+    FROM sms_messages ARRAY JOIN incident_ids AS incident_id
+    WHERE status IN ('sent', 'delivered', 'read')
+      AND incident_id IN (SELECT incident_id FROM open)
+    GROUP BY incident_id
+) AS told ON told.incident_id = i.incident_id
+LEFT JOIN
+(
+    SELECT incident_id, argMax(alert_news.kind, alert_news.at) AS kind
+    FROM alert_news
+    WHERE alert_news.kind IN ('acknowledged', 'delivering', 'cannot')
+      AND incident_id IN (SELECT incident_id FROM open)
+    GROUP BY incident_id
+) AS said ON said.incident_id = i.incident_id
+WHERE {_SEEN}
+ORDER BY since, outlet_id, sku
+"""  # noqa: S608 - of this file's own pieces
+# The clock is that of the newest movement: a run over old files has its own.
+_FLOW: Final = """
+WITH (SELECT max(at) FROM stock_movements_rows) AS newest
+SELECT newest, toInt64(countIf(cause = 'first_use')) AS sold,
+       toInt64(countIf(cause = 'delivery')) AS delivered
+FROM stock_movements
+WHERE at > newest - INTERVAL 1 HOUR
+  AND toYYYYMM(at) >= toYYYYMM(newest - INTERVAL 1 HOUR)
 """
-_COUNTS: Final = """
-SELECT countIf(closed_at IS NULL) AS open,
-       countIf(closed_at IS NULL AND notified_at IS NULL) AS untold,
-       uniqExactIf(outlet_id, closed_at IS NULL) AS outlets
+_DELAYS: Final = """
+WITH (SELECT max(opened_at) FROM stock_incidents_rows) AS newest
+SELECT quantileExact(0.5)(dateDiff('second', opened_at, notified_at)) AS half,
+       quantileExact(0.9)(dateDiff('second', opened_at, notified_at)) AS most,
+       toInt64(count()) AS n
 FROM stock_incidents
+WHERE notified_at IS NOT NULL AND opened_at > newest - INTERVAL 1 DAY
 """
-# The day is that of the newest stock-out: a run over old files has its own clock.
 _HOURS: Final = """
-SELECT toHour(opened_at, 'UTC') AS hour, count() AS n
-FROM stock_incidents
-WHERE toDate(opened_at, 'UTC') = (SELECT toDate(max(opened_at), 'UTC') FROM stock_incidents)
+WITH (SELECT toDate(max(opened_at), {zone:String}) FROM stock_incidents_rows) AS day
+SELECT toHour(opened_at, {zone:String}) AS hour, toInt64(count()) AS n, any(day) AS of
+FROM stock_incidents_rows FINAL
+WHERE toDate(opened_at, {zone:String}) = day
 GROUP BY hour ORDER BY hour
 """
 _MESSAGES: Final = """
 SELECT m.created_at AS at, w.name AS wholesaler, m.status AS status, m.body AS body
 FROM sms_messages AS m LEFT JOIN wholesalers AS w ON w.wholesaler_id = m.wholesaler_id
-ORDER BY at DESC LIMIT 10
+ORDER BY m.created_at DESC, m.message_id LIMIT 8
 """
+
+_PLACES: Final = """
+SELECT territory_id AS value, name FROM territories
+WHERE territory_id IN (SELECT territory_id FROM outlets) ORDER BY name, value LIMIT 500
+"""
+_PEOPLE: Final = """
+SELECT wholesaler_id AS value, name FROM wholesalers ORDER BY name, value LIMIT 500
+"""
+
+_COLUMNS: Final = (
+    Column("outlet", N_("Outlet"), link="/outlets/", to="outlet_id"),
+    Column("territory", N_("Territory")),
+    Column("wholesaler", N_("Wholesaler"), link="/wholesalers/", to="wholesaler_id"),
+    Column("sku", N_("SKU")),
+    Column("since", N_("Since"), "time"),
+    Column("told", N_("Told"), "time"),
+    Column("answer", N_("Answer"), "word"),
+)
 
 
 def page(asked: Asked) -> Page:
-    """The state of the channel at this moment."""
-    counted = {row["hour"]: row["n"] for row in asked.rows(_HOURS)}
-    hours = [(hour, counted.get(hour, 0)) for hour in range(24)]
+    """The state of the channel at this moment, for all of it or one territory or wholesaler."""
+    territory, wholesaler = asked.query.get("territory", ""), asked.query.get("wholesaler", "")
+    rows = asked.rows(_AT_ZERO, {"territory": territory[:100], "wholesaler": wholesaler[:100]})
+    flow, delays = asked.row(_FLOW) or {}, asked.row(_DELAYS) or {}
+    untold = sum(row["told"] is None for row in rows)
+    waiting = sum(not row["answer"] for row in rows)
+    figures = [
+        Figure(N_("Outlets at zero"), len({row["outlet_id"] for row in rows}), tone=_bad(rows)),
+        Figure(N_("Empty shelves"), len(rows)),
+        Figure(N_("Nobody told yet"), untold, tone="bad" if untold else ""),
+        Figure(N_("No answer yet"), waiting),
+        Figure(N_("Median delay of messages (s)"), delays.get("half") if delays.get("n") else None),
+        Figure(N_("9 of 10 within (s)"), delays.get("most") if delays.get("n") else None),
+        Figure(N_("SIMs sold in the last hour"), flow.get("sold")),
+        Figure(N_("Newest movement"), flow.get("newest"), "time"),
+    ]
+    more = f"{_MOST:,} / {len(rows):,}" if len(rows) > _MOST else ""
     return Page(
-        "now.html.j2",
-        {
-            "title": "Now",
-            "counts": asked.rows(_COUNTS)[0],
-            "at_zero": asked.rows(_AT_ZERO, {"most": _MOST}),
-            "hours": hours,
-            "highest": max(1, *counted.values()) if counted else 1,
-            "messages": asked.rows(_MESSAGES),
-        },
+        N_("Now"),
+        [
+            choose(
+                of_named("territory", N_("Territory"), asked.rows(_PLACES), territory, N_("all")),
+                of_named("wholesaler", N_("Wholesaler"), asked.rows(_PEOPLE), wholesaler,
+                         N_("all")),
+                live=True,
+            ),
+            Figures(figures),
+            Table(N_("At zero, the longest first"), _COLUMNS, rows[:_MOST],
+                  N_("No outlet is at zero."), note=more),
+            _hours(asked),
+            Messages(N_("Messages as they go out"), asked.rows(_MESSAGES),
+                     N_("No message went out yet.")),
+        ],
+    )  # fmt: skip
+
+
+def _bad(rows: list[Row]) -> Literal["bad", "good"]:
+    return "bad" if rows else "good"
+
+
+def _hours(asked: Asked) -> Chart:
+    found = {row["hour"]: row for row in asked.rows(_HOURS, {"zone": asked.means.zone})}
+    hours = [
+        {"hour": f"{hour:02d}:00", "n": found[hour]["n"] if hour in found else 0}
+        for hour in range(24)
+    ]
+    return Chart(
+        N_("Stock-outs by the hour, on the day of the newest"),
+        "bar",
+        (Column("hour", N_("Hour")), Column("n", N_("Stock-outs"), "number")),
+        hours if found else [],
+        N_("No outlet ever ran out."),
     )

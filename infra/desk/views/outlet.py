@@ -1,27 +1,48 @@
-"""*Outlet*: one shop's stock, its stock-outs and its last movements."""
+"""*Outlet*: one shop's stock day by day, its sales, its stock-outs and its last movements."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from infra.desk.page import Asked, Page
+from infra.desk.parts import Chart, Column, Facts, Figure, Figures, Row, Shape, Table
+from infra.desk.views.missing import missing
+from infra.desk.words import N_
 
 _SHOP: Final = """
-SELECT o.outlet_id AS outlet_id, o.name AS name, o.kind AS kind, t.name AS territory
+SELECT o.outlet_id AS outlet_id, o.name AS name, o.kind AS kind, t.name AS territory,
+       o.opened_on AS opened_on, o.closed_on AS closed_on
 FROM outlets AS o LEFT JOIN territories AS t ON t.territory_id = o.territory_id
 WHERE o.outlet_id = {outlet:String}
 """
+_HOLDER: Final = """
+SELECT a.wholesaler_id AS wholesaler_id, if(w.name = '', a.wholesaler_id, w.name) AS name,
+       a.valid_from AS since
+FROM assignments AS a LEFT JOIN wholesalers AS w ON w.wholesaler_id = a.wholesaler_id
+WHERE a.outlet_id = {outlet:String} ORDER BY a.valid_from DESC
+"""
 _STOCK: Final = """
-SELECT s.sku AS sku, s.on_hand AS on_hand, w.name AS wholesaler, s.as_of AS as_of
-FROM stock_on_hand AS s LEFT JOIN wholesalers AS w ON w.wholesaler_id = s.wholesaler_id
-WHERE s.outlet_id = {outlet:String} ORDER BY sku
+SELECT sku, on_hand, as_of FROM stock_on_hand WHERE outlet_id = {outlet:String} ORDER BY sku
+"""
+_DAYS: Final = """
+SELECT day, sku, closing, activated FROM outlet_daily
+WHERE outlet_id = {outlet:String}
+  AND day > (SELECT toDate(max(at), 'UTC') FROM stock_movements_rows) - 90
+ORDER BY day, sku
+"""
+_RANK: Final = """
+SELECT period, status, sales, growth, days_of_cover, lost_sales, stock_out_rate, promote, reasons
+FROM outlet_ranking WHERE outlet_id = {outlet:String} ORDER BY period DESC LIMIT 12
 """
 _INCIDENTS: Final = """
-SELECT sku, opened_at, notified_at, closed_at FROM stock_incidents
-WHERE outlet_id = {outlet:String} ORDER BY opened_at DESC LIMIT 20
+SELECT i.sku AS sku, i.opened_at AS opened_at, i.notified_at AS notified_at,
+       i.closed_at AS closed_at, i.wholesaler_id AS wholesaler_id
+FROM stock_incidents AS i
+WHERE i.outlet_id = {outlet:String} ORDER BY i.opened_at DESC LIMIT 20
 """
 _MOVEMENTS: Final = """
-SELECT at, sku, cause, sum(delta) AS sims FROM stock_movements
+SELECT at, sku, cause, sum(delta) AS sims, min(iccid) AS iccid, toInt64(count()) AS n
+FROM stock_movements
 WHERE outlet_id = {outlet:String} GROUP BY at, sku, cause ORDER BY at DESC LIMIT 50
 """
 
@@ -29,16 +50,78 @@ WHERE outlet_id = {outlet:String} GROUP BY at, sku, cause ORDER BY at DESC LIMIT
 def page(asked: Asked) -> Page:
     """One shop; 404 for one that is not in the reference tables."""
     this = {"outlet": asked.path["outlet"]}
-    shop = asked.rows(_SHOP, this)
-    if not shop:
-        return Page("missing.html.j2", {"title": "No such outlet"}, 404)
+    shop = asked.row(_SHOP, this)
+    if shop is None:
+        return missing(N_("Outlet"), N_("See all outlets"), "/outlets")
+    holders = asked.rows(_HOLDER, this)
+    stock, days, months = asked.rows(_STOCK, this), asked.rows(_DAYS, this), asked.rows(_RANK, this)
+    last = months[0] if months else {}
+    on_hand = sum(row["on_hand"] for row in stock) if stock else None
     return Page(
-        "outlet.html.j2",
-        {
-            "title": shop[0]["name"] or shop[0]["outlet_id"],
-            "shop": shop[0],
-            "stock": asked.rows(_STOCK, this),
-            "incidents": asked.rows(_INCIDENTS, this),
-            "movements": asked.rows(_MOVEMENTS, this),
-        },
-    )
+        N_("Outlet"),
+        [
+            Figures([
+                Figure(N_("On hand (SIMs)"), on_hand, tone="bad" if on_hand == 0 else ""),
+                Figure(N_("Sold in 28 days (SIMs)"), _sold(days)),
+                Figure(N_("Days of cover"), last.get("days_of_cover"), "decimal"),
+                Figure(N_("Estimated lost sales (SIMs)"), last.get("lost_sales"), "decimal"),
+            ]),
+            Facts([
+                Figure(N_("Number"), shop["outlet_id"], "text"),
+                Figure(N_("Kind"), shop["kind"], "word"),
+                Figure(N_("Territory"), shop["territory"], "text"),
+                *_holder(holders),
+                Figure(N_("Status"), last.get("status"), "word"),
+                *([Figure(N_("Why to promote"), last["reasons"], "text")]
+                  if last.get("promote") else []),
+                *([Figure(N_("Closed on"), shop["closed_on"], "day")] if shop["closed_on"] else []),
+            ]),
+            _by_day(N_("On hand at the day's end (UTC), 90 days"), "line", days, "closing"),
+            _by_day(N_("Sold by day (UTC), 90 days"), "stack", days, "activated"),
+            Table(N_("Shelves"), (
+                Column("sku", N_("SKU")), Column("on_hand", N_("On hand (SIMs)"), "number"),
+                Column("as_of", N_("As of"), "time"),
+            ), stock, N_("Nothing was ever delivered here.")),
+            Table(N_("Stock-outs"), (
+                Column("sku", N_("SKU")), Column("opened_at", N_("Since"), "time"),
+                Column("notified_at", N_("Told"), "time"),
+                Column("closed_at", N_("Refilled"), "time"),
+                Column("wholesaler_id", N_("Wholesaler"), link="/wholesalers/"),
+            ), asked.rows(_INCIDENTS, this), N_("Never at zero.")),
+            Table(N_("Last movements"), (
+                Column("at", N_("At"), "second"), Column("sku", N_("SKU")),
+                Column("cause", N_("Cause"), "word"), Column("sims", N_("SIMs"), "number"),
+            ), asked.rows(_MOVEMENTS, this), N_("No movement yet.")),
+            Table(N_("Held by"), (
+                Column("name", N_("Wholesaler"), link="/wholesalers/", to="wholesaler_id"),
+                Column("since", N_("Since"), "time"),
+            ), holders, N_("Nobody holds this outlet: nobody is told when it runs out.")),
+        ],
+        name=shop["name"] or shop["outlet_id"],
+    )  # fmt: skip
+
+
+def _holder(holders: list[Row]) -> list[Figure]:
+    if not holders:
+        return []
+    now = holders[0]
+    return [
+        Figure(N_("Wholesaler"), now["name"], "text", link=f"/wholesalers/{now['wholesaler_id']}")
+    ]
+
+
+def _sold(days: list[Row]) -> int | None:
+    recent = sorted({row["day"] for row in days})[-28:]
+    return sum(row["activated"] for row in days if row["day"] >= recent[0]) if recent else None
+
+
+def _by_day(title: str, shape: Shape, days: list[Row], name: str) -> Chart:
+    """A row a day, a column an article."""
+    skus = sorted({row["sku"] for row in days})
+    table: dict[object, dict[str, object]] = {}
+    for row in days:
+        table.setdefault(row["day"], {"day": row["day"], **dict.fromkeys(skus)})[row["sku"]] = row[
+            name
+        ]
+    columns = (Column("day", N_("Day"), "day"), *(Column(sku, sku, "number") for sku in skus))
+    return Chart(title, shape, columns, list(table.values()), N_("No movement yet."))

@@ -1,0 +1,124 @@
+"""What pages are made of: figures, tables, charts, messages. How they look is in the templates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+Row = Mapping[str, Any]
+
+#: How a value is written. `word` is one of a few values and is translated; `number` is a count;
+#: `share` 0 to 1, as per cent; `fen` money, as yuan; `time` is to the minute; `secret` a number
+#: that names a person.
+Kind = Literal[
+    "text",
+    "word",
+    "number",
+    "decimal",
+    "share",
+    "fen",
+    "kwh",
+    "time",
+    "second",
+    "day",
+    "secret",
+    "long",
+]
+Shape = Literal["bar", "stack", "line"]
+NUMBERS = frozenset({"number", "decimal", "share", "fen", "kwh"})
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of rows and its heading.
+
+    With `link`, a cell leads to `link` followed by the cell, or by the row's column `to`.
+    """
+
+    name: str
+    heading: str
+    kind: Kind = "text"
+    link: str = ""
+    to: str = ""
+
+    @property
+    def number(self) -> bool:
+        """Whether it stands to the right."""
+        return self.kind in NUMBERS
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number that people look at first; `tone` is "bad" where somebody should do something."""
+
+    label: str
+    value: object
+    kind: Kind = "number"
+    tone: Literal["", "bad", "good"] = ""
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Some figures side by side."""
+
+    template: ClassVar[str] = "figures.html.j2"
+    figures: Sequence[Figure]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What something is, line by line: label, value, kind."""
+
+    template: ClassVar[str] = "facts.html.j2"
+    facts: Sequence[Figure]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Some rows under a heading; `empty` is said where there are none, `note` under them."""
+
+    template: ClassVar[str] = "rows.html.j2"
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    empty: str
+    note: str = ""
+    more: str = ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Rows as a picture, the rows themselves beneath: `columns[0]` names each, others are drawn.
+
+    A `line` joins points, `bar` and `stack` stand side by side and one on the other.
+    """
+
+    template: ClassVar[str] = "chart.html.j2"
+    title: str
+    shape: Shape
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    empty: str
+
+
+@dataclass(frozen=True)
+class Messages:
+    """Texts that were sent: at, to, status, body."""
+
+    template: ClassVar[str] = "messages.html.j2"
+    title: str
+    rows: Sequence[Row]
+    empty: str
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Something of one page only, with a template of its own."""
+
+    template: str
+    shows: Mapping[str, object] = field(default_factory=dict)
+
+
+Part = Figures | Facts | Table | Chart | Messages | Piece

@@ -1,0 +1,103 @@
+"""Pages as HTML: templates, the language and the look that a visitor chose, the headers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import tzinfo
+from typing import Final
+
+import jinja2
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import Response
+
+from infra.desk.access.visitor import ANONYMOUS
+from infra.desk.page import Group
+from infra.desk.parts import Column, Kind, Row
+from infra.desk.shown import NOTHING, masked, shown
+from infra.desk.words import LANGUAGES, preferred, translator
+
+LOOKS: Final = ("light", "dark")
+_POLICY: Final = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+}
+
+Render = Callable[[Request, str, Mapping[str, object], int], Response]
+
+
+def renderer(menu: Sequence[Group], zone: tzinfo) -> Render:
+    """Gives an answer from a template and what it shows; times are those of `zone`."""
+    templates = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader("infra.desk"), jinja2.PackageLoader("infra.desk.access")]
+        ),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+    def shown_here(value: object, kind: Kind = "text") -> str:
+        return shown(value, kind, zone)
+
+    templates.filters["shown"] = shown_here
+
+    def render(
+        request: Request, template: str, shows: Mapping[str, object], status: int = 200
+    ) -> Response:
+        language = language_of(request)
+        visitor = request.scope.get("visitor", ANONYMOUS)
+        words = translator(language)
+
+        def secret(value: str) -> str:
+            return value if visitor.may("see_numbers") else masked(value)
+
+        def hides(column: Column) -> bool:
+            return column.kind == "secret" and not visitor.may("see_numbers")
+
+        def cell(row: Row, column: Column) -> str | Markup:
+            value = row[column.name]
+            if column.kind == "word":
+                text = spoken(str(value), words) if value else NOTHING
+                return Markup('<span class="word {}">{}</span>').format(str(value), text)
+            return masked(value) or NOTHING if hides(column) else shown_here(value, column.kind)
+
+        look = request.cookies.get("look")
+        text = templates.get_template(template).render(
+            shows,
+            _=words,
+            cell=cell,
+            hides=hides,
+            secret=secret,
+            spoken=lambda word: spoken(str(word), words),
+            language=language,
+            languages=LANGUAGES,
+            look=look if look in LOOKS else "",
+            visitor=visitor,
+            menu=menu,
+            here=_place(request.url.path, menu),
+            address=request.url.path + ("?" + request.url.query if request.url.query else ""),
+            zone=str(zone),
+        )
+        return Response(text, status, headers=_POLICY, media_type="text/html")
+
+    return render
+
+
+def spoken(word: str, words: Callable[[str], str]) -> str:
+    """One of a few values, as people say it."""
+    return words(word).replace("_", " ")
+
+
+def language_of(request: Request) -> str:
+    """The language to answer this request in."""
+    return preferred(request.cookies.get("language"), request.headers.get("accept-language", ""))
+
+
+def _place(path: str, menu: Sequence[Group]) -> str:
+    """The view of the menu that a path belongs to."""
+    paths = [view.path for group in menu for view in group.views]
+    under = [one for one in paths if path == one or (one != "/" and path.startswith(one + "/"))]
+    return max(under, key=len, default="")

@@ -1,0 +1,146 @@
+"""*Arrears*: what customers owe and since when, and how fast each month's bills are recovered."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlencode
+
+from infra.desk.page import Asked, Page
+from infra.desk.parts import Chart, Column, Figure, Figures, Piece, Row, Table
+from infra.desk.views.choose import choose, of_values
+from infra.desk.words import N_
+
+_JOB: Final = "zerostock batch arrears --as-of YYYY-MM-DD --input DIR --data DATA"
+BUCKETS: Final = (
+    N_("not_due"), N_("1-30"), N_("31-60"), N_("61-90"), N_("91-180"), N_("181-365"), N_("365+"),
+)  # fmt: skip
+_DAYS: Final = (
+    "SELECT DISTINCT toString(as_of) AS day FROM arrears_ageing ORDER BY day DESC LIMIT 200"
+)
+_AGEING: Final = """
+SELECT key, bucket, amount_fen, bills, customers FROM arrears_ageing
+WHERE as_of = {day:Date32} AND dimension = {by:String} ORDER BY key, bucket
+"""
+_ALL: Final = """
+SELECT sum(amount_fen) AS open_fen, sumIf(amount_fen, bucket != 'not_due') AS overdue_fen,
+       toInt64(sum(bills)) AS bills
+FROM arrears_ageing WHERE as_of = {day:Date32} AND dimension = 'all'
+"""
+# How old a month's bills were each time the job ran, in days since its end.
+_COHORTS: Final = """
+SELECT billing_period, as_of, charged_fen, received_fen, cohort_rate, cash_rate,
+       dateDiff('day', addMonths(toDate(concat(billing_period, '-01')), 1), as_of) AS age
+FROM bill_recovery WHERE dimension = 'all' AND key = 'all' AND as_of <= {day:Date32}
+ORDER BY billing_period, as_of
+"""
+_RUNS: Final = """
+SELECT toString(as_of) AS day, sum(amount_fen) AS open_fen,
+       sumIf(amount_fen, bucket != 'not_due') AS overdue_fen
+FROM arrears_ageing WHERE dimension = 'all' GROUP BY day ORDER BY day
+"""
+_DIMENSIONS: Final = (N_("segment"), N_("hall"), N_("all"))
+
+
+def page(asked: Asked) -> Page:
+    """All that is open on one day."""
+    days = [row["day"] for row in asked.rows(_DAYS)]
+    if not days:
+        return Page(N_("Arrears"), [Piece("unfilled.html.j2", {"command": _JOB})])
+    wanted, by = asked.query.get("as_of", ""), asked.query.get("by", "")
+    day = wanted if wanted in days else days[0]
+    by = by if by in _DIMENSIONS else _DIMENSIONS[0]
+    rows = asked.rows(_AGEING, {"day": day, "by": by})
+    total = asked.row(_ALL, {"day": day}) or {}
+    due, overdue = total.get("open_fen") or 0, total.get("overdue_fen") or 0
+    return Page(
+        N_("Arrears"),
+        [
+            choose(
+                of_values("as_of", N_("As of"), days, day),
+                of_values("by", N_("By"), _DIMENSIONS, by),
+            ),
+            Figures([
+                Figure(N_("Open"), due, "fen", link=f"/arrears/bills?{urlencode({'as_of': day})}"),
+                Figure(N_("Overdue"), overdue, "fen", tone="bad" if overdue else "good"),
+                Figure(N_("Overdue share"), overdue / due if due else None, "share"),
+                Figure(N_("Open bills"), total.get("bills")),
+            ]),
+            _ageing(rows, by),
+            Table(N_("Buckets, down to their bills"), (
+                Column("key", N_("Of"), "word"), Column("bucket", N_("Bucket"), "word"),
+                Column("amount_fen", N_("Open"), "fen"),
+                Column("customers", N_("Customers"), "number"),
+                Column("bills", N_("Bills"), "number", link="/arrears/bills?", to="bills_of"),
+            ), _opening(rows, day, by), N_("Nothing is open.")),
+            *_recovery(asked.rows(_COHORTS, {"day": day})),
+            _course(asked.rows(_RUNS)),
+        ],
+        about=N_("What customers owe, by how long they have owed it. Amounts are in yuan."),
+    )  # fmt: skip
+
+
+def _ageing(rows: list[Row], by: str) -> Chart:
+    """A column a key, a colour a bucket, in yuan."""
+    table: dict[str, dict[str, object]] = {}
+    for row in rows:
+        one = table.setdefault(row["key"], {"key": row["key"], **dict.fromkeys(BUCKETS, 0)})
+        one[row["bucket"]] = row["amount_fen"]
+    columns = (Column("key", by, "word"), *(Column(name, name, "fen") for name in BUCKETS))
+    return Chart(N_("Open by age"), "stack", columns, list(table.values()), N_("Nothing is open."))
+
+
+def _opening(rows: list[Row], day: str, by: str) -> list[Row]:
+    """Buckets in order, each with the address of its bills."""
+    field = {"segment": "segment", "hall": "hall_id"}.get(by)
+
+    def bills(row: Row) -> str:
+        of = {field: row["key"]} if field else {}
+        return urlencode({"as_of": day, "bucket": row["bucket"], **of})
+
+    ordered = sorted(rows, key=lambda row: (row["key"], BUCKETS.index(row["bucket"])))
+    return [{**row, "bills_of": bills(row)} for row in ordered]
+
+
+def _recovery(rows: list[Row]) -> list[Chart | Table]:
+    """Curves by cohort where the job ran on several days; the newest of each month beneath."""
+    newest = {row["billing_period"]: row for row in rows}
+    cohorts = sorted(newest)[-8:]
+    ages: dict[int, dict[str, object]] = {}
+    for row in rows:
+        if row["billing_period"] in cohorts and row["age"] >= 0:
+            one = ages.setdefault(row["age"], {"age": row["age"], **dict.fromkeys(cohorts)})
+            one[row["billing_period"]] = row["cohort_rate"]
+    curves = Chart(
+        N_("Recovered by days after the month billed, share of what was charged"),
+        "line",
+        (Column("age", N_("Days after")), *(Column(name, name, "share") for name in cohorts)),
+        [ages[age] for age in sorted(ages)] if len(ages) > 1 else [],
+        N_("A curve needs the job on two days or more."),
+    )
+    months = Table(
+        N_("By month billed"),
+        (
+            Column("billing_period", N_("Billed for")),
+            Column("charged_fen", N_("Charged"), "fen"),
+            Column("received_fen", N_("Received of it"), "fen"),
+            Column("cohort_rate", N_("Recovered"), "share"),
+            Column("cash_rate", N_("Cash that month"), "share"),
+        ),
+        [newest[period] for period in sorted(newest, reverse=True)][:24],
+        N_("Nothing was billed."),
+    )
+    return [curves, months]
+
+
+def _course(rows: list[Row]) -> Chart:
+    return Chart(
+        N_("Open and overdue, day by day of the job"),
+        "line",
+        (
+            Column("day", N_("As of")),
+            Column("open_fen", N_("Open"), "fen"),
+            Column("overdue_fen", N_("Overdue"), "fen"),
+        ),
+        rows if len(rows) > 1 else [],
+        N_("A course needs the job on two days or more."),
+    )

@@ -1,0 +1,125 @@
+"""*Diversion case*: the SIMs that were carried off, what was decided, and deciding."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Final
+from urllib.parse import quote
+
+import pyarrow as pa
+
+from infra.desk.page import Answer, Asked, Elsewhere, Page
+from infra.desk.parts import Column, Facts, Figure, Figures, Piece, Row, Table
+from infra.desk.views.missing import missing
+from infra.desk.words import N_
+
+_CASE: Final = """
+SELECT x.case_id AS case_id, x.case_key AS case_key, x.evidence_hash AS evidence_hash,
+       x.period AS period, x.outlet_id AS outlet_id, x.wholesaler_id AS wholesaler_id,
+       x.sims AS sims, x.away AS away, x.share AS share, x.low AS low, x.high AS high,
+       x.level AS level, x.status AS status,
+       if(o.name = '', x.outlet_id, o.name) AS outlet,
+       if(w.name = '', x.wholesaler_id, w.name) AS wholesaler
+FROM diversion_cases AS x
+LEFT JOIN outlets AS o ON o.outlet_id = x.outlet_id
+LEFT JOIN wholesalers AS w ON w.wholesaler_id = x.wholesaler_id
+WHERE x.case_id = {case:String}
+"""
+_EVIDENCE: Final = """
+SELECT imsi, iccid, activated_at, calls, seconds, seconds_away, away_share
+FROM diversion_evidence WHERE case_id = {case:String}
+ORDER BY away_share DESC, seconds DESC, imsi LIMIT 1000
+"""
+_HISTORY: Final = """
+SELECT decided_at, decision, decided_by, why,
+       if(evidence_hash = {hash:String}, 'this evidence', 'other evidence') AS of
+FROM diversion_decisions WHERE case_key = {key:String}
+ORDER BY decided_at DESC, decision_id
+"""
+DECISIONS: Final = (N_("confirmed"), N_("dismissed"), N_("suspected"))
+_LONGEST: Final = 1_000
+
+
+def page(asked: Asked, trouble: str = "") -> Page:
+    """One case and its evidence; 404 for one that there is not."""
+    case = _case(asked)
+    if case is None:
+        return missing(N_("Diversion case"), N_("See all cases"), "/diversion")
+    history = asked.rows(_HISTORY, {"key": case["case_key"], "hash": case["evidence_hash"]})
+    return Page(
+        N_("Diversion case"),
+        [
+            Figures([
+                Figure(N_("SIMs used elsewhere"), case["away"]),
+                Figure(N_("of a sample of"), case["sims"]),
+                Figure(N_("Share"), case["share"], "share", tone="bad"),
+                Figure(N_("At least (95 %)"), case["low"], "share"),
+                Figure(N_("At most (95 %)"), case["high"], "share"),
+            ]),
+            Facts([
+                Figure(N_("Outlet"), case["outlet"], "text",
+                       link=f"/outlets/{quote(case['outlet_id'], '')}"),
+                Figure(N_("Wholesaler"), case["wholesaler"], "text",
+                       link=f"/wholesalers/{quote(case['wholesaler_id'], '')}"),
+                Figure(N_("Period"), case["period"], "text"),
+                Figure(N_("Level"), case["level"], "word"),
+                Figure(N_("Status"), case["status"], "word"),
+            ]),
+            Piece("decide.html.j2", {"case": case, "decisions": DECISIONS, "trouble": trouble,
+                                     "most": _LONGEST, "why": asked.form.get("why", "")}),
+            Table(N_("What was decided"), (
+                Column("decided_at", N_("When"), "time"),
+                Column("decision", N_("Decision"), "word"),
+                Column("decided_by", N_("Who"), "text"), Column("of", N_("On"), "word"),
+                Column("why", N_("Why"), "long"),
+            ), history, N_("Nothing was decided about this outlet and wholesaler yet.")),
+            Table(N_("The evidence: SIMs used away from where they were sold"), (
+                Column("iccid", N_("Card"), "secret", link="/sims/"),
+                Column("imsi", N_("Subscriber"), "secret"),
+                Column("activated_at", N_("Activated"), "time"),
+                Column("calls", N_("Calls"), "number"),
+                Column("seconds", N_("Call time (s)"), "number"),
+                Column("seconds_away", N_("Elsewhere (s)"), "number"),
+                Column("away_share", N_("Share"), "share"),
+            ), asked.rows(_EVIDENCE, {"case": case["case_id"]}), N_("No SIM was carried off.")),
+        ],
+        name=f"{case['outlet']} · {case['wholesaler']}",
+        status=422 if trouble else 200,
+    )  # fmt: skip
+
+
+def decide(asked: Asked) -> Answer:
+    """A decision was sent; it holds for the evidence that its form showed."""
+    case = _case(asked)
+    if case is None:
+        return page(asked)
+    decision, why = asked.form.get("decision", ""), asked.form.get("why", "").strip()
+    if decision not in DECISIONS:
+        return page(asked, N_("Choose what you decide."))
+    if not 0 < len(why) <= _LONGEST:
+        return page(asked, N_("Say why, in a sentence: others will read it."))
+    if asked.form.get("evidence") != case["evidence_hash"]:
+        return page(
+            asked, N_("The evidence has changed since you looked. Look again, then decide.")
+        )
+    asked.warehouse.insert("diversion_decisions", _row(asked, case, decision, why))
+    asked.note("decide", f"{decision}: {case['case_id']}", why)
+    return Elsewhere(f"/diversion/{quote(case['case_id'])}")
+
+
+def _case(asked: Asked) -> Row | None:
+    return asked.row(_CASE, {"case": asked.path["case"]})
+
+
+def _row(asked: Asked, case: Row, decision: str, why: str) -> pa.Table:
+    now = pa.array([time.time_ns() // 1_000_000], pa.timestamp("ms", tz="UTC"))
+    return pa.table({
+        "decision_id": [uuid.uuid4().hex],
+        "case_key": [case["case_key"]],
+        "evidence_hash": [case["evidence_hash"]],
+        "decision": [decision],
+        "decided_by": [asked.visitor.name],
+        "decided_at": now,
+        "why": [why],
+    })  # fmt: skip

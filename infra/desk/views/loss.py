@@ -1,0 +1,198 @@
+"""*Loss*: the grid as a tree, four ways to look at it, and a unit down to its readings."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from infra.desk.page import Answer, Asked, Page
+from infra.desk.parts import Chart, Column, Facts, Figure, Figures, Piece, Row, Table
+from infra.desk.tables import Listing
+from infra.desk.views.choose import choose, of_values
+from infra.desk.views.missing import missing
+from infra.desk.words import N_
+
+_JOB: Final = "zerostock batch line-loss --period YYYY-MM --readings --input DIR --data DATA"
+_PERIODS: Final = "SELECT DISTINCT period FROM line_loss ORDER BY period DESC LIMIT 60"
+_UNIT: Final = (
+    "period, level, unit_id, parent_id, supplied_kwh, transferred_kwh, sold_kwh, sold_total_kwh,"
+    " own_loss_kwh, loss_kwh, loss_rate, estimated_share, theoretical_kwh, unexplained_kwh, status,"
+    " reason"
+)
+# The top two levels; a page of each unit shows those below it.
+_TOP: Final = f"""
+WITH tops AS (SELECT unit_id FROM line_loss WHERE period = {{period:String}} AND parent_id = '')
+SELECT {_UNIT} FROM line_loss
+WHERE period = {{period:String}} AND (parent_id = '' OR parent_id IN (SELECT unit_id FROM tops))
+ORDER BY level, unit_id LIMIT 2000
+"""  # noqa: S608 - names of our own
+# Rates are sums divided last; a unit's own loss is counted where it arises, once.
+_LEVELS: Final = """
+SELECT level, toInt64(count()) AS units, sum(supplied_kwh) AS supplied,
+       sumIf(loss_kwh, supplied_kwh IS NOT NULL) AS lost,
+       lost / nullIf(supplied, 0) AS rate,
+       toInt64(countIf(status = 'high')) AS high, toInt64(countIf(status = 'negative')) AS negative,
+       toInt64(countIf(status = 'skipped')) AS skipped
+FROM line_loss WHERE period = {period:String}
+GROUP BY level
+ORDER BY indexOf(['region', 'voltage', 'feeder', 'transformer_area'], level)
+"""
+_WORST: Final = f"""
+SELECT {_UNIT} FROM line_loss
+WHERE period = {{period:String}} AND status IN ('high', 'negative')
+ORDER BY own_loss_kwh DESC NULLS LAST LIMIT 20
+"""  # noqa: S608 - names of our own
+_ONE: Final = f"SELECT {_UNIT} FROM line_loss WHERE unit_id = {{unit:String}} ORDER BY period"  # noqa: S608
+_BELOW: Final = f"""
+SELECT {_UNIT} FROM line_loss
+WHERE parent_id = {{unit:String}} AND period = {{period:String}}
+ORDER BY own_loss_kwh DESC NULLS LAST
+LIMIT 500
+"""  # noqa: S608 - names of our own
+_READINGS: Final = """
+SELECT side, toInt64(count()) AS readings, toInt64(uniqExact(meter_id)) AS meters,
+       sum(kwh_in_period) AS kwh, toInt64(countIf(quality = 'estimated')) AS estimated
+FROM line_loss_readings WHERE unit_id = {unit:String} AND period = {period:String}
+GROUP BY side ORDER BY side
+"""
+
+_COLUMNS: Final = (
+    Column("unit_id", N_("Unit"), link="/loss/units/"),
+    Column("level", N_("Level"), "word"),
+    Column("supplied_kwh", N_("Supplied (kWh)"), "kwh"),
+    Column("sold_total_kwh", N_("Sold (kWh)"), "kwh"),
+    Column("loss_kwh", N_("Lost (kWh)"), "kwh"),
+    Column("loss_rate", N_("Loss"), "share"),
+    Column("status", N_("Status"), "word"),
+)
+READINGS: Final = Listing(
+    "/loss/readings",
+    N_("Readings"),
+    N_("The readings behind a unit's figures; they add up to them."),
+    "SELECT * FROM line_loss_readings",
+    (
+        Column("period", N_("Period")),
+        Column("unit_id", N_("Unit"), link="/loss/units/"),
+        Column("side", N_("Side"), "word"),
+        Column("meter_id", N_("Meter")),
+        Column("start", N_("From"), "time"),
+        Column("end", N_("To"), "time"),
+        Column("kwh", N_("Read (kWh)"), "kwh"),
+        Column("kwh_in_period", N_("In the month (kWh)"), "kwh"),
+        Column("quality", N_("Quality"), "word"),
+        Column("source", N_("Source")),
+        Column("row", N_("Row"), "number"),
+    ),
+    "kwh_in_period",
+    filled_by=_JOB,
+    choices=("period", "unit_id", "side", "quality"),
+    first=True,
+)
+
+
+def page(asked: Asked) -> Page:
+    """The grid in one month."""
+    periods = [row["period"] for row in asked.rows(_PERIODS)]
+    if not periods:
+        return Page(N_("Loss"), [Piece("unfilled.html.j2", {"command": _JOB})])
+    period = asked.query.get("period", periods[0])[:20]
+    this = {"period": period}
+    top, levels = asked.rows(_TOP, this), asked.rows(_LEVELS, this)
+    roots = [row for row in top if not row["parent_id"]]
+    supplied = sum(row["supplied_kwh"] or 0 for row in roots)
+    lost = sum(row["loss_kwh"] or 0 for row in roots)
+    return Page(
+        N_("Loss"),
+        [
+            choose(of_values("period", N_("Period"), periods, period)),
+            Figures([
+                Figure(N_("Supplied (kWh)"), supplied, "kwh"),
+                Figure(N_("Lost (kWh)"), lost, "kwh"),
+                Figure(N_("Loss"), lost / supplied if supplied else None, "share"),
+                Figure(N_("Units over their limit"), sum(row["high"] for row in levels),
+                       tone="bad" if any(row["high"] for row in levels) else ""),
+            ]),
+            Chart(N_("Loss by level, share of what was supplied"), "bar", (
+                Column("level", N_("Level"), "word"), Column("rate", N_("Loss"), "share"),
+            ), levels, ""),
+            Table(N_("By level"), (
+                Column("level", N_("Level"), "word"), Column("units", N_("Units"), "number"),
+                Column("supplied", N_("Supplied (kWh)"), "kwh"),
+                Column("lost", N_("Lost (kWh)"), "kwh"), Column("rate", N_("Loss"), "share"),
+                Column("high", N_("Too high"), "number"),
+                Column("negative", N_("Negative"), "number"),
+                Column("skipped", N_("No reading"), "number"),
+            ), levels, ""),
+            Piece("tree.html.j2", {"rows": tree(top), "columns": _COLUMNS, "period": period}),
+            Table(N_("Where most is lost beyond the limit"), (
+                *_COLUMNS, Column("own_loss_kwh", N_("Of its own (kWh)"), "kwh"),
+                Column("unexplained_kwh", N_("Not explained (kWh)"), "kwh"),
+            ), asked.rows(_WORST, this), N_("No unit is over its limit.")),
+        ],
+        about=N_("What the grid was supplied and what was sold, down to readings."),
+    )  # fmt: skip
+
+
+def tree(rows: list[Row]) -> list[Row]:
+    """Units under those that they are part of, each with its depth; nobody is left out."""
+    below: dict[str, list[Row]] = {}
+    names = {row["unit_id"] for row in rows}
+    for row in rows:
+        below.setdefault(row["parent_id"] if row["parent_id"] in names else "", []).append(row)
+    found: list[Row] = []
+
+    def add(parent: str, depth: int) -> None:
+        for row in below.pop(parent, []):
+            found.append({**row, "depth": depth})
+            add(row["unit_id"], depth + 1)
+
+    add("", 0)
+    return found
+
+
+def unit(asked: Asked) -> Answer:
+    """One unit: its balance, those below it, its readings, its months."""
+    this: dict[str, Any] = {"unit": asked.path["unit"]}
+    months = asked.rows(_ONE, this)
+    wanted = asked.query.get("period", "")
+    one = next((row for row in months if row["period"] == wanted), months[-1] if months else None)
+    if one is None:
+        return missing(N_("Unit"), N_("See the whole grid"), "/loss")
+    this["period"] = one["period"]
+    return Page(
+        N_("Unit of the grid"),
+        [
+            choose(of_values("period", N_("Period"), [row["period"] for row in months[::-1]],
+                             one["period"])),
+            Figures([
+                Figure(N_("Supplied (kWh)"), one["supplied_kwh"], "kwh"),
+                Figure(N_("Passed on (kWh)"), one["transferred_kwh"], "kwh"),
+                Figure(N_("Sold here (kWh)"), one["sold_kwh"], "kwh"),
+                Figure(N_("Lost here (kWh)"), one["own_loss_kwh"], "kwh"),
+                Figure(N_("Loss, with all below"), one["loss_rate"], "share",
+                       tone="bad" if one["status"] in ("high", "negative") else ""),
+            ]),
+            Facts([
+                Figure(N_("Level"), one["level"], "word"),
+                Figure(N_("Part of"), one["parent_id"], "text",
+                       link=f"/loss/units/{one['parent_id']}" if one["parent_id"] else ""),
+                Figure(N_("Status"), one["status"], "word"),
+                Figure(N_("Note"), one["reason"], "text"),
+                Figure(N_("Estimated share of sales"), one["estimated_share"], "share"),
+                Figure(N_("Expected by physics (kWh)"), one["theoretical_kwh"], "kwh"),
+                Figure(N_("Not explained (kWh)"), one["unexplained_kwh"], "kwh"),
+            ]),
+            Table(N_("Below it"), _COLUMNS, asked.rows(_BELOW, this), N_("Nothing is below it.")),
+            Table(N_("Readings"), (
+                Column("side", N_("Side"), "word"), Column("meters", N_("Meters"), "number"),
+                Column("readings", N_("Readings"), "number"),
+                Column("estimated", N_("Estimated"), "number"),
+                Column("kwh", N_("In the month (kWh)"), "kwh"),
+            ), asked.rows(_READINGS, this),
+                N_("Readings were not kept: run the job with --readings."),
+                more=f"/loss/readings?period={one['period']}&unit_id={one['unit_id']}"),
+            Chart(N_("Loss by month"), "line", (
+                Column("period", N_("Period")), Column("loss_rate", N_("Loss"), "share"),
+            ), months if len(months) > 1 else [], N_("Two months or more make a picture.")),
+        ],
+        name=one["unit_id"],
+    )  # fmt: skip

@@ -1,0 +1,84 @@
+"""*System*: how old the figures are, what the stream could not make sense of, what is stored."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Final
+
+from infra.desk.page import Asked, Page
+from infra.desk.parts import Chart, Column, Figure, Figures, Table
+from infra.desk.words import N_
+
+_NEWEST: Final = """
+SELECT max(at) AS at, toInt64(count()) AS movements FROM stock_movements_rows
+"""
+_REFUSED: Final = """
+SELECT toInt64(count()) AS n FROM dead_letters_open
+"""
+_STORED: Final = """
+SELECT table, toInt64(sum(rows)) AS rows, toInt64(sum(bytes_on_disk)) AS bytes,
+       round(bytes / 1e6, 1) AS megabytes
+FROM system.parts WHERE active AND database = currentDatabase()
+GROUP BY table ORDER BY bytes DESC LIMIT 60
+"""
+_SMS: Final = """
+SELECT status, toInt64(count()) AS messages, toInt64(sum(segments)) AS segments,
+       max(created_at) AS newest
+FROM sms_messages GROUP BY status ORDER BY messages DESC
+"""
+_SMS_DAYS: Final = """
+SELECT toDate(created_at, {zone:String}) AS day, toInt64(count()) AS messages
+FROM sms_messages
+WHERE created_at > (SELECT max(created_at) FROM sms_messages_rows) - INTERVAL 30 DAY
+GROUP BY day ORDER BY day
+"""
+_ANOMALIES: Final = """
+SELECT kind, toInt64(count()) AS n, max(at) AS newest FROM anomalies GROUP BY kind ORDER BY n DESC
+"""
+_COMPARED: Final = """
+SELECT at, toInt64(rows_read) AS rows_read, toInt64(shelves) AS shelves,
+       toInt64(differences) AS differences, toInt64(explained) AS explained
+FROM reconcile_runs ORDER BY at DESC LIMIT 5
+"""
+
+
+def page(asked: Asked) -> Page:
+    """How the system is."""
+    newest = asked.row(_NEWEST) or {}
+    refused = (asked.row(_REFUSED) or {}).get("n")
+    return Page(
+        N_("System"),
+        [
+            Figures([
+                Figure(N_("Version"), version("zerostock"), "text"),
+                Figure(N_("Newest movement"),
+                       newest.get("at") if newest.get("movements") else None, "time"),
+                Figure(N_("Movements stored"), newest.get("movements")),
+                Figure(N_("Dead letters that wait"), refused, tone="bad" if refused else "good",
+                       link="/dead-letters"),
+            ]),
+            Chart(N_("Messages by day, 30 days"), "bar", (
+                Column("day", N_("Day"), "day"), Column("messages", N_("Messages"), "number"),
+            ), asked.rows(_SMS_DAYS, {"zone": asked.means.zone}), N_("No message went out yet.")),
+            Table(N_("What became of messages"), (
+                Column("status", N_("Status"), "word"),
+                Column("messages", N_("Messages"), "number"),
+                Column("segments", N_("Segments"), "number"),
+                Column("newest", N_("Newest"), "time"),
+            ), asked.rows(_SMS), N_("No message went out yet.")),
+            Table(N_("Events that contradict the books"), (
+                Column("kind", N_("Kind"), "word"), Column("n", N_("Events"), "number"),
+                Column("newest", N_("Newest"), "time"),
+            ), asked.rows(_ANOMALIES), N_("None.")),
+            Table(N_("Comparisons of the tables with the events"), (
+                Column("at", N_("At"), "time"), Column("rows_read", N_("Read (rows)"), "number"),
+                Column("shelves", N_("Shelves"), "number"),
+                Column("differences", N_("Differences"), "number"),
+                Column("explained", N_("Explained"), "number"),
+            ), asked.rows(_COMPARED), N_("Never compared: zerostock reconcile does it.")),
+            Table(N_("What is stored"), (
+                Column("table", N_("Table")), Column("rows", N_("Rows"), "number"),
+                Column("megabytes", N_("MB"), "decimal"),
+            ), asked.rows(_STORED), N_("Nothing.")),
+        ],
+    )  # fmt: skip

@@ -1,0 +1,98 @@
+"""*Wholesaler*: whom they serve, what is empty there, what they were told and what they said."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from infra.desk.page import Asked, Page
+from infra.desk.parts import Chart, Column, Facts, Figure, Figures, Messages, Piece, Table
+from infra.desk.views.missing import missing
+from infra.desk.words import N_
+
+_WHO: Final = """
+SELECT wholesaler_id, name, phone, backup_phone, language FROM wholesalers
+WHERE wholesaler_id = {who:String}
+"""
+_OUTLETS: Final = """
+SELECT toInt64(count()) AS n FROM
+(
+    SELECT outlet_id, argMax(wholesaler_id, valid_from) AS holder FROM assignments
+    WHERE valid_from <= (SELECT max(at) FROM stock_movements_rows) GROUP BY outlet_id
+)
+WHERE holder = {who:String}
+"""
+_OPEN: Final = """
+SELECT i.outlet_id AS outlet_id, if(o.name = '', i.outlet_id, o.name) AS outlet,
+       t.name AS territory, i.sku AS sku, i.opened_at AS since, i.notified_at AS told
+FROM stock_incidents AS i
+LEFT JOIN outlets AS o ON o.outlet_id = i.outlet_id
+LEFT JOIN territories AS t ON t.territory_id = o.territory_id
+WHERE i.wholesaler_id = {who:String} AND i.closed_at IS NULL
+ORDER BY since LIMIT 200
+"""
+_CARDS: Final = """
+SELECT period, timeliness, incidents, stock_outs_open, activations, completeness, diversion_cases
+FROM wholesaler_scorecard WHERE wholesaler_id = {who:String} ORDER BY period
+"""
+_MESSAGES: Final = """
+SELECT created_at AS at, '' AS wholesaler, status, body FROM sms_messages
+WHERE wholesaler_id = {who:String} ORDER BY created_at DESC, message_id LIMIT 10
+"""
+_ANSWERS: Final = """
+SELECT at, kind, by FROM answers
+WHERE wholesaler_id = {who:String} AND kind != 'status' ORDER BY at DESC LIMIT 10
+"""
+
+
+def page(asked: Asked) -> Page:
+    """One wholesaler; 404 for one that is not in the reference tables."""
+    this = {"who": asked.path["wholesaler"]}
+    who = asked.row(_WHO, this)
+    if who is None:
+        return missing(N_("Wholesaler"), N_("See all wholesalers"), "/wholesalers")
+    opened, cards = asked.rows(_OPEN, this), asked.rows(_CARDS, this)
+    last = cards[-1] if cards else {}
+    held = asked.row(_OUTLETS, this)
+    return Page(
+        N_("Wholesaler"),
+        [
+            Figures([
+                Figure(N_("Outlets held"), held and held["n"]),
+                Figure(N_("Empty shelves"), len(opened), tone="bad" if opened else "good"),
+                Figure(N_("In time, last period"), last.get("timeliness"), "share"),
+                Figure(N_("New subscribers, last period"), last.get("activations")),
+                Figure(N_("Papers complete, last period"), last.get("completeness"), "share"),
+            ]),
+            Piece("contact.html.j2", {"who": who}),
+            Facts([
+                Figure(N_("Number"), who["wholesaler_id"], "text"),
+                Figure(N_("Language of messages"), who["language"], "word"),
+            ]),
+            Table(N_("Empty now, the longest first"), (
+                Column("outlet", N_("Outlet"), link="/outlets/", to="outlet_id"),
+                Column("territory", N_("Territory")), Column("sku", N_("SKU")),
+                Column("since", N_("Since"), "time"), Column("told", N_("Told"), "time"),
+            ), opened, N_("No outlet is at zero.")),
+            Chart(N_("New subscribers by period"), "bar", (
+                Column("period", N_("Period")),
+                Column("activations", N_("New subscribers"), "number"),
+            ), cards if len(cards) > 1 else [],
+                N_("Two periods or more make a picture: the channel job adds one each month.")),
+            Table(N_("By period"), (
+                Column("period", N_("Period")),
+                Column("timeliness", N_("In time"), "share"),
+                Column("incidents", N_("Stock-outs"), "number"),
+                Column("stock_outs_open", N_("Still open"), "number"),
+                Column("activations", N_("New subscribers"), "number"),
+                Column("completeness", N_("Papers complete"), "share"),
+                Column("diversion_cases", N_("Diversion cases"), "number"),
+            ), cards[::-1], N_("The channel job has not run yet.")),
+            Messages(N_("Last messages"), asked.rows(_MESSAGES, this),
+                     N_("No message went out yet.")),
+            Table(N_("Last answers"), (
+                Column("at", N_("At"), "time"), Column("kind", N_("Answer"), "word"),
+                Column("by", N_("By"), "word"),
+            ), asked.rows(_ANSWERS, this), N_("No answer came yet.")),
+        ],
+        name=who["name"] or who["wholesaler_id"],
+    )  # fmt: skip

@@ -1,0 +1,46 @@
+"""The languages of the desk: English is in the code, Chinese in `words/zh.po`.
+
+`N_` marks a text where it is written; it is translated where it is shown. `babel` collects the
+marked texts; a test compares them with the catalog, so none is missing and none too many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib import resources
+from typing import Final
+
+from babel.core import negotiate_locale
+from babel.messages.pofile import read_po
+
+LANGUAGES: Final = {"en": "English", "zh": "中文"}
+
+
+def N_(text: str) -> str:  # noqa: N802 - gettext's own name
+    """Marks a text for translation, and gives it back as it is."""
+    return text
+
+
+@cache
+def catalog(language: str) -> dict[str, str]:
+    """English text → that language's; empty for English itself."""
+    if language == "en":
+        return {}
+    with (resources.files("infra.desk") / "words" / f"{language}.po").open("rb") as file:
+        return {str(one.id): str(one.string) for one in read_po(file, language) if one.id}
+
+
+def translator(language: str) -> Callable[[str], str]:
+    """Text by text into a language; what it has no words for stays English."""
+    words = catalog(language)
+    return lambda text: words.get(text) or text
+
+
+def preferred(cookie: str | None, accepts: str) -> str:
+    """The language to answer in: what was chosen, else what the browser asks for first."""
+    if cookie in LANGUAGES:
+        return cookie
+    asked = [part.partition(";")[0].strip() for part in accepts.split(",")]
+    found = negotiate_locale([one.replace("-", "_") for one in asked if one], list(LANGUAGES))
+    return (found or "en").partition("_")[0]

@@ -1,0 +1,68 @@
+"""The desk's hold on an embedded warehouse: kept between pages, given up to whoever wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from infra.desk.reading import Standing
+from pipelines.warehouse import migrate, open_for_reading, open_warehouse
+from pipelines.warehouse.door import open_door
+from pipelines.warehouse.door_client import DoorClient
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    with closing(open_warehouse(data=tmp_path)) as made:
+        migrate(made)
+    return tmp_path
+
+
+@pytest.fixture
+def standing(data: Path) -> Iterator[Standing]:
+    opened = Standing(data, None)
+    yield opened
+    opened.close()
+
+
+def outlets(standing: Standing) -> int:
+    with standing.opened() as warehouse:
+        return int(warehouse.query("SELECT count() AS n FROM outlets").to_pylist()[0]["n"])
+
+
+def test_it_stays_open_between_pages(standing: Standing) -> None:
+    with standing.opened() as first, standing.opened() as second:
+        assert first is second
+        assert not isinstance(first, DoorClient)
+
+
+def test_others_may_ask_while_it_is_held(data: Path, standing: Standing) -> None:
+    assert outlets(standing) == 0
+    with closing(open_for_reading(data=data, patience=0)) as other:
+        assert isinstance(other, DoorClient)
+        assert other.query("SELECT 1 AS one").to_pylist() == [{"one": 1}]
+
+
+def test_it_is_given_up_asked_through_the_door_and_taken_back(
+    data: Path, standing: Standing
+) -> None:
+    assert outlets(standing) == 0
+    with closing(open_warehouse(data=data)) as owner, open_door(owner, data):
+        with standing.opened() as through:
+            assert isinstance(through, DoorClient)
+        assert outlets(standing) == 0
+    assert outlets(standing) == 0
+    with standing.opened() as back:
+        assert not isinstance(back, DoorClient)
+
+
+def test_an_owner_that_needs_it_is_left_alone(data: Path, standing: Standing) -> None:
+    with closing(open_warehouse(data=data)) as owner, open_door(owner, data):
+        door = DoorClient.find(data)
+        assert door is not None
+        with pytest.raises(Exception, match="needed here"):
+            door.ask_to_leave()
+        assert owner.query("SELECT 1 AS one").num_rows == 1

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Final
 
 import uvicorn
 
+from infra.desk.access.guard import Guard
+from infra.desk.access.pages import AccessPages
+from infra.desk.access.store import AccessStore
 from infra.desk.app import desk_app
 from infra.desk.page import Means, Replay
 from infra.desk.reading import Standing
@@ -17,29 +21,51 @@ from pipelines.ingest.mapping import load_mapping
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import UsageError
 
+log = logging.getLogger(__name__)
+
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 def serve_desk(
-    settings: Settings, host: str, port: int, *, input: Path | None, mapping: Path | None
+    settings: Settings,
+    host: str,
+    port: int,
+    *,
+    url: str | None = None,
+    input: Path | None = None,
+    mapping: Path | None = None,
 ) -> None:
     """Serves until it is interrupted.
 
-    `input` is the exchange directory by which dead letters are checked again. Raises `UsageError`
-    when there is no warehouse to show.
+    `url` is where people reach it, if by a server before it; `input` the exchange directory by
+    which dead letters are checked again. Raises `UsageError` where there is no place for logins,
+    or no login for an address that others can reach.
     """
-    if settings.data is None and settings.warehouse is None:
-        raise UsageError("name a warehouse: --data DATA or --warehouse URL")
-    if host not in _LOOPBACK:
+    if settings.data is None:
+        raise UsageError("name --data DATA, also beside --warehouse: logins are kept there")
+    store = AccessStore(settings.data / "desk.sqlite")
+    here, secure = host in _LOOPBACK, url is not None and url.startswith("https:")
+    if not here and not store.any_user():
         raise UsageError(
-            f"nobody has a login yet, so the desk listens on loopback only, not {host}"
+            f"nobody has a login yet, so the desk listens on this machine only, not on {host};"
+            f" make one: zerostock users add NAME --role admin --data {settings.data}"
+        )
+    if not here and not secure:
+        log.warning(
+            "passwords and pages travel unencrypted: put a server with TLS before the desk, and"
+            " give its address as --url https://…"
         )
     standing = Standing(settings.data, settings.warehouse)
-    means = Means(zone=settings.display_zone, replay=_replay(settings, input, mapping))
-    print(f"The desk is at http://{host}:{port}/ (Ctrl-C ends it).", flush=True)
+    means = Means(settings.display_zone, store.note, _replay(settings, input, mapping))
+    app = desk_app(
+        standing.opened,
+        means,
+        more=lambda render: AccessPages(store, render, secure=secure).routes(),
+    )
+    print(f"The desk is at {url or f'http://{host}:{port}/'} (Ctrl-C ends it).", flush=True)
     try:
         uvicorn.run(
-            desk_app(standing.opened, means),
+            Guard(app, store, anonymous=here, secure=secure),
             host=host,
             port=port,
             log_level="warning",

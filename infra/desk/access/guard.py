@@ -1,0 +1,135 @@
+"""The desk's doorkeeper: no page without a session, no action without the session's own word."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from infra.desk.access.store import AccessStore
+from infra.desk.access.visitor import ANONYMOUS, STRANGER, Visitor
+from infra.web.plumbing import MOST_BYTES
+from schemas.errors import InputError
+
+#: What strangers may ask for.
+_OPEN: Final = ("/static/", "/prefer/", "/login")
+_SAFE: Final = frozenset({"GET", "HEAD"})
+_HERE: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class Guard:
+    """Puts the visitor into `scope["visitor"]`, or sends them to the login.
+
+    While there is no user at all, visitors of this machine are ANONYMOUS if `anonymous` allows it:
+    only by this machine's own names, so that no other site's page can ask in their place. `secure`
+    says that people come by https.
+    """
+
+    def __init__(self, app: ASGIApp, store: AccessStore, *, anonymous: bool, secure: bool) -> None:
+        self._app = app
+        self._store = store
+        self._anonymous = anonymous
+        self._cookie = cookie_name(secure)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            visitor = await run_in_threadpool(self._visitor, request)
+        except InputError:
+            await PlainTextResponse("not now: the file of logins cannot be read\n", 503)(
+                scope, receive, send
+            )
+            return
+        scope["visitor"] = visitor
+        refusal = self._refusal(request, visitor)
+        if refusal is None and request.method not in _SAFE:
+            body = await _body(receive)
+            if body is None or not _meant(request, visitor, body):
+                refusal = PlainTextResponse("this form is not from our own page\n", 403)
+            receive = _again(body or b"", receive)
+        await (refusal or self._app)(scope, receive, send)
+
+    def _visitor(self, request: Request) -> Visitor:
+        token = request.cookies.get(self._cookie)
+        known = self._store.visitor(token) if token else None
+        if known is not None:
+            return known
+        if self._anonymous and request.url.hostname in _HERE and not self._store.any_user():
+            return ANONYMOUS
+        return STRANGER
+
+    def _refusal(self, request: Request, visitor: Visitor) -> Response | None:
+        path = request.url.path
+        if visitor != STRANGER or path.startswith(_OPEN):
+            return None
+        if request.method not in _SAFE:
+            return PlainTextResponse("log in first\n", 401)
+        wanted = path + ("?" + request.url.query if request.url.query else "")
+        login = "/login" + ("" if wanted == "/" else "?next=" + quote(wanted, safe=""))
+        if request.headers.get("hx-request") == "true":
+            return PlainTextResponse("log in first\n", 401, headers={"HX-Redirect": login})
+        return RedirectResponse(login, 303)
+
+
+def cookie_name(secure: bool) -> str:
+    """`__Host-` binds a cookie to https and this very host; browsers take it by https only."""
+    return "__Host-desk" if secure else "desk"
+
+
+def local(address: str) -> str:
+    """An address of our own to go on to; anything else is the first page."""
+    parts = urlsplit(address.replace("\\", "/"))
+    if parts.scheme or parts.netloc or not parts.path.startswith("/"):
+        return "/"
+    return "/" + parts.path.lstrip("/") + ("?" + parts.query if parts.query else "")
+
+
+def _meant(request: Request, visitor: Visitor, body: bytes) -> bool:
+    """Whether the visitor's own page sent this."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site not in (None, "same-origin"):
+        return False
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        return False
+    if request.url.path == "/login":  # has a word of its own, and checks it
+        return True
+    try:
+        form = dict(parse_qsl(body.decode("utf-8", "replace"), max_num_fields=200))
+    except ValueError:
+        return False
+    word = form.get("csrf", "")
+    return bool(visitor.csrf) and secrets.compare_digest(word.encode(), visitor.csrf.encode())
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """What was sent; None if it is too large for a form or broke off."""
+    whole = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request" or len(whole) > MOST_BYTES:
+            return None
+        whole += message.get("body", b"")
+        if not message.get("more_body"):
+            return bytes(whole)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """The body once more, for the application."""
+    told = False
+
+    async def again() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

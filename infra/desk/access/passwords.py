@@ -1,0 +1,54 @@
+"""Passwords: which will do, and how they are kept (Argon2id)."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
+
+from schemas.errors import InputError, UsageError
+
+SHORTEST: Final = 12
+_LONGEST: Final = 1_000
+
+
+def check_password(name: str, password: str) -> None:
+    """Raises `UsageError` for a password that is too easily guessed."""
+    if not SHORTEST <= len(password) <= _LONGEST:
+        raise UsageError(f"a password has {SHORTEST} characters or more")
+    if name.lower() in password.lower():
+        raise UsageError("a password does not contain the user's name")
+    if len(set(password)) < 5:
+        raise UsageError("a password has at least five different characters")
+
+
+class Passwords:
+    """Makes and checks hashes; a wrong name takes as long as a wrong password."""
+
+    def __init__(self) -> None:
+        self._hasher = PasswordHasher()
+        self._nobody = self._hasher.hash(secrets.token_urlsafe())
+
+    def hash(self, password: str) -> str:
+        """What is kept of a password."""
+        return self._hasher.hash(password)
+
+    def fits(self, kept: str | None, password: str) -> bool:
+        """Whether it is the password; None is nobody's.
+
+        Raises `InputError` for what is no hash.
+        """
+        if len(password) > _LONGEST:
+            return False
+        try:
+            return self._hasher.verify(kept or self._nobody, password) and kept is not None
+        except VerifyMismatchError:
+            return False
+        except (VerificationError, InvalidHashError):
+            raise InputError("the file of logins is damaged: a password's hash is none") from None
+
+    def outdated(self, kept: str) -> bool:
+        """Whether it was made with older parameters than today's."""
+        return self._hasher.check_needs_rehash(kept)

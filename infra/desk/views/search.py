@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from infra.desk.page import Answer, Asked, Elsewhere, Page
 from infra.desk.parts import Column, Piece, Table
-from infra.desk.views.sim import card_of
+from infra.desk.views import sim
 from infra.desk.words import N_
 
 _OUTLETS: Final = """
@@ -38,9 +38,9 @@ def page(asked: Asked) -> Answer:
     if not text:
         return Page(N_("Search"), [_hint()])
     digits = re.sub(r"[\s()+-]", "", text)
-    card = card_of(asked, digits)
+    card = sim.find(asked, digits)
     if card is not None:
-        return Elsewhere(f"/sims/{card}")
+        return Elsewhere(f"/sims/{card['card']}")
     outlets = asked.rows(_OUTLETS, {"text": text})
     people = asked.rows(_WHOLESALERS, {"text": text})
     if digits.isdigit() and len(digits) >= 8:

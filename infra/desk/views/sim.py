@@ -5,16 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from infra.desk.page import Asked, Page
-from infra.desk.parts import Column, Facts, Figure, Piece, Row, Table
+from infra.desk.parts import Column, Facts, Figure, Row, Table
 from infra.desk.views.missing import missing
 from infra.desk.words import N_
 
-_BATCH: Final = """
-SELECT batch_id, sku, first_imsi + (toInt128(card) - toInt128(first_iccid)) AS imsi
-FROM (SELECT *, {card:String} AS card FROM sim_batches WHERE length(first_iccid) = length(card))
-WHERE toInt128(card) >= toInt128(first_iccid)
-  AND toInt128(card) < toInt128(first_iccid) + count
-"""
+_BATCHES: Final = "SELECT batch_id, sku, first_iccid, first_imsi, count FROM sim_batches"
 _MOVEMENTS: Final = """
 SELECT m.at AS at, m.cause AS cause, m.delta AS delta, m.sku AS sku, m.outlet_id AS outlet_id,
        if(o.name = '', m.outlet_id, o.name) AS outlet, 
@@ -28,43 +23,43 @@ WHERE imsi = {imsi:Int64} ORDER BY at
 """
 
 
-def card_of(asked: Asked, text: str) -> str | None:
-    """The ICCID of a card that is known by its ICCID or IMSI; None if it is none."""
-    if not (text.isascii() and text.isdigit() and 10 <= len(text) <= 22):
+def find(asked: Asked, number: str) -> Row | None:
+    """The card with this ICCID or IMSI: card, imsi, batch_id, sku; None if no batch has it.
+
+    The i-th card of a batch has its first ICCID + i and its first IMSI + i. An ICCID is too long
+    for ClickHouse's integers, and batches are few, so they are looked through here.
+    """
+    if not (number.isascii() and number.isdigit() and 10 <= len(number) <= 22):
         return None
-    if asked.rows(_BATCH, {"card": text}):
-        return text
-    # An IMSI has 15 digits; its card counts with it in its batch.
-    if len(text) > 18:
-        return None
-    found = asked.row(
-        "SELECT leftPad(toString(toInt128(first_iccid) + ({imsi:Int64} - first_imsi)),"
-        " length(first_iccid), '0') AS card FROM sim_batches"
-        " WHERE {imsi:Int64} >= first_imsi AND {imsi:Int64} < first_imsi + count",
-        {"imsi": int(text)},
-    )
-    return str(found["card"]) if found else None
+    for batch in asked.rows(_BATCHES):
+        first = str(batch["first_iccid"])
+        for begins in (first, str(batch["first_imsi"])):
+            place = int(number) - int(begins)
+            if 0 <= place < batch["count"] and len(number) == len(begins):
+                card = str(int(first) + place).zfill(len(first))
+                return {**batch, "card": card, "imsi": batch["first_imsi"] + place}
+    return None
 
 
 def page(asked: Asked) -> Page:
     """One card; 404 for one of no batch."""
-    card = asked.path["card"]
-    known = card.isascii() and card.isdigit() and len(card) <= 22
-    batch = asked.row(_BATCH, {"card": card}) if known else None
+    batch = find(asked, asked.path["card"])
     if batch is None:
         return missing(N_("SIM"), N_("See all outlets"), "/outlets")
+    card = batch["card"]
     moves = asked.rows(_MOVEMENTS, {"card": card})
     papers = asked.rows(_PAPERS, {"imsi": int(batch["imsi"])})
     return Page(
         N_("SIM"),
         [
             Facts([
+                Figure(N_("Card"), card, "secret"),
+                Figure(N_("Subscriber"), str(batch["imsi"]), "secret"),
                 Figure(N_("Batch"), batch["batch_id"], "text"),
                 Figure(N_("SKU"), batch["sku"], "text"),
                 Figure(N_("Is"), _where(moves), "word"),
                 Figure(N_("Papers"), papers[-1]["papers"] if papers else "not back yet", "word"),
             ]),
-            Piece("card.html.j2", {"card": card, "imsi": str(batch["imsi"])}),
             Table(N_("Its way"), (
                 Column("at", N_("At"), "second"), Column("cause", N_("Cause"), "word"),
                 Column("outlet", N_("Outlet"), link="/outlets/", to="outlet_id"),

@@ -43,6 +43,8 @@ SELECT at, kind, by FROM answers
 WHERE wholesaler_id = {who:String} AND kind != 'status' ORDER BY at DESC LIMIT 10
 """
 
+_NO_PHONE: Final = N_("No phone number is on file: nobody is told when an outlet runs out.")
+
 
 def page(asked: Asked) -> Page:
     """One wholesaler; 404 for one that is not in the reference tables."""
@@ -63,9 +65,11 @@ def page(asked: Asked) -> Page:
                 Figure(N_("New subscribers, last period"), last.get("activations")),
                 Figure(N_("Papers complete, last period"), last.get("completeness"), "share"),
             ]),
-            Piece("contact.html.j2", {"who": who}),
+            *([] if who["phone"] else [Piece("notice.html.j2", {"text": _NO_PHONE})]),
             Facts([
                 Figure(N_("Number"), who["wholesaler_id"], "text"),
+                Figure(N_("Phone"), who["phone"], "secret"),
+                Figure(N_("Backup phone"), who["backup_phone"], "secret"),
                 Figure(N_("Language of messages"), who["language"], "word"),
             ]),
             Table(N_("Empty now, the longest first"), (

@@ -1,0 +1,48 @@
+"""Keeps the catalogs in step with the code: `python -m infra.desk.catalog` after texts changed.
+
+New texts come in untranslated, those that nobody says any more go. A test compares the two.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po, write_po
+
+from infra.desk.words import LANGUAGES
+
+_HERE: Final = Path(__file__).parent
+_METHODS: Final = [("**.py", "python"), ("**.j2", "jinja2.ext:babel_extract")]
+
+
+def collected() -> Catalog:
+    """Every marked text of code and templates."""
+    catalog = Catalog()
+    for _, _, text, _, _ in extract_from_dir(_HERE, _METHODS, keywords={"N_": None, "_": None}):
+        if isinstance(text, str):
+            catalog.add(text)
+    return catalog
+
+
+def update() -> None:
+    """Writes each language's catalog anew, with the translations that it had."""
+    said = collected()
+    for language in LANGUAGES:
+        if language == "en":
+            continue
+        path = _HERE / "words" / f"{language}.po"
+        had = read_po(path.open("rb"), language) if path.exists() else Catalog(language)
+        new = Catalog(language)
+        for message in said:
+            if message.id:
+                known = had.get(message.id)
+                new.add(message.id, known.string if known else "")
+        with path.open("wb") as file:
+            write_po(file, new, sort_output=True, omit_header=True)
+
+
+if __name__ == "__main__":
+    update()

@@ -55,7 +55,12 @@ def desk_app(
     render = renderer(MENU, ZoneInfo(means.zone))
     shared = _Shared(clock)
 
-    def ask(request: Request, made: Callable[[Asked], Answer], form: dict[str, str]) -> Response:
+    def ask(
+        request: Request,
+        made: Callable[[Asked], Answer],
+        form: dict[str, str],
+        live: bool = False,
+    ) -> Response:
         visitor = request.scope.get("visitor", ANONYMOUS)
         try:
             for last in (False, True):
@@ -69,7 +74,7 @@ def desk_app(
                             form,
                             means,
                         )
-                        return _response(render, request, made(asked))
+                        return _response(render, request, made(asked), live)
                 except WarehouseDown:  # given up for a run, or left by one: found anew
                     if last:
                         raise
@@ -82,7 +87,7 @@ def desk_app(
         def shown(request: Request) -> Response:
             if not view.live:
                 return ask(request, view.page, {})
-            return shared.answer(request, lambda: ask(request, view.page, {}))
+            return shared.answer(request, lambda: ask(request, view.page, {}, live=True))
 
         async def answered(request: Request) -> Response:
             if request.method != "POST":
@@ -133,13 +138,13 @@ class _Shared:
         return Response(status_code=204) if seen else response
 
 
-def _response(render: Render, request: Request, answer: Answer) -> Response:
+def _response(render: Render, request: Request, answer: Answer, live: bool = False) -> Response:
     if isinstance(answer, Elsewhere):
         return RedirectResponse(answer.address, 303)
     if isinstance(answer, Download):
         offered = {"Content-Disposition": f'attachment; filename="{answer.name}"'}
         return Response(answer.content, headers=offered, media_type=answer.media)
-    return render(request, "page.html.j2", {"page": answer}, answer.status)
+    return render(request, "page.html.j2", {"page": answer, "live": live}, answer.status)
 
 
 def _fault(error: ZerostockError) -> Page:

@@ -60,7 +60,8 @@ class Asked:
 class Page:
     """A heading, what stands under it, and the parts; `about` explains the view in a sentence.
 
-    `name` is a thing's own name and is not translated; `title` is what the view is called.
+    `name` is a thing's own name and is not translated; `title` is what the view is called. What
+    is `above` stays as it is where the parts renew themselves.
     """
 
     title: str
@@ -68,6 +69,7 @@ class Page:
     name: str = ""
     about: str = ""
     status: int = 200
+    above: Sequence[Part] = ()
 
 
 @dataclass(frozen=True)

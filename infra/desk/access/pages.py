@@ -29,10 +29,11 @@ from schemas.errors import UsageError
 
 log = logging.getLogger(__name__)
 
-#: Tries to log in: of one name from one address, from one address, and at one name from anywhere.
+#: Tries to log in: of one name from one address, from one address (an office may share one), and
+#: at one name from anywhere. The first is forgotten after a login.
 _LIMITS: Final = (
     (parse("5/minute"), lambda name, address: ("both", name, address)),
-    (parse("60/hour"), lambda name, address: ("address", address)),
+    (parse("300/hour"), lambda name, address: ("address", address)),
     (parse("100/hour"), lambda name, address: ("name", name)),
 )
 _FORM_COOKIE: Final = "desk-form"
@@ -80,6 +81,8 @@ class AccessPages:
             await run_in_threadpool(self._store.note, who, "log in failed", "", "", address)
             return self._login_page(request, N_("Name or password is wrong."), 403, name)
         await run_in_threadpool(self._store.note, who, "log in", "", "", address)
+        limit, key = _LIMITS[0]
+        self._limiter.clear(limit, *key(name.lower(), address))
         response = RedirectResponse(local(form.get("next", "/")), 303)
         # A new token each time: one that was planted before the login is worth nothing.
         response.set_cookie(
@@ -197,7 +200,7 @@ class AccessPages:
         return self._page(request, page, 403)
 
     def _page(self, request: Request, page: Page, status: int = 200) -> Response:
-        return self._render(request, "page.html.j2", {"page": page}, status)
+        return self._render(request, "page.html.j2", {"page": page, "live": False}, status)
 
     def _wait(self, name: str, address: str) -> int:
         """Counts a try; seconds to wait if there were too many."""

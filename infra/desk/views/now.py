@@ -117,13 +117,15 @@ def page(asked: Asked) -> Page:
     more = f"{_MOST:,} / {len(rows):,}" if len(rows) > _MOST else ""
     return Page(
         N_("Now"),
-        [
+        above=[
             choose(
                 of_named("territory", N_("Territory"), asked.rows(_PLACES), territory, N_("all")),
                 of_named("wholesaler", N_("Wholesaler"), asked.rows(_PEOPLE), wholesaler,
                          N_("all")),
                 live=True,
-            ),
+            )
+        ],
+        parts=[
             Figures(figures),
             Table(N_("At zero, the longest first"), _COLUMNS, rows[:_MOST],
                   N_("No outlet is at zero."), note=more),

@@ -159,6 +159,8 @@ def test_a_stranger_is_sent_to_the_login_and_then_on(opens: Opens) -> None:
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
     page.wait_for_url("**/ranking?sort=growth")
+    [session] = [one for one in page.context.cookies() if one["name"] == "desk"]
+    assert (session["httpOnly"], session["sameSite"]) == (True, "Lax")
     page.get_by_role("button", name="Log out").click()
     page.goto("/ranking")
     assert "/login" in page.url

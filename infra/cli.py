@@ -678,7 +678,7 @@ def simulate(
 def batch(
     beam: typer.Context,
     job: Annotated[
-        str, typer.Argument(help="line-loss, arrears, subscriber-loss or meter-suspects")
+        str, typer.Argument(help="line-loss, arrears, subscriber-loss, meter-suspects or channel")
     ],
     input: Annotated[str, typer.Option(help="Exchange directory, or any Beam file system.")],
     period: Annotated[str | None, typer.Option(help="The month, as YYYY-MM.")] = None,

@@ -13,7 +13,17 @@ from typing import Any
 from infra.bench.report import print_json, print_text
 from schemas.errors import UsageError
 
-NAMES = ("stream", "ingest", "latency", "recovery", "warehouse", "scale", "batch", "forecast")
+NAMES = (
+    "stream",
+    "ingest",
+    "latency",
+    "recovery",
+    "warehouse",
+    "scale",
+    "batch",
+    "forecast",
+    "page",
+)
 
 
 def main(name: str, as_json: bool, **options: Any) -> None:

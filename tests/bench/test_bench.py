@@ -112,3 +112,11 @@ def test_forecast() -> None:
         "announced a day ahead, risk > 10 %",
         "came true, risk > 10 %",
     ]
+
+
+@pytest.mark.slow
+def test_page() -> None:
+    found = lines_of("page", outlets=800, runs=1, watchers=3, cdrs=3_000)
+    seconds = {line["metric"]: line for line in found}
+    assert {"/", "/outlets/O000777", "/sims/8986000000000777777"} <= seconds.keys()
+    assert seconds["run with 3 watchers"]["limit"] > 0

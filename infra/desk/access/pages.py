@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from limits import parse
+from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from starlette.concurrency import run_in_threadpool
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 #: Tries to log in: of one name from one address, from one address (an office may share one), and
 #: at one name from anywhere. The first is forgotten after a login.
-_LIMITS: Final = (
+_LIMITS: Final[tuple[tuple[RateLimitItem, Callable[[str, str], tuple[str, ...]]], ...]] = (
     (parse("5/minute"), lambda name, address: ("both", name, address)),
     (parse("300/hour"), lambda name, address: ("address", address)),
     (parse("100/hour"), lambda name, address: ("name", name)),

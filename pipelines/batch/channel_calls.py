@@ -1,0 +1,96 @@
+"""Call records as the channel job needs them: of each SIM activated lately, a few sums.
+
+Each call counts once, however often it is on file. Of all records the days are counted besides,
+by exchange: silence is only silence on days of which there are records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+import polars as pl
+
+from pipelines.batch.channel_stock import DAY
+from pipelines.batch.columns import SOURCE
+from pipelines.batch.transforms import Group, Piece, Side
+
+#: A call of a SIM's first days as it travels: `seconds_away` of it were outside the territory,
+#: `calls` is 1 if it counts for diversion, `late` if it shows that the SIM lives.
+CALL = {
+    "imsi": pl.Int64,
+    "call": pl.UInt64,
+    "seconds": pl.Int64,
+    "seconds_away": pl.Int64,
+    "calls": pl.Int64,
+    "late": pl.Int64,
+}
+SUMS = ["imsi", "seconds", "seconds_away", "calls", "late"]
+
+#: The output that counts records: exchange, day (since the epoch, UTC), rows.
+DAYS = "days"
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The SIMs whose calls matter and when; frames that every worker needs.
+
+    `sims`: imsi, activated_at, wholesaler_id. `home`: wholesaler_id, area, own. `cells`: cell_id,
+    area. Diversion looks at the first `days` of SIMs activated from `start` on; a trial at the
+    `silent_days` before a SIM's day `dead_days`.
+    """
+
+    sims: pl.DataFrame
+    home: pl.DataFrame
+    cells: pl.DataFrame
+    start: int
+    days: int
+    dead_days: int
+    silent_days: int
+
+
+def first_calls(piece: Piece, watched: Watched, side: Side) -> Iterator[object]:
+    """The calls that tell something of SIMs activated lately; and how many records of which day."""
+    dead, silent = watched.dead_days * DAY, watched.silent_days * DAY
+    activated, age = pl.col("activated_at"), pl.col("start_time") - pl.col("activated_at")
+    rows = (
+        piece.frame.join(watched.sims, on="imsi")
+        .with_columns(
+            early=(age >= 0) & (age < watched.days * DAY) & (activated >= watched.start),
+            late=((age >= dead - silent) & (age < dead)).cast(pl.Int64),
+        )
+        .filter(pl.col("early") | (pl.col("late") > 0))
+        .join(watched.cells, on="cell_id", how="left")
+        .join(watched.home, on=["wholesaler_id", "area"], how="left")
+    )
+    seconds = (
+        pl.when(pl.col("early") & pl.col("area").is_not_null()).then("duration_s").otherwise(0)
+    )
+    calls = rows.select(
+        "imsi",
+        call=pl.col("call_id").hash(),
+        seconds=seconds,
+        seconds_away=pl.when(pl.col("own").is_null()).then(seconds).otherwise(0),
+        calls=pl.col("early").cast(pl.Int64),
+        late="late",
+    )
+    yield from side.split(calls)
+    # Files of an exchange lie in a folder of their own.
+    exchange = pl.col(SOURCE).cast(pl.String).str.replace(r"[^/]*$", "")
+    day = pl.col("start_time") // DAY
+    counted = piece.frame.group_by(exchange.alias("exchange"), day.alias("day")).agg(
+        rows=pl.len().cast(pl.Int64)
+    )
+    yield beam.pvalue.TaggedOutput(DAYS, counted)
+
+
+def sums_of(group: Group) -> Iterator[pl.DataFrame]:
+    """SUMS a SIM, each call once."""
+    once_each = group.frames["calls"].unique(["imsi", "call"])
+    yield once_each.group_by("imsi").agg(pl.col(SUMS[1:]).sum())
+
+
+def calls_side(parts: int) -> Side:
+    """How calls travel: those of a SIM together."""
+    return Side("calls", "imsi", CALL, parts)

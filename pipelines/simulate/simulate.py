@@ -14,6 +14,7 @@ from pipelines.simulate.calls import Subscribers, rows_a_slice
 from pipelines.simulate.city import City, build_city, write_reference
 from pipelines.simulate.feeds import FOR_EVER, CdrFeeds, EventFeed
 from pipelines.simulate.mishaps import schedule_mishaps
+from pipelines.simulate.partners import write_channel
 from pipelines.simulate.plan import LOCAL, CityPlan, Summary
 from pipelines.simulate.trade import Trade, Used
 from pipelines.simulate.truth import Truth, write_csv, write_truth
@@ -24,7 +25,7 @@ from schemas.errors import InputError
 def simulate(
     plan: CityPlan, out: Path, progress: Callable[[int, int], None] | None = None
 ) -> Summary:
-    """Write reference/, events/, cdr/, utility/ and truth/ into `out`, a new or empty directory.
+    """Write reference/, events/, cdr/, utility/, channel/ and truth/ into `out`, a new directory.
 
     `progress` is called with (CDR rows done, all of them). Raises `InputError` if `out` holds
     anything: a city mixed with other data would have no truth.
@@ -61,6 +62,7 @@ def simulate(
     write_truth(truth, out / "truth")
     _write_diversion(city, trade.used, out / "truth" / "diversion.csv")
     write_utility(plan, out / "utility")
+    write_channel(plan, city, out / "channel")
     return _summary(truth, trade.books, trade.turned_away, events, cdrs)
 
 

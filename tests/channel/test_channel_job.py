@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pipelines.batch import run_job
+from pipelines.batch import run_job, run_lock
 from pipelines.warehouse import migrate, open_warehouse
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import ZerostockError
@@ -223,3 +223,69 @@ def test_a_run_that_fails_leaves_what_was_there(warehouse: Warehouse, tmp_path: 
     with pytest.raises(ZerostockError, match=r"channel\.toml, line 2"):
         run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
     assert rows(warehouse, "SELECT * FROM commission_lines ORDER BY imsi, kind") == before
+
+
+class Dying:
+    """A warehouse whose process dies before it publishes what it wrote."""
+
+    def __init__(self, real: Warehouse) -> None:
+        self._real = real
+        self.dead = False
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        self._live()
+        if table == "batch_publications":
+            self.dead = True
+        self._live()
+        self._real.insert(table, rows)
+
+    def execute(self, sql: str, parameters: Any = None) -> None:
+        self._live()
+        self._real.execute(sql, parameters)
+
+    def query(self, sql: str, parameters: Any = None) -> pa.Table:
+        self._live()
+        return self._real.query(sql, parameters)
+
+    def _live(self) -> None:
+        if self.dead:
+            raise KeyboardInterrupt
+
+
+def test_a_death_between_writing_and_publishing_shows_the_old_figures(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    figures = (
+        "outlet_ranking", "wholesaler_scorecard", "diversion_cases", "diversion_evidence",
+        "commission", "commission_lines", "hall_assessment",
+    )  # fmt: skip
+
+    def shown() -> dict[str, list[dict[str, Any]]]:
+        return {name: rows(warehouse, f"SELECT * FROM {name} ORDER BY ALL") for name in figures}
+
+    city(tmp_path, "csv")
+    run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+    before = shown()
+    assert all(before.values())
+    (tmp_path / "channel" / "channel.toml").write_text(PLAN.replace("pays = 5", "pays = 7"))
+    with pytest.raises(KeyboardInterrupt):
+        run_job("channel", period="2026-03", input=tmp_path, warehouse=Dying(warehouse))  # type: ignore[arg-type]
+    assert shown() == before
+    run_lock.alive_here.clear()
+    run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+    after = shown()
+    assert after["commission"] != before["commission"]
+    assert {name: after[name] for name in figures if "commission" not in name} == {
+        name: before[name] for name in figures if "commission" not in name
+    }
+
+
+def test_without_any_call_records_nobody_is_accused_and_nothing_taken_back(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    city(tmp_path, "csv")
+    (tmp_path / "cdr" / "calls.csv").unlink()
+    run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+    assert rows(warehouse, "SELECT * FROM diversion_cases") == []
+    assert rows(warehouse, "SELECT DISTINCT kind FROM commission_lines") == [{"kind": "activation"}]
+    assert len(rows(warehouse, "SELECT * FROM outlet_ranking")) == 3

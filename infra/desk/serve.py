@@ -8,7 +8,7 @@ from typing import Final
 
 import uvicorn
 
-from infra.desk.access.guard import Guard
+from infra.desk.access.guard import Guard, by_https
 from infra.desk.access.pages import AccessPages
 from infra.desk.access.store import AccessStore
 from infra.desk.app import desk_app
@@ -44,7 +44,7 @@ def serve_desk(
     if settings.data is None:
         raise UsageError("name --data DATA, also beside --warehouse: logins are kept there")
     store = AccessStore(settings.data / "desk.sqlite")
-    here, secure = host in _LOOPBACK, url is not None and url.startswith("https:")
+    here, secure = host in _LOOPBACK, by_https(url)
     if not here and not store.any_user():
         raise UsageError(
             f"nobody has a login yet, so the desk listens on this machine only, not on {host};"
@@ -65,7 +65,7 @@ def serve_desk(
     print(f"The desk is at {url or f'http://{host}:{port}/'} (Ctrl-C ends it).", flush=True)
     try:
         uvicorn.run(
-            Guard(app, store, anonymous=here, secure=secure),
+            Guard(app, store, anonymous=here, url=url),
             host=host,
             port=port,
             log_level="warning",

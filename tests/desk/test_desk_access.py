@@ -219,7 +219,8 @@ async def sent(request: Any) -> PlainTextResponse:
 def guarded(store: AccessStore, *, anonymous: bool = True, secure: bool = False) -> Any:
     pages = AccessPages(store, renderer(MENU, UTC), secure=secure)
     routes = [Route("/", page), Route("/sent", sent, methods=["POST"]), *pages.routes()]
-    return Guard(web_app(routes), store, anonymous=anonymous, secure=secure)
+    url = "https://desk.example" if secure else None
+    return Guard(web_app(routes), store, anonymous=anonymous, url=url)
 
 
 def get(app: Any, target: str, headers: dict[str, str] | None = None) -> Reply:
@@ -271,6 +272,10 @@ def test_by_https_the_cookie_is_bound_to_it(store: AccessStore, mei: str) -> Non
     app = guarded(store, secure=True)
     assert get(app, "/", {"Cookie": f"desk={mei}"}).status == 303
     assert get(app, "/", {"Cookie": f"__Host-desk={mei}"}).text == "mei"
+    visitor = store.visitor(mei)
+    assert visitor is not None
+    ours = {"Cookie": f"__Host-desk={mei}", "Origin": "https://desk.example"}
+    assert post(app, "/sent", {"csrf": visitor.csrf}, ours).status == 200
 
 
 def test_wrong_tries_are_slowed_down_and_noted_without_the_password(

@@ -27,7 +27,7 @@ from services.waiting import accepts_connections, wait_until
 from infra.desk.access.store import AccessStore
 from infra.desk.views import MENU
 from pipelines.simulate import CityPlan, simulate
-from pipelines.warehouse import open_for_reading, open_warehouse
+from pipelines.warehouse import migrate, open_for_reading, open_warehouse
 
 PASSWORD = "korrekt pferd batterie"
 #: A slow machine is given time; a fast one does not wait.
@@ -221,6 +221,28 @@ def test_now_shows_the_run_and_renews_itself(opens: Opens, data: Path) -> None:
         }))  # fmt: skip
     expect(figure).to_have_text(f"{before + 1:,}")
     assert page.locator("details[open]").count() == 1  # what its reader opened stays open
+
+
+def test_now_follows_a_run_from_its_first_stock_out_on(
+    browser: Any, data: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "data"
+    with closing(open_warehouse(data=home)) as warehouse:
+        migrate(warehouse)
+    with served(home) as address, closing(browser.new_context(locale="en")) as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(address)
+        figure = page.locator(".figures div", has_text="Empty shelves").locator("dd")
+        expect(figure).to_have_text("0")
+        zerostock("run", "--input", data.parent / "city", "--data", home, "--sms",
+                  f"file:{tmp_path}/sms")  # fmt: skip
+        with closing(open_for_reading(data=home)) as warehouse:
+            sql = "SELECT count() AS n FROM stock_incidents WHERE closed_at IS NULL"
+            empty = warehouse.query(sql).to_pylist()[0]["n"]
+        assert empty > 0
+        expect(figure).to_have_text(f"{empty:,}")  # never loaded again by hand
+        expect(page.locator("article.sms").first).to_be_visible()
 
 
 def test_now_holds_still_when_asked(opens: Opens) -> None:

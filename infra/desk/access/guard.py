@@ -26,15 +26,18 @@ class Guard:
     """Puts the visitor into `scope["visitor"]`, or sends them to the login.
 
     While there is no user at all, visitors of this machine are ANONYMOUS if `anonymous` allows it:
-    only by this machine's own names, so that no other site's page can ask in their place. `secure`
-    says that people come by https.
+    only by this machine's own names, so that no other site's page can ask in their place. `url` is
+    where people come from outside, if not by the address that this server sees.
     """
 
-    def __init__(self, app: ASGIApp, store: AccessStore, *, anonymous: bool, secure: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, store: AccessStore, *, anonymous: bool, url: str | None = None
+    ) -> None:
         self._app = app
         self._store = store
         self._anonymous = anonymous
-        self._cookie = cookie_name(secure)
+        self._cookie = cookie_name(by_https(url))
+        self._public = urlsplit(url or "").netloc
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,7 +55,7 @@ class Guard:
         refusal = self._refusal(request, visitor)
         if refusal is None and request.method not in _SAFE:
             body = await _body(receive)
-            if body is None or not _meant(request, visitor, body):
+            if body is None or not self._meant(request, visitor, body):
                 refusal = PlainTextResponse("this form is not from our own page\n", 403)
             receive = _again(body or b"", receive)
         await (refusal or self._app)(scope, receive, send)
@@ -78,6 +81,28 @@ class Guard:
             return PlainTextResponse("log in first\n", 401, headers={"HX-Redirect": login})
         return RedirectResponse(login, 303)
 
+    def _meant(self, request: Request, visitor: Visitor, body: bytes) -> bool:
+        """Whether the visitor's own page sent this."""
+        site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+        ours = {request.headers.get("host"), self._public} - {"", None}
+        if site not in (None, "same-origin"):
+            return False
+        if origin is not None and urlsplit(origin).netloc not in ours:
+            return False
+        if request.url.path == "/login":  # has a word of its own, and checks it
+            return True
+        try:
+            form = dict(parse_qsl(body.decode("utf-8", "replace"), max_num_fields=200))
+        except ValueError:
+            return False
+        word = form.get("csrf", "")
+        return bool(visitor.csrf) and secrets.compare_digest(word.encode(), visitor.csrf.encode())
+
+
+def by_https(url: str | None) -> bool:
+    """Whether people come by https."""
+    return url is not None and url.startswith("https:")
+
 
 def cookie_name(secure: bool) -> str:
     """`__Host-` binds a cookie to https and this very host; browsers take it by https only."""
@@ -90,23 +115,6 @@ def local(address: str) -> str:
     if parts.scheme or parts.netloc or not parts.path.startswith("/"):
         return "/"
     return "/" + parts.path.lstrip("/") + ("?" + parts.query if parts.query else "")
-
-
-def _meant(request: Request, visitor: Visitor, body: bytes) -> bool:
-    """Whether the visitor's own page sent this."""
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site not in (None, "same-origin"):
-        return False
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        return False
-    if request.url.path == "/login":  # has a word of its own, and checks it
-        return True
-    try:
-        form = dict(parse_qsl(body.decode("utf-8", "replace"), max_num_fields=200))
-    except ValueError:
-        return False
-    word = form.get("csrf", "")
-    return bool(visitor.csrf) and secrets.compare_digest(word.encode(), visitor.csrf.encode())
 
 
 async def _body(receive: Receive) -> bytes | None:

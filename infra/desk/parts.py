@@ -92,7 +92,8 @@ class Table:
 class Chart:
     """Rows as a picture, the rows themselves beneath: `columns[0]` names each, others are drawn.
 
-    A `line` joins points, `bar` and `stack` stand side by side and one on the other.
+    A `line` joins points, `bar` and `stack` stand side by side and one on the other. Colours tell
+    series apart, or go from young to old.
     """
 
     template: ClassVar[str] = "chart.html.j2"
@@ -101,6 +102,7 @@ class Chart:
     columns: Sequence[Column]
     rows: Sequence[Row]
     empty: str
+    scale: Literal["series", "age"] = "series"
 
 
 @dataclass(frozen=True)

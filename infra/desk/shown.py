@@ -21,7 +21,7 @@ def shown(value: object, kind: Kind = "text", zone: tzinfo | None = None) -> str
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, (int, float)) and kind != "text":
-        return _number(value, kind)
+        return _number(value, kind).replace("-", "−")
     return str(value)
 
 
@@ -38,7 +38,7 @@ def _number(value: float, kind: Kind) -> str:
         case "share":
             return f"{value:.1%}"
         case "fen":
-            return f"¥{value / 100:,.2f}" if value >= 0 else f"−¥{-value / 100:,.2f}"
+            return f"{'-' if value < 0 else ''}¥{abs(value) / 100:,.2f}"
         case "kwh":
             return f"{value:,.1f}"
         case "decimal":

@@ -103,6 +103,8 @@ def table_page(listing: Listing, asked: Asked) -> Answer:
                 "listing.html.j2",
                 {
                     "listing": listing,
+                    # What was chosen is the same in every row.
+                    "columns": [one for one in listing.columns if not state.chosen.get(one.name)],
                     "state": state,
                     "rows": asked.rows(f"{ordered} LIMIT {PAGE_ROWS} OFFSET {start}", parameters),
                     "found": found,

@@ -38,6 +38,7 @@ function read(table) {
 
 function draw(figure) {
   const shape = figure.dataset.chart;
+  const paint = (number) => colour(`--${figure.dataset.scale}-${(number % 8) + 1}`);
   const { labels, series, unit } = read(figure.querySelector("table"));
   const plot = figure.querySelector(".plot");
   plot.replaceChildren(document.createElement("canvas"));
@@ -49,11 +50,12 @@ function draw(figure) {
       labels,
       datasets: series.map((one, number) => ({
         ...one,
-        backgroundColor: colour(`--series-${(number % 8) + 1}`),
-        borderColor: colour(`--series-${(number % 8) + 1}`),
+        backgroundColor: paint(number),
+        borderColor: paint(number),
         borderWidth: shape === "line" ? 2 : 0,
         pointRadius: labels.length > 40 ? 0 : 3,
         maxBarThickness: 48,
+        spanGaps: true,
       })),
     },
     options: {

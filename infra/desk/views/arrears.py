@@ -26,10 +26,10 @@ SELECT sum(amount_fen) AS open_fen, sumIf(amount_fen, bucket != 'not_due') AS ov
        toInt64(sum(bills)) AS bills
 FROM arrears_ageing WHERE as_of = {day:Date32} AND dimension = 'all'
 """
-# How old a month's bills were each time the job ran, in days since its end.
+# How many months after the month billed each run was.
 _COHORTS: Final = """
 SELECT billing_period, as_of, charged_fen, received_fen, cohort_rate, cash_rate,
-       dateDiff('day', addMonths(toDate(concat(billing_period, '-01')), 1), as_of) AS age
+       dateDiff('month', toDate(concat(billing_period, '-01')), as_of) AS age
 FROM bill_recovery WHERE dimension = 'all' AND key = 'all' AND as_of <= {day:Date32}
 ORDER BY billing_period, as_of
 """
@@ -86,7 +86,14 @@ def _ageing(rows: list[Row], by: str) -> Chart:
         one = table.setdefault(row["key"], {"key": row["key"], **dict.fromkeys(BUCKETS, 0)})
         one[row["bucket"]] = row["amount_fen"]
     columns = (Column("key", by, "word"), *(Column(name, name, "fen") for name in BUCKETS))
-    return Chart(N_("Open by age"), "stack", columns, list(table.values()), N_("Nothing is open."))
+    return Chart(
+        N_("Open by age"),
+        "stack",
+        columns,
+        list(table.values()),
+        N_("Nothing is open."),
+        scale="age",
+    )
 
 
 def _opening(rows: list[Row], day: str, by: str) -> list[Row]:
@@ -111,11 +118,11 @@ def _recovery(rows: list[Row]) -> list[Chart | Table]:
             one = ages.setdefault(row["age"], {"age": row["age"], **dict.fromkeys(cohorts)})
             one[row["billing_period"]] = row["cohort_rate"]
     curves = Chart(
-        N_("Recovered by days after the month billed, share of what was charged"),
+        N_("Recovered by months after the month billed, share of what was charged"),
         "line",
-        (Column("age", N_("Days after")), *(Column(name, name, "share") for name in cohorts)),
+        (Column("age", N_("Months after")), *(Column(name, name, "share") for name in cohorts)),
         [ages[age] for age in sorted(ages)] if len(ages) > 1 else [],
-        N_("A curve needs the job on two days or more."),
+        N_("A curve needs the job in two months or more."),
     )
     months = Table(
         N_("By month billed"),

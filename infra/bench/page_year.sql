@@ -37,7 +37,7 @@ FROM
     SELECT
         number AS n, number % ({outlets:UInt64} * 3) AS shelf, intDiv(number, {outlets:UInt64} * 3) AS sale,
         arrayJoin(['delivery', 'first_use']) AS cause,
-        toDateTime64('2025-03-01 00:00:00', 3, 'UTC') + toIntervalSecond((shelf * 7919) % 259200) AS first,
+        toDateTime64('2025-03-01 00:00:00', 3, 'UTC') + toIntervalSecond((shelf * 47521) % 1555200) AS first,
         if(cause = 'first_use', first + toIntervalDay(sale * 3),
            first + toIntervalDay(intDiv(sale, 6) * 18 - 3) + toIntervalHour(6)) AS at
     FROM numbers({outlets:UInt64} * 3 * 122)
@@ -60,7 +60,7 @@ FROM
     SELECT
         number, number % ({outlets:UInt64} * 3) AS shelf,
         toDateTime64('2026-03-01 00:00:00', 3, 'UTC') AS end,
-        toDateTime64('2025-03-01 00:00:00', 3, 'UTC') + toIntervalSecond((shelf * 7919) % 259200)
+        toDateTime64('2025-03-01 00:00:00', 3, 'UTC') + toIntervalSecond((shelf * 47521) % 1555200)
             + toIntervalDay(intDiv(number, {outlets:UInt64} * 3) * 18 + 15) AS opened
     FROM numbers({outlets:UInt64} * 3 * 21)
 )

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 #: The largest form there is, in bytes, and how long one may take to come, in seconds.
 MOST_BYTES: Final = 64 * 1024
-_LONGEST: Final = 10.0
+LONGEST: Final = 10.0
 _MOST_FIELDS: Final = 200
 
 #: A browser shall run nothing, fetch nothing, be framed by nobody and tell nobody the link.
@@ -68,7 +68,7 @@ async def form_of(request: Request) -> list[tuple[str, str]]:
         raise HTTPException(415, "send a URL-encoded form")
     body = bytearray()
     try:
-        async with asyncio.timeout(_LONGEST):
+        async with asyncio.timeout(LONGEST):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > MOST_BYTES:

@@ -452,3 +452,21 @@ def test_logins_by_the_command_line(tmp_path: Path) -> None:
     assert command("add", "vera", *data).returncode == 2  # nobody to ask for a password
     command("remove", "mei", *data)
     assert command("list", *data).stdout == ""
+
+
+@pytest.mark.parametrize("text", ["//[", "http://[::1", "/\x00", "/a?b=[", "//]/x"])
+def test_addresses_that_are_none_lead_home_or_stay_here(text: str) -> None:
+    assert local(text).startswith("/")
+    assert not local(text).startswith("//")
+
+
+@pytest.mark.parametrize("host", ["[", "[::1", "", "a b", "evil.example:x"])
+def test_hosts_that_are_none_are_strangers(store: AccessStore, host: str) -> None:
+    assert get(guarded(store), "/", {"Host": host}).status == 303
+
+
+def test_refusals_carry_the_headers_that_pages_do(store: AccessStore, mei: str) -> None:
+    refused = post(guarded(store), "/sent", {}, {})
+    assert refused.status == 401
+    assert refused.headers["x-content-type-options"] == "nosniff"
+    assert "frame-ancestors 'none'" in refused.headers["content-security-policy"]

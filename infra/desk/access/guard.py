@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import secrets
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -13,8 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.desk.access.store import AccessStore
 from infra.desk.access.visitor import ANONYMOUS, STRANGER, Visitor
-from infra.web.plumbing import MOST_BYTES
+from infra.web.plumbing import HEADERS, LONGEST, MOST_BYTES
 from schemas.errors import InputError
+
+log = logging.getLogger(__name__)
 
 #: What strangers may ask for.
 _OPEN: Final = ("/static/", "/prefer/", "/login")
@@ -46,17 +51,16 @@ class Guard:
         request = Request(scope, receive)
         try:
             visitor = await run_in_threadpool(self._visitor, request)
-        except InputError:
-            await PlainTextResponse("not now: the file of logins cannot be read\n", 503)(
-                scope, receive, send
-            )
+        except InputError as error:
+            log.error("nobody can be let in: %s", error)  # noqa: TRY400
+            await _said(503, "not now: the file of logins cannot be read")(scope, receive, send)
             return
         scope["visitor"] = visitor
         refusal = self._refusal(request, visitor)
         if refusal is None and request.method not in _SAFE:
             body = await _body(receive)
             if body is None or not self._meant(request, visitor, body):
-                refusal = PlainTextResponse("this form is not from our own page\n", 403)
+                refusal = _said(403, "this form is not from our own page")
             receive = _again(body or b"", receive)
         await (refusal or self._app)(scope, receive, send)
 
@@ -65,7 +69,7 @@ class Guard:
         known = self._store.visitor(token) if token else None
         if known is not None:
             return known
-        if self._anonymous and request.url.hostname in _HERE and not self._store.any_user():
+        if self._anonymous and _host(request) in _HERE and not self._store.any_user():
             return ANONYMOUS
         return STRANGER
 
@@ -74,11 +78,11 @@ class Guard:
         if visitor != STRANGER or path.startswith(_OPEN):
             return None
         if request.method not in _SAFE:
-            return PlainTextResponse("log in first\n", 401)
+            return _said(401, "log in first")
         wanted = path + ("?" + request.url.query if request.url.query else "")
         login = "/login" + ("" if wanted == "/" else "?next=" + quote(wanted, safe=""))
         if request.headers.get("hx-request") == "true":
-            return PlainTextResponse("log in first\n", 401, headers={"HX-Redirect": login})
+            return _said(401, "log in first", {"HX-Redirect": login})
         return RedirectResponse(login, 303)
 
     def _meant(self, request: Request, visitor: Visitor, body: bytes) -> bool:
@@ -87,7 +91,7 @@ class Guard:
         ours = {request.headers.get("host"), self._public} - {"", None}
         if site not in (None, "same-origin"):
             return False
-        if origin is not None and urlsplit(origin).netloc not in ours:
+        if origin is not None and origin.rpartition("//")[2] not in ours:
             return False
         if request.url.path == "/login":  # has a word of its own, and checks it
             return True
@@ -111,22 +115,44 @@ def cookie_name(secure: bool) -> str:
 
 def local(address: str) -> str:
     """An address of our own to go on to; anything else is the first page."""
-    parts = urlsplit(address.replace("\\", "/"))
+    try:
+        parts = urlsplit(address.replace("\\", "/"))
+    except ValueError:
+        return "/"
     if parts.scheme or parts.netloc or not parts.path.startswith("/"):
         return "/"
     return "/" + parts.path.lstrip("/") + ("?" + parts.query if parts.query else "")
 
 
+def _host(request: Request) -> str:
+    """The name by which this server was asked for; "" for none that makes sense.
+
+    Not `request.url`: where the header makes no sense, that has the server's own address instead.
+    """
+    try:
+        return urlsplit("//" + request.headers.get("host", "")).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _said(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    return PlainTextResponse(f"{text}\n", status, headers={**HEADERS, **(headers or {})})
+
+
 async def _body(receive: Receive) -> bytes | None:
-    """What was sent; None if it is too large for a form or broke off."""
+    """What was sent; None if it is too large, too slow, or broke off."""
     whole = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request" or len(whole) > MOST_BYTES:
-            return None
-        whole += message.get("body", b"")
-        if not message.get("more_body"):
-            return bytes(whole)
+    try:
+        async with asyncio.timeout(LONGEST):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request" or len(whole) > MOST_BYTES:
+                    return None
+                whole += message.get("body", b"")
+                if not message.get("more_body"):
+                    return bytes(whole)
+    except TimeoutError:
+        return None
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

@@ -6,10 +6,9 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import resources
-from typing import Final
-from urllib.parse import urlsplit
+from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
 from starlette.concurrency import run_in_threadpool
@@ -18,7 +17,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from infra.desk.access.visitor import ANONYMOUS
+from infra.desk.access.guard import local
+from infra.desk.access.visitor import ANONYMOUS, Visitor
 from infra.desk.page import Answer, Asked, Download, Elsewhere, Means, Page, View
 from infra.desk.parts import Piece
 from infra.desk.reading import Opens
@@ -30,9 +30,15 @@ from schemas.errors import WarehouseDown, WarehouseError, ZerostockError
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
+NOTHING_SENT: Final[Mapping[str, str]] = {}
+
 #: How old a page that renews itself may be, in seconds: all who watch it share one.
 SHARED_FOR: Final = 2.0
 _YEAR: Final = 365 * 86_400
+#: Pages ask for a file by its content (`?…`), so a new one is another address.
+_FOR_EVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 _STATIC: Final = {
     "desk.css": "text/css",
     "desk.js": "text/javascript",
@@ -55,48 +61,50 @@ def desk_app(
     render = renderer(MENU, ZoneInfo(means.zone))
     shared = _Shared(clock)
 
-    def ask(
-        request: Request,
-        made: Callable[[Asked], Answer],
-        form: dict[str, str],
-        live: bool = False,
-    ) -> Response:
-        visitor = request.scope.get("visitor", ANONYMOUS)
+    def answer(
+        request: Request, made: Callable[[Asked], Answer], form: Mapping[str, str] = NOTHING_SENT
+    ) -> Answer:
+        path, query, visitor = request.path_params, request.query_params, _visitor(request)
         try:
             for last in (False, True):
                 try:
                     with opens() as warehouse:
-                        asked = Asked(
-                            warehouse,
-                            request.path_params,
-                            request.query_params,
-                            visitor,
-                            form,
-                            means,
-                        )
-                        return _response(render, request, made(asked), live)
+                        return made(Asked(warehouse, path, query, visitor, form, means))
                 except WarehouseDown:  # given up for a run, or left by one: found anew
                     if last:
                         raise
             raise AssertionError
         except ZerostockError as error:
             log.error("a page cannot be made: %s", error)  # noqa: TRY400
-            return _response(render, request, _fault(error))
+            return _fault(error)
+
+    def watched(request: Request, view: View) -> Response:
+        """A page that renews itself: all who watch the same share its figures."""
+        query = request.url.query
+        page = shared.of(("figures", query), lambda: answer(request, view.page))
+        if request.headers.get("hx-request") != "true":
+            return _response(render, request, page, live=True)
+        # What is renewed has nothing of one visitor's own: those of a role share it as well.
+        role = _visitor(request).role
+        request.scope["visitor"] = Visitor("", role)
+        key = ("live", role, language_of(request), query)
+        return _unless_seen(request, shared.of(key, lambda: _response(render, request, page, True)))
 
     def endpoint(view: View) -> Callable[..., object]:
         def shown(request: Request) -> Response:
-            if not view.live:
-                return ask(request, view.page, {})
-            return shared.answer(request, lambda: ask(request, view.page, {}, live=True))
+            if view.live:
+                return watched(request, view)
+            return _response(render, request, answer(request, view.page))
 
         async def answered(request: Request) -> Response:
             if request.method != "POST":
                 return await run_in_threadpool(shown, request)
-            if not request.scope.get("visitor", ANONYMOUS).may(view.action):
+            if not _visitor(request).may(view.action):
                 return _response(render, request, _forbidden())
             form = dict(await form_of(request))
             assert view.act is not None
-            return await run_in_threadpool(ask, request, view.act, form)
+            done = await run_in_threadpool(answer, request, view.act, form)
+            return _response(render, request, done)
 
         return answered
 
@@ -113,29 +121,33 @@ def desk_app(
 
 
 class _Shared:
-    """Answers that all who watch share: the first of many makes one, the others wait for it."""
+    """What all who watch share: the first of many makes it, the others wait for that one."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._turn = threading.Lock()
-        self._made: dict[tuple[object, ...], tuple[float, Response]] = {}
+        self._made: dict[tuple[str, ...], tuple[float, Any]] = {}
 
-    def answer(self, request: Request, make: Callable[[], Response]) -> Response:
-        visitor = request.scope.get("visitor", ANONYMOUS)
-        # Whatever the page's look depends on. The csrf word is each visitor's own.
-        key = (visitor, language_of(request), request.cookies.get("look"), request.url.query)
+    def of(self, key: tuple[str, ...], make: Callable[[], T]) -> T:
         with self._turn:
             now = self._clock()
-            fresh = {k: v for k, v in self._made.items() if now - v[0] < SHARED_FOR}
-            if key not in fresh:
-                response = make()
-                tag = hashlib.blake2b(bytes(response.body), digest_size=12).hexdigest()
-                response.headers["ETag"] = f'"{tag}"'
-                fresh[key] = now, response
-            self._made = fresh
-            response = fresh[key][1]
-        seen = request.headers.get("x-seen") == response.headers["ETag"].strip('"')
-        return Response(status_code=204) if seen else response
+            self._made = {k: v for k, v in self._made.items() if now - v[0] < SHARED_FOR}
+            if key not in self._made:
+                self._made[key] = now, make()
+            found: T = self._made[key][1]
+            return found
+
+
+def _visitor(request: Request) -> Visitor:
+    found: Visitor = request.scope.get("visitor", ANONYMOUS)
+    return found
+
+
+def _unless_seen(request: Request, response: Response) -> Response:
+    """The answer, or that it is the one that the page has already."""
+    tag = hashlib.blake2b(bytes(response.body), digest_size=12).hexdigest()
+    response.headers["ETag"] = f'"{tag}"'
+    return Response(status_code=204) if request.headers.get("x-seen") == tag else response
 
 
 def _response(render: Render, request: Request, answer: Answer, live: bool = False) -> Response:
@@ -170,7 +182,7 @@ def _static(request: Request) -> Response:
     if name not in _STATIC:
         return Response("no such file\n", 404, media_type="text/plain")
     content = (resources.files("infra.desk") / "static" / name).read_bytes()
-    return Response(content, headers={"Cache-Control": "max-age=3600"}, media_type=_STATIC[name])
+    return Response(content, headers=_FOR_EVER, media_type=_STATIC[name])
 
 
 def _prefer(request: Request) -> Response:
@@ -178,9 +190,6 @@ def _prefer(request: Request) -> Response:
     what, value = request.path_params["what"], request.path_params["value"]
     if value not in {"language": [*LANGUAGES], "look": [*LOOKS, "auto"]}.get(what, []):
         return Response("no such choice\n", 404, media_type="text/plain")
-    back = urlsplit(request.query_params.get("next", "/"))
-    local = not back.scheme and not back.netloc and back.path.startswith("/")
-    path = back.path + ("?" + back.query if back.query else "") if local else "/"
-    response = RedirectResponse("/" + path.lstrip("/\\"), 303)
+    response = RedirectResponse(local(request.query_params.get("next", "/")), 303)
     response.set_cookie(what, value, max_age=_YEAR, httponly=True, samesite="lax")
     return response

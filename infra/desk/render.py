@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
+from functools import cache
+from importlib import resources
 from typing import Final
 
 import jinja2
@@ -43,6 +46,7 @@ def renderer(menu: Sequence[Group], zone: tzinfo) -> Render:
         return shown(value, kind, zone)
 
     templates.filters["shown"] = shown_here
+    templates.globals["static"] = _static
 
     def render(
         request: Request, template: str, shows: Mapping[str, object], status: int = 200
@@ -89,6 +93,13 @@ def renderer(menu: Sequence[Group], zone: tzinfo) -> Render:
 def spoken(word: str, words: Callable[[str], str]) -> str:
     """One of a few values, as people say it."""
     return words(word).replace("_", " ")
+
+
+@cache
+def _static(name: str) -> str:
+    """Where a file of the desk's own is; another address whenever it has changed."""
+    content = (resources.files("infra.desk") / "static" / name).read_bytes()
+    return f"/static/{name}?{hashlib.blake2b(content, digest_size=6).hexdigest()}"
 
 
 def language_of(request: Request) -> str:

@@ -14,6 +14,7 @@ from services.asgi import Reply, call
 from typer.testing import CliRunner
 
 from infra.cli import app as cli
+from infra.desk.access.visitor import Visitor
 from infra.desk.app import desk_app
 from infra.desk.reading import Standing
 from infra.desk.tables import State
@@ -30,8 +31,9 @@ def logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.logs.start_logging", lambda level: None)
 
 
-def get(desk: Any, target: str, host: str = "127.0.0.1:8080", method: str = "GET") -> Reply:
-    return asyncio.run(call(desk, method, target, b"", {"Host": host}))
+def get(desk: Any, target: str, method: str = "GET", **headers: str) -> Reply:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return asyncio.run(call(desk, method, target, b"", {"Host": "127.0.0.1:8080"} | named))
 
 
 def text(reply: Reply) -> str:
@@ -140,19 +142,47 @@ class Counting:
         yield self._real
 
 
-def test_a_hundred_watchers_of_now_cost_one_page(warehouse: Embedded, clock: Any) -> None:
+class People:
+    """Somebody else at each request, as the doorkeeper would say."""
+
+    def __init__(self, app: Any, role: str) -> None:
+        self._app, self._role, self._count = app, role, 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self._count += 1
+        scope["visitor"] = Visitor(f"user{self._count}", self._role, f"word{self._count}")
+        await self._app(scope, receive, send)
+
+
+@pytest.mark.parametrize("renewing", [False, True])
+def test_a_hundred_watchers_of_now_cost_one_page(
+    warehouse: Embedded, clock: Any, renewing: bool
+) -> None:
     counting = Counting(warehouse)
-    desk = desk_app(counting.open, clock=clock)
+    desk = People(desk_app(counting.open, clock=clock), "viewer")
+    headers = {"Host": "localhost"} | ({"HX-Request": "true"} if renewing else {})
 
     async def watch() -> list[Reply]:
-        one = [call(desk, "GET", "/", b"", {"Host": "localhost"}) for _ in range(100)]
+        one = [call(desk, "GET", "/", b"", headers) for _ in range(100)]
         return await asyncio.gather(*one)
 
-    assert {reply.status for reply in asyncio.run(watch())} == {200}
+    replies = asyncio.run(watch())
+    assert {reply.status for reply in replies} == {200}
     assert counting.opened == 1
+    # A whole page is each visitor's own; what renews itself has nothing of anybody.
+    assert len({reply.body for reply in replies}) == (1 if renewing else 100)
+    assert all((b'value="word' in reply.body) is not renewing for reply in replies)
     clock.seconds += 5
     get(desk, "/")
     assert counting.opened == 2
+
+
+def test_what_a_page_has_already_is_not_sent_again(desk: Any, clock: Any) -> None:
+    first = get(desk, "/", HX_Request="true")
+    seen = first.headers["etag"].strip('"')
+    again = get(desk, "/", HX_Request="true", X_Seen=seen)
+    assert (again.status, again.body) == (204, b"")
+    assert get(desk, "/", HX_Request="true", X_Seen="other").status == 200
 
 
 class Down:

@@ -61,5 +61,5 @@ VIEWS: Final = (
     View("/loss/units/{unit}", "", loss.unit),
     View("/sims/{card}", "", sim.page),
     View("/search", "", search.page),
-    View("/dead-letters/one", "", letters.one, action="see_numbers"),
+    View("/dead-letters/one", "", letters.one),
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra.desk.access.visitor import ANONYMOUS, Visitor
-from infra.desk.parts import Part, Row
+from infra.desk.parts import Chart, Pair, Part, Row
 from infra.replaying import Recheck
 from pipelines.warehouse.port import Warehouse
 
@@ -70,6 +70,14 @@ class Page:
     about: str = ""
     status: int = 200
     above: Sequence[Part] = ()
+
+    @property
+    def drawn(self) -> bool:
+        """Whether there is a chart on it."""
+        flat = (
+            one for part in self.parts for one in (part.parts if isinstance(part, Pair) else [part])
+        )
+        return any(isinstance(one, Chart) for one in flat)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ Row = Mapping[str, Any]
 
 #: How a value is written. `word` is one of a few values and is translated; `number` is a count;
 #: `share` 0 to 1, as per cent; `fen` money, as yuan; `time` is to the minute; `secret` a number
-#: that names a person.
+#: that names a person; `long` a text that runs on and may quote such a number.
 Kind = Literal[
     "text",
     "word",
@@ -33,7 +33,8 @@ NUMBERS = frozenset({"number", "decimal", "share", "fen", "kwh"})
 class Column:
     """A column of rows and its heading.
 
-    With `link`, a cell leads to `link` followed by the cell, or by the row's column `to`.
+    With `link`, a cell leads to `link` followed by the cell, or by the row's column `to`. `bar`
+    names a column of 0 to 1 that is drawn as a bar beside the number.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Column:
     kind: Kind = "text"
     link: str = ""
     to: str = ""
+    bar: str = ""
 
     @property
     def number(self) -> bool:
@@ -107,7 +109,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Messages:
-    """Texts that were sent: at, to, status, body."""
+    """Texts that were sent: at, status, body, and the wholesaler where it is not said above."""
 
     template: ClassVar[str] = "messages.html.j2"
     title: str
@@ -123,4 +125,12 @@ class Piece:
     shows: Mapping[str, object] = field(default_factory=dict)
 
 
-Part = Figures | Facts | Table | Chart | Messages | Piece
+@dataclass(frozen=True)
+class Pair:
+    """Two parts, side by side where there is room."""
+
+    template: ClassVar[str] = "pair.html.j2"
+    parts: tuple[Part, Part]
+
+
+Part = Figures | Facts | Table | Chart | Messages | Piece | Pair

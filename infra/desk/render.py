@@ -17,7 +17,7 @@ from starlette.responses import Response
 from infra.desk.access.visitor import ANONYMOUS
 from infra.desk.page import Group
 from infra.desk.parts import Column, Kind, Row
-from infra.desk.shown import NOTHING, masked, shown
+from infra.desk.shown import NOTHING, shown, veiled
 from infra.desk.words import LANGUAGES, preferred, translator
 
 LOOKS: Final = ("light", "dark")
@@ -55,8 +55,8 @@ def renderer(menu: Sequence[Group], zone: tzinfo) -> Render:
         visitor = request.scope.get("visitor", ANONYMOUS)
         words = translator(language)
 
-        def secret(value: str) -> str:
-            return value if visitor.may("see_numbers") else masked(value)
+        def seen(value: object, kind: Kind) -> str:
+            return shown_here(value if visitor.may("see_numbers") else veiled(value, kind), kind)
 
         def hides(column: Column) -> bool:
             return column.kind == "secret" and not visitor.may("see_numbers")
@@ -66,7 +66,7 @@ def renderer(menu: Sequence[Group], zone: tzinfo) -> Render:
             if column.kind == "word":
                 text = spoken(str(value), words) if value else NOTHING
                 return Markup('<span class="word {}">{}</span>').format(str(value), text)
-            return masked(value) or NOTHING if hides(column) else shown_here(value, column.kind)
+            return seen(value, column.kind)
 
         look = request.cookies.get("look")
         text = templates.get_template(template).render(
@@ -74,7 +74,7 @@ def renderer(menu: Sequence[Group], zone: tzinfo) -> Render:
             _=words,
             cell=cell,
             hides=hides,
-            secret=secret,
+            seen=seen,
             spoken=lambda word: spoken(str(word), words),
             language=language,
             languages=LANGUAGES,

@@ -14,7 +14,7 @@ import xlsxwriter
 from infra.desk.access.visitor import Visitor
 from infra.desk.page import Download
 from infra.desk.parts import Column
-from infra.desk.shown import masked
+from infra.desk.shown import veiled
 
 FORMATS: Final = {"csv": "text/csv", "xlsx": "application/vnd.openxmlformats-officedocument"
                   ".spreadsheetml.sheet"}  # fmt: skip
@@ -38,9 +38,9 @@ def download(
     CSV has the warehouse's own values; a workbook has headings, yuan, and times of UTC.
     """
     for column in columns:
-        if column.kind == "secret" and not visitor.may("see_numbers"):
+        if column.kind in ("secret", "long") and not visitor.may("see_numbers"):
             place = rows.column_names.index(column.name)
-            hidden = [masked(value) for value in rows.column(place).to_pylist()]
+            hidden = [veiled(value, column.kind) for value in rows.column(place).to_pylist()]
             rows = rows.set_column(place, column.name, pa.array(hidden, pa.string()))
     content = _csv(rows) if kind == "csv" else _workbook(rows, columns)
     return Download(f"{name}.{kind}", content, FORMATS[kind])

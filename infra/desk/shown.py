@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import date, datetime, tzinfo
 
 from infra.desk.parts import Kind
 
 NOTHING = "–"
+#: What could be a phone, a card or a subscriber within a text; days and amounts are shorter.
+NUMBER_OF_A_PERSON = "[0-9]{11,}"
 
 
 def shown(value: object, kind: Kind = "text", zone: tzinfo | None = None) -> str:
@@ -31,6 +34,15 @@ def masked(value: object) -> str:
     if not text:
         return ""
     return "…" + text[-4:] if len(text) >= 8 else "…"
+
+
+def veiled(value: object, kind: Kind) -> object:
+    """What is left of a value for those who may not see numbers of persons."""
+    if kind == "secret":
+        return masked(value)
+    if kind == "long":
+        return re.sub(NUMBER_OF_A_PERSON, lambda found: masked(found[0]), str(value or ""))
+    return value
 
 
 def _number(value: float, kind: Kind) -> str:

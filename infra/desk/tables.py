@@ -10,12 +10,13 @@ from urllib.parse import urlencode
 from infra.desk.page import Answer, Asked, Page
 from infra.desk.parts import Column, Part, Piece
 from infra.desk.sheets import FORMATS, download
+from infra.desk.shown import NUMBER_OF_A_PERSON
 
 PAGE_ROWS: Final = 50
 #: More rows than a person reads, fewer than would hold up the other pages.
 MOST_DOWNLOADED: Final = 100_000
 _LAST_PAGE: Final = 100_000
-_MOST_CHOICES: Final = 200
+_MOST_CHOICES: Final = 500
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Listing:
     """A table: `sql` gives its rows, `order` is its first order, `filled_by` the command.
 
     `choices` are columns to choose one value of; with `first`, the greatest value of the first of
-    them is chosen to begin with.
+    them is chosen to begin with. `choosing` gives them where that is less work than `sql`.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Listing:
     filled_by: str = "zerostock run"
     choices: tuple[str, ...] = ()
     first: bool = False
+    choosing: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,10 @@ def state_of(listing: Listing, query: Mapping[str, str], newest: str = "") -> St
 
 def table_page(listing: Listing, asked: Asked) -> Answer:
     """The table as its address wants it: a page of it, or a file."""
-    choices = {name: _choices(listing, name, asked) for name in listing.choices}
+    choices = _choices(listing, asked)
     newest = max(choices[listing.choices[0]], default="") if listing.first else ""
     state = state_of(listing, asked.query, newest)
-    shown, parameters = _rows(listing, state)
+    shown, parameters = _rows(listing, state, asked.visitor.may("see_numbers"))
     direction = "DESC" if state.down else "ASC"
     ordered = f"{shown} ORDER BY {state.order} {direction} NULLS LAST"
     if asked.query.get("format") in FORMATS:
@@ -123,13 +125,24 @@ def _part(listing: Listing, state: State, choices: Mapping[str, list[str]]) -> P
     return Piece("filter.html.j2", {"state": state, "choices": asked_for, "formats": FORMATS})
 
 
-def _choices(listing: Listing, name: str, asked: Asked) -> list[str]:
-    sql = f"SELECT DISTINCT toString({name}) AS value FROM ({listing.sql}) ORDER BY value"
-    return [row["value"] for row in asked.rows(f"{sql} LIMIT {_MOST_CHOICES}") if row["value"]]
+def _choices(listing: Listing, asked: Asked) -> dict[str, list[str]]:
+    """What each can be, in order; all from one look at the rows."""
+    if not listing.choices:
+        return {}
+    each = (
+        f"groupUniqArray({_MOST_CHOICES})(toString({name})) AS {name}" for name in listing.choices
+    )
+    rows = f"SELECT {', '.join(listing.choices)} FROM ({listing.choosing or listing.sql})"
+    [found] = asked.rows(f"SELECT {', '.join(each)} FROM ({rows})")
+    return {name: sorted(filter(None, found[name])) for name in listing.choices}
 
 
-def _rows(listing: Listing, state: State) -> tuple[str, dict[str, object]]:
-    """The statement for all rows that fit, and its parameters."""
+def _rows(listing: Listing, state: State, all_numbers: bool) -> tuple[str, dict[str, object]]:
+    """The statement for all rows that fit, and its parameters.
+
+    Without `all_numbers` those that name a person are not looked for: what is masked must not be
+    found by trying.
+    """
     names = ", ".join(
         dict.fromkeys(
             name for column in listing.columns for name in (column.name, column.to) if name
@@ -142,13 +155,19 @@ def _rows(listing: Listing, state: State) -> tuple[str, dict[str, object]]:
             fits.append(f"toString({name}) = {{c{place}:String}}")
             parameters[f"c{place}"] = value
     if state.text:
-        # Not numbers that name a person: what is masked must not be found by trying.
-        texts = ", ' ', ".join(
-            f"ifNull(toString({column.name}), '')"
-            for column in listing.columns
-            if column.kind != "secret"
-        )
-        fits.append(f"positionCaseInsensitiveUTF8(concat({texts}, ''), {{q:String}}) > 0")
+        texts = [_found_in(column, all_numbers) for column in listing.columns]
+        whole = f"concat({', '.join(filter(None, texts))}, '')"
+        fits.append(f"positionCaseInsensitiveUTF8({whole}, {{q:String}}) > 0")
         parameters["q"] = state.text
     where = f" WHERE {' AND '.join(fits)}" if fits else ""
     return f"SELECT {names} FROM (SELECT {names} FROM ({listing.sql})){where}", parameters
+
+
+def _found_in(column: Column, all_numbers: bool) -> str:
+    """What of a column is looked through for a text, and what parts it from the next."""
+    text = f"ifNull(toString({column.name}), '')"
+    if column.kind == "secret" and not all_numbers:
+        return ""
+    if column.kind == "long" and not all_numbers:
+        text = f"replaceRegexpAll({text}, '{NUMBER_OF_A_PERSON}', '…')"
+    return f"{text}, ' '"

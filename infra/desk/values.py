@@ -8,7 +8,7 @@ from infra.desk.words import N_
 
 VALUES: Final = (
     # stock, ranking
-    N_("ok"), N_("out"), N_("at_risk"), N_("over"), N_("unknown"),
+    N_("open"), N_("refilled"), N_("ok"), N_("out"), N_("at_risk"), N_("over"), N_("unknown"),
     N_("hall"), N_("partner_hall"), N_("phone_shop"), N_("kiosk"), N_("grocery"),
     N_("delivery"), N_("first_use"), N_("return"), N_("transfer_in"), N_("transfer_out"),
     N_("moved_out"), N_("write_off"),

@@ -32,7 +32,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     put(opened, "stock_incidents_rows", incident_id=["I"], outlet_id=["O1"], sku=["S"],
         wholesaler_id=["W"], opened_at=[T0], version=[1])  # fmt: skip
     put(opened, "dead_letters_rows", source=["f"], position=[7], received_at=[T0],
-        reason=["bad row"], payload=["13800138000"])  # fmt: skip
+        reason=["bad row: 13800138000 of 2026-03-01"], payload=["13800138000"])  # fmt: skip
     yield opened
     opened.close()
 

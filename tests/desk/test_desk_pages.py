@@ -56,6 +56,38 @@ def test_no_view_shows_a_phone_number(desk: Any, path: str) -> None:
     assert "13800138000" not in text(get(desk, path))
 
 
+LETTER = "/dead-letters/one?source=f&position=7"
+
+
+@pytest.mark.parametrize("path", ["/dead-letters", LETTER, "/dead-letters?format=csv"])
+def test_a_number_within_a_text_is_masked_for_those_who_may_not_see_it(
+    desk: Any, path: str
+) -> None:
+    viewer, manager = (text(get(People(desk, role), path)) for role in ("viewer", "manager"))
+    assert "bad row: …8000 of 2026-03-01" in viewer
+    assert "13800138000" not in viewer
+    assert "bad row: 13800138000 of 2026-03-01" in manager
+
+
+def test_what_is_masked_is_not_found_by_trying(desk: Any) -> None:
+    for role, found in (("viewer", False), ("manager", True)):
+        people = People(desk, role)
+        assert (LETTER.partition("?")[0] in text(get(people, "/dead-letters?q=1380013"))) is found
+        assert LETTER.partition("?")[0] in text(get(people, "/dead-letters?q=2026-03"))
+
+
+def test_now_leads_to_those_with_most_empty_shelves(desk: Any) -> None:
+    shown = text(get(desk, "/"))
+    assert 'href="/?territory=T"' in shown
+    assert 'href="/?wholesaler=W"' in shown
+    assert 'href="/stock-outs?month=&amp;state=open"' in shown
+    only = text(get(desk, "/?wholesaler=W"))
+    assert 'href="/stock-outs?month=&amp;state=open&amp;wholesaler=Wang"' in only
+    for address in ("", "&wholesaler=Wang", "&territory=North"):
+        assert "/outlets/O1" in text(get(desk, f"/stock-outs?month=&state=open{address}"))
+    assert "/outlets/O1" not in text(get(desk, "/stock-outs?month=&state=refilled"))
+
+
 def test_now_tells_who_is_at_zero_and_that_nobody_was_told(desk: Any) -> None:
     shown = text(get(desk, "/"))
     assert "<dt>Outlets at zero</dt><dd>1</dd>" in shown

@@ -90,6 +90,16 @@ document.addEventListener("DOMContentLoaded", () => {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 });
 
+// A page that is slow to come says so; a file to keep leaves the page as it is.
+const coming = (is) => document.body.classList.toggle("coming", is);
+addEventListener("submit", () => coming(true));
+addEventListener("click", (event) => {
+  const link = event.target.closest("a[href]");
+  const elsewhere = event.button || event.ctrlKey || event.metaKey || event.shiftKey;
+  if (link && !elsewhere && !link.matches("[href^='#'], [data-file]")) coming(true);
+});
+addEventListener("pageshow", () => coming(false));
+
 // A page that renews itself: not while its reader has stopped it, not if nothing changed.
 let seen = "";
 let opened = [];

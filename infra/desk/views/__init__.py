@@ -35,7 +35,10 @@ _LETTERS: Final = View(
 )
 
 MENU: Final = (
-    Group(N_("Shops"), [_NOW, _LISTS["/outlets"], _LISTS["/soon-empty"], _LISTS["/ranking"]]),
+    Group(N_("Shops"), [
+        _NOW, _LISTS["/stock-outs"], _LISTS["/outlets"], _LISTS["/soon-empty"],
+        _LISTS["/ranking"],
+    ]),
     Group(N_("Partners"), [
         _LISTS["/wholesalers"], _LISTS["/diversion"], _LISTS["/commission"], _LISTS["/halls"],
     ]),

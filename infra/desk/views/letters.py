@@ -60,7 +60,7 @@ def one(asked: Asked) -> Page:
                 Figure(N_("Source"), letter["source"], "text"),
                 Figure(N_("Line"), letter["position"]),
                 Figure(N_("Received"), letter["received_at"], "time"),
-                Figure(N_("Reason"), letter["reason"], "text"),
+                Figure(N_("Reason"), letter["reason"], "long"),
             ]),
             Piece("payload.html.j2", {"text": text}),
         ],

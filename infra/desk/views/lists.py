@@ -62,6 +62,46 @@ OUTLETS: Final = Listing(
     choices=("territory", "sku", "wholesaler"),
 )
 
+_STOCK_OUT: Final = """
+       formatDateTime(i.opened_at, '%Y-%m') AS month,
+       if(i.closed_at IS NULL, 'open', 'refilled') AS state, t.name AS territory, i.sku AS sku,
+       if(w.name = '', i.wholesaler_id, w.name) AS wholesaler
+"""
+_OF_STOCK_OUTS: Final = """
+LEFT JOIN outlets AS o ON o.outlet_id = i.outlet_id
+LEFT JOIN territories AS t ON t.territory_id = o.territory_id
+LEFT JOIN wholesalers AS w ON w.wholesaler_id = i.wholesaler_id
+"""
+
+STOCK_OUTS: Final = Listing(
+    "/stock-outs",
+    N_("Stock-outs"),
+    N_("Every time a shelf ran out, since when, told when and refilled when, month by month."),
+    f"""SELECT {_STOCK_OUT}, i.outlet_id AS outlet_id,
+               if(o.name = '', i.outlet_id, o.name) AS outlet, i.wholesaler_id AS wholesaler_id,
+               i.opened_at AS since, i.notified_at AS told, i.closed_at AS refilled,
+               dateDiff('second', i.opened_at, i.closed_at) / 3600 AS hours
+        FROM stock_incidents AS i {_OF_STOCK_OUTS}""",  # noqa: S608 - pieces of our own
+    (
+        Column("month", N_("Month (UTC)")),
+        _OUTLET,
+        Column("territory", N_("Territory")),
+        _WHOLESALER,
+        Column("sku", N_("SKU")),
+        Column("state", N_("State"), "word"),
+        Column("since", N_("Since"), "time"),
+        Column("told", N_("Told"), "time"),
+        Column("refilled", N_("Refilled"), "time"),
+        Column("hours", N_("Empty for (hours)"), "decimal"),
+    ),
+    "since",
+    choices=("month", "state", "territory", "sku", "wholesaler"),
+    first=True,
+    # Who was told when is looked up in all messages: not to know which months there are.
+    choosing=f"""SELECT {_STOCK_OUT} FROM (SELECT * FROM stock_incidents_rows FINAL) AS i
+                 {_OF_STOCK_OUTS}""",  # noqa: S608 - pieces of our own
+)
+
 RANKING: Final = Listing(
     "/ranking",
     N_("Ranking"),
@@ -79,7 +119,7 @@ RANKING: Final = Listing(
         Column("lost_sales", N_("Lost sales (SIMs)"), "decimal"),
         Column("days_of_cover", N_("Cover (days)"), "decimal"),
         Column("status", N_("Status"), "word"),
-        Column("reasons", N_("Why to promote")),
+        Column("reasons", N_("Why to promote"), "long"),
     ),
     "sales",
     filled_by=_CHANNEL,
@@ -332,6 +372,6 @@ BATCH_REJECTS: Final = Listing(
 )
 
 TABLES: Final = (
-    OUTLETS, RANKING, WHOLESALERS, DIVERSION, COMMISSION, COMMISSION_LINES, HALLS, SOON_EMPTY,
-    LOSS_SUSPECTS, BILLS, CREDIT, BATCH_RUNS, BATCH_REJECTS,
+    OUTLETS, STOCK_OUTS, SOON_EMPTY, RANKING, WHOLESALERS, DIVERSION, COMMISSION, COMMISSION_LINES,
+    HALLS, LOSS_SUSPECTS, BILLS, CREDIT, BATCH_RUNS, BATCH_REJECTS,
 )  # fmt: skip

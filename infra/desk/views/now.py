@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final, Literal
+from urllib.parse import urlencode
 
 from infra.desk.page import Asked, Page
-from infra.desk.parts import Chart, Column, Figure, Figures, Messages, Row, Table
+from infra.desk.parts import Chart, Column, Figure, Figures, Messages, Pair, Row, Table
 from infra.desk.views.choose import choose, of_named
 from infra.desk.words import N_
 
-_MOST: Final = 200
+_MOST: Final = 50
+_MOST_OF_ALL: Final = 6
 
 # Whatever of the channel is looked at: one territory, one wholesaler, or all.
 _SEEN: Final = """
@@ -23,7 +26,8 @@ WITH open AS
     FROM stock_incidents_rows FINAL WHERE closed_at IS NULL
 )
 SELECT i.outlet_id AS outlet_id, if(o.name = '', i.outlet_id, o.name) AS outlet,
-       t.name AS territory, i.wholesaler_id AS wholesaler_id, w.name AS wholesaler, i.sku AS sku,
+       o.territory_id AS territory_id, t.name AS territory,
+       i.wholesaler_id AS wholesaler_id, w.name AS wholesaler, i.sku AS sku,
        i.opened_at AS since, told.at AS told, said.kind AS answer
 FROM open AS i
 LEFT JOIN outlets AS o ON o.outlet_id = i.outlet_id
@@ -75,7 +79,7 @@ GROUP BY hour ORDER BY hour
 _MESSAGES: Final = """
 SELECT m.created_at AS at, w.name AS wholesaler, m.status AS status, m.body AS body
 FROM sms_messages AS m LEFT JOIN wholesalers AS w ON w.wholesaler_id = m.wholesaler_id
-ORDER BY m.created_at DESC, m.message_id LIMIT 8
+ORDER BY m.created_at DESC, m.message_id LIMIT 5
 """
 
 _PLACES: Final = """
@@ -114,7 +118,11 @@ def page(asked: Asked) -> Page:
         Figure(N_("SIMs sold in the last hour"), flow.get("sold")),
         Figure(N_("Newest movement"), flow.get("newest"), "time"),
     ]
-    more = f"{_MOST:,} / {len(rows):,}" if len(rows) > _MOST else ""
+    here = {
+        name: next((row[name] for row in rows), "")
+        for name, chosen in (("territory", territory), ("wholesaler", wholesaler))
+        if chosen
+    }
     return Page(
         N_("Now"),
         above=[
@@ -127,17 +135,39 @@ def page(asked: Asked) -> Page:
         ],
         parts=[
             Figures(figures),
+            Pair((
+                _most(N_("Where most shelves are empty"), N_("Territory"), "territory", rows),
+                _most(N_("Whose shelves are empty"), N_("Wholesaler"), "wholesaler", rows),
+            )),
+            Pair((
+                _hours(asked),
+                Messages(N_("Messages as they go out"), asked.rows(_MESSAGES),
+                         N_("No message went out yet.")),
+            )),
             Table(N_("At zero, the longest first"), _COLUMNS, rows[:_MOST],
-                  N_("No outlet is at zero."), note=more),
-            _hours(asked),
-            Messages(N_("Messages as they go out"), asked.rows(_MESSAGES),
-                     N_("No message went out yet.")),
+                  N_("No outlet is at zero."),
+                  more=f"/stock-outs?{urlencode({'month': '', 'state': 'open', **here})}"),
         ],
     )  # fmt: skip
 
 
 def _bad(rows: list[Row]) -> Literal["bad", "good"]:
     return "bad" if rows else "good"
+
+
+def _most(title: str, heading: str, name: str, rows: list[Row]) -> Table:
+    """Those with most empty shelves; each leads to this page of it alone."""
+    found = Counter((row[f"{name}_id"], row[name] or row[f"{name}_id"]) for row in rows)
+    top = found.most_common(_MOST_OF_ALL)
+    return Table(
+        title,
+        (
+            Column("name", heading, link=f"/?{name}=", to="id"),
+            Column("shelves", N_("Empty shelves"), "number", bar="of_most"),
+        ),
+        [{"id": of, "name": text, "shelves": n, "of_most": n / top[0][1]} for (of, text), n in top],
+        N_("No outlet is at zero."),
+    )
 
 
 def _hours(asked: Asked) -> Chart:

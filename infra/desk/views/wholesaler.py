@@ -35,7 +35,7 @@ SELECT period, timeliness, incidents, stock_outs_open, activations, completeness
 FROM wholesaler_scorecard WHERE wholesaler_id = {who:String} ORDER BY period
 """
 _MESSAGES: Final = """
-SELECT created_at AS at, '' AS wholesaler, status, body FROM sms_messages
+SELECT created_at AS at, status, body FROM sms_messages
 WHERE wholesaler_id = {who:String} ORDER BY created_at DESC, message_id LIMIT 10
 """
 _ANSWERS: Final = """

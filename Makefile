@@ -19,13 +19,16 @@ run: setup ## a simulated city through the whole system
 	@$(BIN)/zerostock simulate --out demo-data/city --if-missing
 	@$(BIN)/zerostock run --input demo-data/city --data demo-data/state
 	@echo; echo "The month's batch jobs on the same city:"
-	@$(BIN)/zerostock batch line-loss --period 2026-03 --input demo-data/city --data demo-data/state
-	@$(BIN)/zerostock batch arrears --as-of 2026-03-31 --input demo-data/city --data demo-data/state
+	@$(BIN)/zerostock batch line-loss --period 2026-03 --readings --input demo-data/city --data demo-data/state
+	@for day in 2026-01-31 2026-02-28 2026-03-31; do \
+	  $(BIN)/zerostock batch arrears --as-of $$day --input demo-data/city --data demo-data/state || exit; done
 	@$(BIN)/zerostock batch subscriber-loss --period 2026-03 --input demo-data/city --data demo-data/state
 	@$(BIN)/zerostock batch channel --period 2026-03 --input demo-data/city --data demo-data/state
-	@echo; echo "Who will be out of cards tomorrow:"
+	@echo; echo "Who will be out of cards tomorrow, and is told this evening:"
 	@$(BIN)/zerostock soon-empty --data demo-data/state --clock event --dry-run | head -n 4
-	@echo; echo "To see it on a page: $(BIN)/zerostock serve --data demo-data/state"
+	@$(BIN)/zerostock soon-empty --data demo-data/state --clock event --sms file:demo-data/evening.ndjson >/dev/null
+	@echo; echo "To see all of it: $(BIN)/zerostock serve --data demo-data/state --input demo-data/city"
+	@echo "and open http://127.0.0.1:8080/"
 
 # Many tests wait for a broker or a worker: two files at a time take half as long, on any machine.
 test: setup ## all tests this machine can run

@@ -8,12 +8,14 @@ from typing import Any, ClassVar, Literal
 
 Row = Mapping[str, Any]
 
-#: How a value is written. `word` is one of a few values and is translated; `number` is a count;
-#: `share` 0 to 1, as per cent; `fen` money, as yuan; `time` is to the minute; `secret` a number
-#: that names a person; `long` a text that runs on and may quote such a number.
+#: How a value is written. `word` and `name` are one of a few values and are translated; a word
+#: says whether all is well. `number` is a count; `share` 0 to 1, as per cent; `fen` money, as yuan;
+#: `time` is to the minute; `secret` a number that names a person; `long` a text that runs on and
+#: may quote such a number.
 Kind = Literal[
     "text",
     "word",
+    "name",
     "number",
     "decimal",
     "share",

@@ -18,6 +18,7 @@ from infra.desk.access.visitor import ANONYMOUS
 from infra.desk.page import Group
 from infra.desk.parts import Column, Kind, Row
 from infra.desk.shown import NOTHING, shown, veiled
+from infra.desk.values import VALUES
 from infra.desk.words import LANGUAGES, preferred, translator
 
 LOOKS: Final = ("light", "dark")
@@ -66,6 +67,8 @@ def renderer(menu: Sequence[Group], zone: tzinfo) -> Render:
             if column.kind == "word":
                 text = spoken(str(value), words) if value else NOTHING
                 return Markup('<span class="word {}">{}</span>').format(str(value), text)
+            if column.kind == "name" and value:
+                return spoken(str(value), words)
             return seen(value, column.kind)
 
         look = request.cookies.get("look")
@@ -91,8 +94,8 @@ def renderer(menu: Sequence[Group], zone: tzinfo) -> Render:
 
 
 def spoken(word: str, words: Callable[[str], str]) -> str:
-    """One of a few values, as people say it."""
-    return words(word).replace("_", " ")
+    """One of a few values, as people say it; any other text is as it is."""
+    return words(word).replace("_", " ") if word in VALUES else words(word)
 
 
 @cache

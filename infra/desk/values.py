@@ -6,8 +6,9 @@ from typing import Final
 
 from infra.desk.words import N_
 
-VALUES: Final = (
-    # stock, ranking
+VALUES: Final = frozenset((
+    # stock, ranking; who holds an outlet that nobody holds
+    N_("(nobody)"),
     N_("open"), N_("refilled"), N_("ok"), N_("out"), N_("at_risk"), N_("over"), N_("unknown"),
     N_("hall"), N_("partner_hall"), N_("phone_shop"), N_("kiosk"), N_("grocery"),
     N_("delivery"), N_("first_use"), N_("return"), N_("transfer_in"), N_("transfer_out"),
@@ -39,4 +40,4 @@ VALUES: Final = (
     N_("viewer"), N_("manager"), N_("admin"), N_("decide"), N_("replay"), N_("log in"),
     N_("log in failed"), N_("password"), N_("add"), N_("role"), N_("disable"), N_("enable"),
     N_("remove"),
-)  # fmt: skip
+))  # fmt: skip

@@ -29,8 +29,8 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
         backup_phone=[""], language=["en"])  # fmt: skip
     put(opened, "stock_levels_rows", outlet_id=["O1", "O2"], sku=["S", "S"], on_hand=[0, 1234],
         wholesaler_id=["W", "W"], as_of=[T0, T0])  # fmt: skip
-    put(opened, "stock_incidents_rows", incident_id=["I"], outlet_id=["O1"], sku=["S"],
-        wholesaler_id=["W"], opened_at=[T0], version=[1])  # fmt: skip
+    put(opened, "stock_incidents_rows", incident_id=["I", "J"], outlet_id=["O1", "O3"],
+        sku=["S", "S"], wholesaler_id=["W", ""], opened_at=[T0, T0], version=[1, 1])  # fmt: skip
     put(opened, "dead_letters_rows", source=["f"], position=[7], received_at=[T0],
         reason=["bad row: 13800138000 of 2026-03-01"], payload=["13800138000"])  # fmt: skip
     yield opened

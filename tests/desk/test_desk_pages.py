@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,12 +91,21 @@ def test_now_leads_to_those_with_most_empty_shelves(desk: Any) -> None:
 
 def test_now_tells_who_is_at_zero_and_that_nobody_was_told(desk: Any) -> None:
     shown = text(get(desk, "/"))
-    assert "<dt>Outlets at zero</dt><dd>1</dd>" in shown
-    assert "<dt>Nobody told yet</dt><dd>1</dd>" in shown
-    assert "<dt>No answer yet</dt><dd>1</dd>" in shown
+    assert "<dt>Outlets at zero</dt><dd>2</dd>" in shown
+    assert "<dt>Nobody told yet</dt><dd>2</dd>" in shown
+    assert "<dt>No answer yet</dt><dd>2</dd>" in shown
     assert "Corner &lt;b&gt;" in shown
     assert "Corner <b>" not in shown
     assert "2026-03-01 08:00" in shown
+
+
+def test_now_says_what_nobody_can_be_told_of_and_leads_there(desk: Any) -> None:
+    found = re.search(r'nobody holds</dt><dd><a href="([^"]*)">1</a>', text(get(desk, "/")))
+    assert found is not None
+    shown = text(get(desk, found[1].replace("&amp;", "&")))
+    assert "/outlets/O3" in shown
+    assert "/outlets/O1" not in shown
+    assert "nobody holds" not in text(get(desk, "/?wholesaler=W"))
 
 
 def test_an_outlet_shows_its_stock_and_an_unknown_one_is_missing(desk: Any) -> None:

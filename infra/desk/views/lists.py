@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from infra.desk.parts import Column
@@ -65,7 +66,7 @@ OUTLETS: Final = Listing(
 _STOCK_OUT: Final = """
        formatDateTime(i.opened_at, '%Y-%m') AS month,
        if(i.closed_at IS NULL, 'open', 'refilled') AS state, t.name AS territory, i.sku AS sku,
-       if(w.name = '', i.wholesaler_id, w.name) AS wholesaler
+       multiIf(i.wholesaler_id = '', '(nobody)', w.name = '', i.wholesaler_id, w.name) AS wholesaler
 """
 _OF_STOCK_OUTS: Final = """
 LEFT JOIN outlets AS o ON o.outlet_id = i.outlet_id
@@ -86,7 +87,7 @@ STOCK_OUTS: Final = Listing(
         Column("month", N_("Month (UTC)")),
         _OUTLET,
         Column("territory", N_("Territory")),
-        _WHOLESALER,
+        replace(_WHOLESALER, kind="name"),
         Column("sku", N_("SKU")),
         Column("state", N_("State"), "word"),
         Column("since", N_("Since"), "time"),

@@ -72,7 +72,7 @@ READINGS: Final = Listing(
     (
         Column("period", N_("Period")),
         Column("unit_id", N_("Unit"), link="/loss/units/"),
-        Column("side", N_("Side"), "word"),
+        Column("side", N_("Side"), "name"),
         Column("meter_id", N_("Meter")),
         Column("start", N_("From"), "time"),
         Column("end", N_("To"), "time"),
@@ -183,7 +183,7 @@ def unit(asked: Asked) -> Answer:
             ]),
             Table(N_("Below it"), _COLUMNS, asked.rows(_BELOW, this), N_("Nothing is below it.")),
             Table(N_("Readings"), (
-                Column("side", N_("Side"), "word"), Column("meters", N_("Meters"), "number"),
+                Column("side", N_("Side"), "name"), Column("meters", N_("Meters"), "number"),
                 Column("readings", N_("Readings"), "number"),
                 Column("estimated", N_("Estimated"), "number"),
                 Column("kwh", N_("In the month (kWh)"), "kwh"),

@@ -27,7 +27,10 @@ WITH open AS
 )
 SELECT i.outlet_id AS outlet_id, if(o.name = '', i.outlet_id, o.name) AS outlet,
        o.territory_id AS territory_id, t.name AS territory,
-       i.wholesaler_id AS wholesaler_id, w.name AS wholesaler, i.sku AS sku,
+       i.wholesaler_id AS wholesaler_id,
+       multiIf(i.wholesaler_id = '', '(nobody)', w.name = '', i.wholesaler_id, w.name)
+           AS wholesaler,
+       i.sku AS sku,
        i.opened_at AS since, told.at AS told, said.kind AS answer
 FROM open AS i
 LEFT JOIN outlets AS o ON o.outlet_id = i.outlet_id
@@ -93,7 +96,7 @@ SELECT wholesaler_id AS value, name FROM wholesalers ORDER BY name, value LIMIT 
 _COLUMNS: Final = (
     Column("outlet", N_("Outlet"), link="/outlets/", to="outlet_id"),
     Column("territory", N_("Territory")),
-    Column("wholesaler", N_("Wholesaler"), link="/wholesalers/", to="wholesaler_id"),
+    Column("wholesaler", N_("Wholesaler"), "name", link="/wholesalers/", to="wholesaler_id"),
     Column("sku", N_("SKU")),
     Column("since", N_("Since"), "time"),
     Column("told", N_("Told"), "time"),
@@ -112,6 +115,7 @@ def page(asked: Asked) -> Page:
         Figure(N_("Outlets at zero"), len({row["outlet_id"] for row in rows}), tone=_bad(rows)),
         Figure(N_("Empty shelves"), len(rows)),
         Figure(N_("Nobody told yet"), untold, tone="bad" if untold else ""),
+        *_unheld(rows),
         Figure(N_("No answer yet"), waiting),
         Figure(N_("Median delay of messages (s)"), delays.get("half") if delays.get("n") else None),
         Figure(N_("9 of 10 within (s)"), delays.get("most") if delays.get("n") else None),
@@ -146,9 +150,21 @@ def page(asked: Asked) -> Page:
             )),
             Table(N_("At zero, the longest first"), _COLUMNS, rows[:_MOST],
                   N_("No outlet is at zero."),
-                  more=f"/stock-outs?{urlencode({'month': '', 'state': 'open', **here})}"),
+                  more=_all_open(**here)),
         ],
     )  # fmt: skip
+
+
+def _unheld(rows: list[Row]) -> list[Figure]:
+    """Nobody can be told of these: said only when there are some."""
+    count = sum(not row["wholesaler_id"] for row in rows)
+    link = _all_open(wholesaler="(nobody)")
+    label = N_("At outlets that nobody holds")
+    return [Figure(label, count, tone="bad", link=link)] if count else []
+
+
+def _all_open(**only: str) -> str:
+    return f"/stock-outs?{urlencode({'month': '', 'state': 'open', **only})}"
 
 
 def _bad(rows: list[Row]) -> Literal["bad", "good"]:
@@ -162,7 +178,7 @@ def _most(title: str, heading: str, name: str, rows: list[Row]) -> Table:
     return Table(
         title,
         (
-            Column("name", heading, link=f"/?{name}=", to="id"),
+            Column("name", heading, "name", link=f"/?{name}=", to="id"),
             Column("shelves", N_("Empty shelves"), "number", bar="of_most"),
         ),
         [{"id": of, "name": text, "shelves": n, "of_most": n / top[0][1]} for (of, text), n in top],

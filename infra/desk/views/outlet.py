@@ -41,7 +41,7 @@ FROM stock_incidents AS i
 WHERE i.outlet_id = {outlet:String} ORDER BY i.opened_at DESC LIMIT 20
 """
 _MOVEMENTS: Final = """
-SELECT at, sku, cause, sum(delta) AS sims, min(iccid) AS iccid, toInt64(count()) AS n
+SELECT at, sku, cause, sum(delta) AS sims, min(iccid) AS iccid
 FROM stock_movements
 WHERE outlet_id = {outlet:String} GROUP BY at, sku, cause ORDER BY at DESC LIMIT 50
 """
@@ -90,7 +90,8 @@ def page(asked: Asked) -> Page:
             ), asked.rows(_INCIDENTS, this), N_("Never at zero.")),
             Table(N_("Last movements"), (
                 Column("at", N_("At"), "second"), Column("sku", N_("SKU")),
-                Column("cause", N_("Cause"), "word"), Column("sims", N_("SIMs"), "number"),
+                Column("cause", N_("Cause"), "name"), Column("sims", N_("SIMs"), "number"),
+                Column("iccid", N_("First card"), "secret", link="/sims/"),
             ), asked.rows(_MOVEMENTS, this), N_("No movement yet.")),
             Table(N_("Held by"), (
                 Column("name", N_("Wholesaler"), link="/wholesalers/", to="wholesaler_id"),

@@ -31,6 +31,7 @@ from schemas.errors import WarehouseDown, WarehouseError, ZerostockError
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+_Showing = Callable[[Mapping[str, str]], Page]
 
 NOTHING_SENT: Final[Mapping[str, str]] = {}
 
@@ -62,8 +63,8 @@ def desk_app(
     shared = _Shared(clock)
 
     def answer(
-        request: Request, made: Callable[[Asked], Answer], form: Mapping[str, str] = NOTHING_SENT
-    ) -> Answer:
+        request: Request, made: Callable[[Asked], T], form: Mapping[str, str] = NOTHING_SENT
+    ) -> T | Page:
         path, query, visitor = request.path_params, request.query_params, _visitor(request)
         try:
             for last in (False, True):
@@ -78,22 +79,26 @@ def desk_app(
             log.error("a page cannot be made: %s", error)  # noqa: TRY400
             return _fault(error)
 
-    def watched(request: Request, view: View) -> Response:
-        """A page that renews itself: all who watch the same share its figures."""
-        query = request.url.query
-        page = shared.of(("figures", query), lambda: answer(request, view.page))
-        if request.headers.get("hx-request") != "true":
+    def watched(request: Request, view: View, live: Callable[[Asked], _Showing]) -> Response:
+        """A page that renews itself: all who watch share what the warehouse said."""
+
+        def made() -> Response:
+            found = shared.of((view.path,), lambda: answer(request, live))
+            page = found if isinstance(found, Page) else found(request.query_params)
             return _response(render, request, page, live=True)
+
+        if request.headers.get("hx-request") != "true":
+            return made()
         # What is renewed has nothing of one visitor's own: those of a role share it as well.
         role = _visitor(request).role
         request.scope["visitor"] = Visitor("", role)
-        key = ("live", role, language_of(request), query)
-        return _unless_seen(request, shared.of(key, lambda: _response(render, request, page, True)))
+        key = (view.path, role, language_of(request), request.url.query)
+        return _unless_seen(request, shared.of(key, made))
 
     def endpoint(view: View) -> Callable[..., object]:
         def shown(request: Request) -> Response:
             if view.live:
-                return watched(request, view)
+                return watched(request, view, view.live)
             return _response(render, request, answer(request, view.page))
 
         async def answered(request: Request) -> Response:
@@ -125,7 +130,7 @@ class _Shared:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()  # one who makes a page makes what it is made of
         self._made: dict[tuple[str, ...], tuple[float, Any]] = {}
 
     def of(self, key: tuple[str, ...], make: Callable[[], T]) -> T:

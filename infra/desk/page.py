@@ -103,7 +103,8 @@ Answer = Page | Download | Elsewhere
 class View:
     """A page and where it is; without a title it does not stand in the menu.
 
-    `act` answers a form sent to it, by visitors who may do `action`. A `live` page renews itself.
+    `act` answers a form sent to it, by visitors who may do `action`. A page that renews itself has
+    `live`: it asks the warehouse once for all who watch, and gives what makes the page of a query.
     """
 
     path: str
@@ -111,7 +112,7 @@ class View:
     page: Callable[[Asked], Answer]
     act: Callable[[Asked], Answer] | None = None
     action: str = "look"
-    live: bool = False
+    live: Callable[[Asked], Callable[[Mapping[str, str]], Page]] | None = None
 
 
 @dataclass(frozen=True)

@@ -219,6 +219,16 @@ def test_a_hundred_watchers_of_now_cost_one_page(
     assert counting.opened == 2
 
 
+def test_watchers_of_a_hundred_parts_cost_one_look_as_well(warehouse: Embedded, clock: Any) -> None:
+    counting = Counting(warehouse)
+    desk = desk_app(counting.open, clock=clock)
+    shown = [
+        text(get(desk, f"/?wholesaler={who}", HX_Request="true")) for who in ("W", "", "nobody")
+    ]
+    assert counting.opened == 1
+    assert [one.count('href="/outlets/') for one in shown] == [1, 2, 0]
+
+
 def test_what_a_page_has_already_is_not_sent_again(desk: Any, clock: Any) -> None:
     first = get(desk, "/", HX_Request="true")
     seen = first.headers["etag"].strip('"')

@@ -171,7 +171,7 @@ class AccessPages:
         table = Table(N_("Newest first"), (
             Column("at", N_("When"), "second"), Column("who", N_("Who")),
             Column("action", N_("What"), "word"), Column("about", N_("About"), "long"),
-            Column("why", N_("Why"), "long"), Column("address", N_("From")),
+            Column("why", N_("Why"), "long"), Column("address", N_("Address")),
         ), rows, N_("Nobody did anything yet."), more=more)  # fmt: skip
         return self._page(request, Page(N_("Trail"), [table]))
 

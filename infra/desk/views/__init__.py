@@ -26,7 +26,7 @@ _LISTS: Final = {
     one.path: View(one.path, one.title, partial(table_page, one))
     for one in (*lists.TABLES, loss.READINGS, letters.LETTERS)
 }
-_NOW: Final = View("/", N_("Now"), now.page, live=True)
+_NOW: Final = View("/", N_("Now"), now.page, live=now.live)
 _LOSS: Final = View("/loss", N_("Loss"), loss.page)
 _ARREARS: Final = View("/arrears", N_("Arrears"), arrears.page)
 _SYSTEM: Final = View("/system", N_("System"), system.page)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 from urllib.parse import urlencode
 
@@ -14,12 +17,7 @@ from infra.desk.words import N_
 _MOST: Final = 50
 _MOST_OF_ALL: Final = 6
 
-# Whatever of the channel is looked at: one territory, one wholesaler, or all.
-_SEEN: Final = """
-    ({territory:String} = '' OR o.territory_id = {territory:String})
-    AND ({wholesaler:String} = '' OR i.wholesaler_id = {wholesaler:String})
-"""
-_AT_ZERO: Final = f"""
+_AT_ZERO: Final = """
 WITH open AS
 (
     SELECT incident_id, outlet_id, sku, wholesaler_id, opened_at
@@ -52,9 +50,8 @@ LEFT JOIN
       AND incident_id IN (SELECT incident_id FROM open)
     GROUP BY incident_id
 ) AS said ON said.incident_id = i.incident_id
-WHERE {_SEEN}
 ORDER BY since, outlet_id, sku
-"""  # noqa: S608 - of this file's own pieces
+"""
 # The clock is that of the newest movement: a run over old files has its own.
 _FLOW: Final = """
 WITH (SELECT max(at) FROM stock_movements_rows) AS newest
@@ -104,11 +101,46 @@ _COLUMNS: Final = (
 )
 
 
+@dataclass(frozen=True)
+class Channel:
+    """The whole channel at one moment, whoever looks at whatever part of it."""
+
+    at_zero: list[Row]
+    flow: Row
+    delays: Row
+    hours: list[Row]
+    messages: list[Row]
+    places: list[Row]
+    people: list[Row]
+
+
+def live(asked: Asked) -> Callable[[Mapping[str, str]], Page]:
+    """Asks the warehouse, once for all who watch; gives what shows any part of the channel."""
+    now = Channel(
+        asked.rows(_AT_ZERO),
+        asked.row(_FLOW) or {},
+        asked.row(_DELAYS) or {},
+        asked.rows(_HOURS, {"zone": asked.means.zone}),
+        asked.rows(_MESSAGES),
+        asked.rows(_PLACES),
+        asked.rows(_PEOPLE),
+    )
+    return partial(_page, now)
+
+
 def page(asked: Asked) -> Page:
     """The state of the channel at this moment, for all of it or one territory or wholesaler."""
-    territory, wholesaler = asked.query.get("territory", ""), asked.query.get("wholesaler", "")
-    rows = asked.rows(_AT_ZERO, {"territory": territory[:100], "wholesaler": wholesaler[:100]})
-    flow, delays = asked.row(_FLOW) or {}, asked.row(_DELAYS) or {}
+    return live(asked)(asked.query)
+
+
+def _page(now: Channel, query: Mapping[str, str]) -> Page:
+    territory, wholesaler = query.get("territory", ""), query.get("wholesaler", "")
+    rows = [
+        row
+        for row in now.at_zero
+        if territory in ("", row["territory_id"]) and wholesaler in ("", row["wholesaler_id"])
+    ]
+    flow, delays = now.flow, now.delays
     untold = sum(row["told"] is None for row in rows)
     waiting = sum(not row["answer"] for row in rows)
     figures = [
@@ -131,9 +163,8 @@ def page(asked: Asked) -> Page:
         N_("Now"),
         above=[
             choose(
-                of_named("territory", N_("Territory"), asked.rows(_PLACES), territory, N_("all")),
-                of_named("wholesaler", N_("Wholesaler"), asked.rows(_PEOPLE), wholesaler,
-                         N_("all")),
+                of_named("territory", N_("Territory"), now.places, territory, N_("all")),
+                of_named("wholesaler", N_("Wholesaler"), now.people, wholesaler, N_("all")),
                 live=True,
             )
         ],
@@ -144,8 +175,8 @@ def page(asked: Asked) -> Page:
                 _most(N_("Whose shelves are empty"), N_("Wholesaler"), "wholesaler", rows),
             )),
             Pair((
-                _hours(asked),
-                Messages(N_("Messages as they go out"), asked.rows(_MESSAGES),
+                _hours(now.hours),
+                Messages(N_("Messages as they go out"), now.messages,
                          N_("No message went out yet.")),
             )),
             Table(N_("At zero, the longest first"), _COLUMNS, rows[:_MOST],
@@ -186,8 +217,8 @@ def _most(title: str, heading: str, name: str, rows: list[Row]) -> Table:
     )
 
 
-def _hours(asked: Asked) -> Chart:
-    found = {row["hour"]: row for row in asked.rows(_HOURS, {"zone": asked.means.zone})}
+def _hours(rows: list[Row]) -> Chart:
+    found = {row["hour"]: row for row in rows}
     hours = [
         {"hour": f"{hour:02d}:00", "n": found[hour]["n"] if hour in found else 0}
         for hour in range(24)

@@ -1,6 +1,7 @@
 """From incidents to messages that people act on.
 
-desk        one partition of stock-incidents: openings, closings and answers in, messages out
+wholesaler_side
+            one partition of stock-incidents: openings, closings and answers in, messages out
 life        who is told of a stock-out, when, and why not (pure), with
             grouping: which go into one message · casebook: what is remembered
             timing: what is due when · outcome: what follows

@@ -27,7 +27,7 @@ from schemas.errors import BrokerDown, BrokerError
 #: State of the workers: one changelog a table.
 CHANGELOGS = tuple(
     f"{group_id(worker)}-{table}-changelog"
-    for worker, table in (("stock", "sims"), ("stock", "outlets"), ("alerts", "desks"))
+    for worker, table in (("stock", "sims"), ("stock", "outlets"), ("alerts", "wholesalers"))
 )
 
 _COMPACTED = {"cleanup.policy": "compact"}

@@ -21,7 +21,6 @@ from tenacity import (
 
 from alerts.answers.links import Links
 from alerts.delivery import Delivery
-from alerts.desk import DeskSide
 from alerts.directory import ReferenceDirectory
 from alerts.dispatch import Dispatcher
 from alerts.numbers import RefusedNumbers
@@ -32,6 +31,7 @@ from alerts.rules import Rules
 from alerts.senders import open_sender
 from alerts.usual import NAME as USUAL
 from alerts.usual import UsualSales
+from alerts.wholesaler_side import WholesalerSide
 from infra.health import watch
 from infra.settings import Settings
 from infra.topics import ensure_topics
@@ -261,10 +261,10 @@ def _alerts(settings: Settings) -> faust.App:
         link=_link(settings),
     )
 
-    def new_desk(partition: int) -> DeskSide:
-        return DeskSide(partition, options.partitions, rules)
+    def new_wholesalers(partition: int) -> WholesalerSide:
+        return WholesalerSide(partition, options.partitions, rules)
 
-    async def deliver(side: DeskSide, now: int) -> list[Effect]:
+    async def deliver(side: WholesalerSide, now: int) -> list[Effect]:
         before = side.frontier.reached
         steps, promise = side.advance(now)
         if promise is None:
@@ -283,7 +283,7 @@ def _alerts(settings: Settings) -> faust.App:
         effects += envelopes(topics.SMS_MESSAGES, side.partition, rows, promise, before)
         return trace.said(metrics.count_effects(effects))
 
-    return alerts_app(options, new_desk, deliver)
+    return alerts_app(options, new_wholesalers, deliver)
 
 
 class _WarehouseSink:

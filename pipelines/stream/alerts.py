@@ -13,22 +13,24 @@ from pipelines.stream.progress import Progress
 from schemas import topics
 
 
-def alerts_app(options: StreamOptions, new_desk: Callable[[int], Side], deliver: Act) -> faust.App:
-    """The application; `deliver` sends what a desk has due and says what became of it."""
+def alerts_app(
+    options: StreamOptions, new_wholesalers: Callable[[int], Side], deliver: Act
+) -> faust.App:
+    """The application; `deliver` sends what is due and says what became of it."""
     app = new_app("alerts", options)
-    desks = Keeper(
+    wholesalers = Keeper(
         app,
-        "desks",
+        "wholesalers",
         options.partitions,
-        new_desk,
+        new_wholesalers,
         deliver,
         options.commit_interval,
         options.stand_still,
         Progress(app, options.give_up_after),
     )
 
-    @app.agent(app.topic(topics.STOCK_INCIDENTS, value_type=bytes), name="desks")  # type: ignore[untyped-decorator]
+    @app.agent(app.topic(topics.STOCK_INCIDENTS, value_type=bytes), name="wholesalers")  # type: ignore[untyped-decorator]
     async def follow_incidents(stream: faust.Stream[bytes]) -> None:
-        await desks.run(stream)
+        await wholesalers.run(stream)
 
     return app

@@ -1,4 +1,4 @@
-"""Plays a wholesaler's day through the desk and the dispatcher, and writes down what people see.
+"""Plays a wholesaler's day through the alerts, and writes down what people see.
 
 `python tests/alerts/transcript.py` puts it into docs/alerts.md; a test compares.
 """
@@ -23,7 +23,6 @@ import pyarrow as pa  # noqa: E402
 
 from alerts.answers.reading import read  # noqa: E402
 from alerts.delivery import Delivery  # noqa: E402
-from alerts.desk import DeskSide  # noqa: E402
 from alerts.directory import ReferenceDirectory  # noqa: E402
 from alerts.dispatch import Dispatcher  # noqa: E402
 from alerts.message import Shelf, compose, title  # noqa: E402
@@ -31,6 +30,7 @@ from alerts.phones import masked  # noqa: E402
 from alerts.policy import parse_policy  # noqa: E402
 from alerts.receipts import FileReceipts  # noqa: E402
 from alerts.rules import Rules  # noqa: E402
+from alerts.wholesaler_side import WholesalerSide  # noqa: E402
 from schemas.envelope import INCIDENTS, Header, unpack  # noqa: E402
 from schemas.messages import Message, Receipt  # noqa: E402
 from schemas.news import News, pack_news  # noqa: E402
@@ -123,14 +123,14 @@ class Screen:
         self.say(self.now - 60_000, f"channel {name}", f"{title}. {body}")
 
 
-class Desk:
-    """The desk and the dispatcher of one partition, on the day's clock."""
+class Day:
+    """The wholesaler side and the dispatcher of one partition, on the day's clock."""
 
     def __init__(self, folder: Path) -> None:
         (policy,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)
         directory = ReferenceDirectory(TABLES)
         rules = Rules(60_000, parse_policy(policy), zone=ZONE, places=directory)
-        self.side = DeskSide(0, 1, rules)
+        self.side = WholesalerSide(0, 1, rules)
         self.screen = Screen()
         self.dispatcher = Dispatcher(
             Delivery(self.screen, FileReceipts(folder / "receipts")),
@@ -191,17 +191,17 @@ class Desk:
 
 
 async def _play(folder: Path) -> list[str]:
-    desk = Desk(folder)
-    desk.screen.now = _ms("06:00")
+    day = Day(folder)
+    day.screen.now = _ms("06:00")
     for clock, what, detail in DAY:
-        await desk.until(_ms(clock))
+        await day.until(_ms(clock))
         if what in ("-", "+"):
-            desk.shelf(_ms(clock), what, detail)
+            day.shelf(_ms(clock), what, detail)
         elif what:
-            desk.reply(_ms(clock), what, detail)
-    await desk.until(_ms("23:59") + 8 * 3_600_000)
-    desk.dispatcher.delivery.receipts.close()  # type: ignore[attr-defined]
-    return [line for _, line in sorted(desk.screen.lines, key=lambda found: found[0])]
+            day.reply(_ms(clock), what, detail)
+    await day.until(_ms("23:59") + 8 * 3_600_000)
+    day.dispatcher.delivery.receipts.close()  # type: ignore[attr-defined]
+    return [line for _, line in sorted(day.screen.lines, key=lambda found: found[0])]
 
 
 def transcript() -> str:

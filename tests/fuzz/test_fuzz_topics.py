@@ -18,9 +18,9 @@ import pyarrow as pa
 import pytest
 from spoil import MANY, spoiled
 
-from alerts.desk import DeskSide
 from alerts.policy import parse_policy
 from alerts.rules import Rules
+from alerts.wholesaler_side import WholesalerSide
 from pipelines.core.ledger import OutletSide
 from pipelines.core.register import Register, SimRange
 from pipelines.core.sims import SimSide
@@ -169,7 +169,7 @@ def test_rows_on_a_topic_that_is_not_theirs_are_a_letter(topic: str) -> None:
 SIDES: dict[str, Callable[[], Side]] = {
     topics.SIM_EVENTS: lambda: SimSide(0, 1, Register(RANGES), holder),
     topics.STOCK_MOVEMENTS: lambda: OutletSide(0, 1, holder),
-    topics.STOCK_INCIDENTS: lambda: DeskSide(0, 1, RULES),
+    topics.STOCK_INCIDENTS: lambda: WholesalerSide(0, 1, RULES),
 }
 
 

@@ -1,4 +1,4 @@
-"""A partition's desk over its log: answers count where they stand, and deaths change nothing."""
+"""A wholesaler side over its log: answers count where they stand, deaths change nothing."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from alert_rig import BACKUP, PHONE, FakeClock, FakeDirectory, ScriptedSender, w
 from life_rig import MINUTE, START, at, closed, news, opened, rules
 
 from alerts.delivery import Delivery, Patience
-from alerts.desk import DeskSide
 from alerts.dispatch import Dispatcher
 from alerts.grouping import Change, Gathering, message_id
 from alerts.receipts import FileReceipts
+from alerts.wholesaler_side import WholesalerSide
 from schemas.alert_news import AlertNews
 from schemas.envelope import INCIDENTS, Header, pack, unpack
 from schemas.messages import ListedIncident
@@ -82,7 +82,7 @@ class World:
             if dice.random() < deadly:
                 raise Died
 
-        side = DeskSide(0, 1, rules())
+        side = WholesalerSide(0, 1, rules())
         for key, value in self.changelog.items():
             side.load(key, value)
         receipts = FileReceipts(self.folder / "receipts")
@@ -162,7 +162,7 @@ def test_an_acknowledged_stock_out_is_left_alone(tmp_path: Path) -> None:
 
 def test_an_answer_counts_at_the_watermark_it_met(tmp_path: Path) -> None:
     """Read in one go with what follows it, it still comes before the escalation of half past."""
-    side = DeskSide(0, 1, rules())
+    side = WholesalerSide(0, 1, rules())
     for data in LOG[:4]:
         side.take(*unpack(data), 0)
     side.take(*unpack(pack_news([news("acknowledged", FIRST, at(9, 4))])), 0)
@@ -172,7 +172,7 @@ def test_an_answer_counts_at_the_watermark_it_met(tmp_path: Path) -> None:
 
 
 def test_an_answer_is_dealt_with_while_the_watermark_stands_still() -> None:
-    side = DeskSide(0, 1, rules())
+    side = WholesalerSide(0, 1, rules())
     for data in LOG[:3]:
         side.take(*unpack(data), 0)
     side.advance(0)
@@ -186,11 +186,11 @@ def test_an_answer_is_dealt_with_while_the_watermark_stands_still() -> None:
 
 def test_a_new_policy_finds_who_still_waits() -> None:
     silence = "silences = [{ territory = 'north' }]"
-    old = DeskSide(0, 1, rules(silence))
+    old = WholesalerSide(0, 1, rules(silence))
     for data in LOG[:3]:
         old.take(*unpack(data), 0)
     assert old.advance(0)[0].groups == []
-    heir = DeskSide(0, 1, rules(""))
+    heir = WholesalerSide(0, 1, rules(""))
     for key, value in old.changes():
         heir.load(key, value)
     heir.take(*unpack(LOG[4]), 0)
@@ -198,7 +198,7 @@ def test_a_new_policy_finds_who_still_waits() -> None:
 
 
 def test_news_of_strangers_and_nonsense_harm_nobody() -> None:
-    side = DeskSide(0, 1, rules())
+    side = WholesalerSide(0, 1, rules())
     side.take(*unpack(envelope(at(8))), 0)
     odd = [
         News("x1", START, "nobody", "acknowledged", "m", "", "", ""),
@@ -212,8 +212,8 @@ def test_news_of_strangers_and_nonsense_harm_nobody() -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_desk_goes_on_from_the_state_of_this_and_of_the_last_release(version: int) -> None:
-    old = DeskSide(0, 1, rules())
+def test_it_goes_on_from_the_state_of_this_and_of_the_last_release(version: int) -> None:
+    old = WholesalerSide(0, 1, rules())
     old.take(*unpack(envelope(at(9), A)), 0)
     old.advance(0)
     state = dict(old.changes())
@@ -221,7 +221,7 @@ def test_a_desk_goes_on_from_the_state_of_this_and_of_the_last_release(version: 
         listed = ListedIncident("a", A.outlet_id, "4G", A.opened_at)
         gathering = Gathering(A.at, "a", {"a": listed})
         state[b"w/w"] = msgspec.msgpack.encode((1, "w", at(9), [], gathering))
-    heir = DeskSide(0, 1, rules())
+    heir = WholesalerSide(0, 1, rules())
     for key, value in state.items():
         heir.load(key, value)
     heir.take(*unpack(envelope(at(9, 31))), 0)

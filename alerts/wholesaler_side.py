@@ -18,7 +18,7 @@ from schemas.messages import MessageRecord
 from schemas.news import news_of
 
 
-class DeskSide:
+class WholesalerSide:
     """Takes openings, closings and answers, and hands out the messages that are due.
 
     It is a side in the sense of `pipelines.stream.keeper`: state is written after what follows
@@ -28,8 +28,8 @@ class DeskSide:
     _FRONTIER = b"frontier"
 
     def __init__(self, partition: int, partitions: int, rules: Rules) -> None:
-        self.name = f"desks/{partition}"
-        self.peers = tuple(f"desks/{p}" for p in range(partitions))
+        self.name = f"wholesalers/{partition}"
+        self.peers = tuple(f"wholesalers/{p}" for p in range(partitions))
         self.partition = partition
         self.rules = rules
         self.frontier = Frontier()

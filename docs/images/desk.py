@@ -1,6 +1,6 @@
 """Takes the pictures of the desk, over whatever it serves (`make run`, `zerostock serve`).
 
-    python docs/images/desk.py http://127.0.0.1:8080 docs/images
+python docs/images/desk.py http://127.0.0.1:8080 docs/images
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def in_one_go(history: list[Change], answers: list[Heard]) -> Told:
     return Told(groups, said, encode(state))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data(), days())
 def test_nothing_on_the_way_changes_what_is_said(
     data: st.DataObject, day: tuple[list[Change], list[Heard]]
@@ -136,7 +136,7 @@ def test_nothing_on_the_way_changes_what_is_said(
     assert encode(state) == expected.state
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(days())
 def test_answers_that_are_told_again_count_once(day: tuple[list[Change], list[Heard]]) -> None:
     history, answers = day
@@ -154,7 +154,7 @@ def test_answers_that_are_told_again_count_once(day: tuple[list[Change], list[He
     assert groups == expected.groups
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(days())
 def test_every_day(day: tuple[list[Change], list[Heard]]) -> None:
     history, answers = day
@@ -227,7 +227,7 @@ def check_answers(name: str, opening: Change, about: list[Group], answers: list[
             assert [g for g in pages if g.due_at < by + 15 * MINUTE] == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(changes())
 def test_without_answers_reminders_keep_their_distance(history: list[Change]) -> None:
     groups, _, _ = in_one_go(history, [])
@@ -240,7 +240,7 @@ def test_without_answers_reminders_keep_their_distance(history: list[Change]) ->
                 last[incident.incident_id] = group.due_at
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(changes())
 def test_a_restless_shelf_keeps_its_distance_too(history: list[Change]) -> None:
     """From its third time in six hours on, a shelf is announced once in four hours at most."""

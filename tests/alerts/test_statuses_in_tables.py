@@ -62,7 +62,7 @@ def sent(message: str, status: str = "sent") -> dict[str, object]:
     }
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
 @given(st.lists(told, min_size=20, max_size=40), st.randoms())
 def test_whatever_is_told_in_whatever_order(
     warehouse: Warehouse, many: list[list[str]], random

@@ -107,7 +107,7 @@ def books(rng: random.Random) -> tuple[list[Row], list[Row], list[Row]]:
     return customers, bills, payments
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 2**32))
 def test_equals_plain_bookkeeping(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     rng = random.Random(seed)
@@ -141,7 +141,7 @@ def test_equals_plain_bookkeeping(seed: int, tmp_path_factory: pytest.TempPathFa
         assert r["cash_rate"] == (r["cash_received_fen"] / charged if charged else None)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 2**32))
 def test_money_is_conserved(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     customers, bills, payments = books(random.Random(seed))

@@ -91,7 +91,7 @@ def a_grid(rng: random.Random) -> tuple[list[Row], list[Row], list[Row]]:
     return units, readings(6), readings(12)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 2**32))
 def test_equals_the_plain_sums(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     rng = random.Random(seed)
@@ -110,7 +110,7 @@ def test_equals_the_plain_sums(seed: int, tmp_path_factory: pytest.TempPathFacto
                 assert got == pytest.approx(float(value), rel=1e-6, abs=1e-6), (unit_id, name)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(seed=st.integers(0, 2**32))
 def test_order_chunks_parts_and_kind_of_file_change_nothing(
     seed: int, tmp_path_factory: pytest.TempPathFactory
@@ -137,7 +137,7 @@ def test_order_chunks_parts_and_kind_of_file_change_nothing(
     assert run(one)["line_loss"] == run(other, chunk_rows=1, parts=3)["line_loss"]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32))
 def test_own_losses_add_up_to_the_loss_of_the_tree(seed: int) -> None:
     rng = random.Random(seed)

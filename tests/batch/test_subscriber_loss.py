@@ -128,7 +128,7 @@ def run(root: Path, **how: Any) -> dict[str, list[Row]]:
     return compute_tables("subscriber-loss", root, "2026-03", **how)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32))
 def test_equals_a_plain_reading(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     rng = random.Random(seed)

@@ -63,7 +63,7 @@ incidents = st.lists(
 
 
 @given(incidents, st.integers(0, 150))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_timeliness_is_what_counting_by_hand_gives(
     rows: list[tuple[str, int, int | None, bool]], now: int
 ) -> None:
@@ -95,7 +95,7 @@ moves = st.dictionaries(
 
 
 @given(moves, st.dictionaries(st.sampled_from("AB"), st.integers(0, 5)), st.integers(0, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_shelf_days_are_what_counting_day_by_day_gives(
     moved: dict[tuple[str, int], tuple[int, int]], before: dict[str, int], first: int
 ) -> None:

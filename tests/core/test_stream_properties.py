@@ -64,7 +64,7 @@ def arrival(facts: list[Fact], random: Random, sources: int) -> dict[str, list[F
     return {s: f for s, f in some.items() if f}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(histories(), st.integers(0, 2**32), st.sampled_from([1, 2, 4]), st.integers(1, 3))
 def test_whatever_happens_the_outcome_is_the_fold(facts, seed, partitions, sources) -> None:
     random = Random(seed)
@@ -78,7 +78,7 @@ def test_whatever_happens_the_outcome_is_the_fold(facts, seed, partitions, sourc
     assert rig.anomalies() == {(e, register.iccid(i), k) for e, i, k in truth.anomalies}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(histories(), st.integers(0, 2**32), st.sampled_from([1, 2, 4]), st.integers(1, 1_500))
 def test_input_that_ends_and_goes_on_gives_the_same(facts, seed, partitions, noon) -> None:
     """The second day's files are read by a second run, after the first has told all it knew."""
@@ -96,7 +96,7 @@ def test_input_that_ends_and_goes_on_gives_the_same(facts, seed, partitions, noo
     assert rig.anomalies() == {(e, Register(RANGES).iccid(i), k) for e, i, k in truth.anomalies}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(histories(), st.integers(0, 2**32), st.sampled_from([1, 2, 4]))
 def test_late_events_still_correct_the_stock(facts, seed, partitions) -> None:
     """With no bound kept at all, the final stock is nevertheless the fold in event time."""

@@ -406,7 +406,10 @@ def fill(city: Path) -> None:
     pq.write_table(table, city / "cdr/b/1.parquet", row_group_size=25)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(kills=st.lists(st.integers(0, 250), max_size=4))
 def test_killed_anywhere_it_goes_on_to_the_same_facts(
     tmp_path_factory: pytest.TempPathFactory, small_pieces: None, kills: list[int]

@@ -38,7 +38,6 @@ COLUMNS = ("received", "activated", "returned", "transferred_in", "transferred_o
 
 examples = settings(
     max_examples=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

@@ -1,0 +1,182 @@
+"""Who is told what, and why; who takes over; which numbers take no messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.commands.options import Data, Reference, Sms, Url, absolute
+from infra.settings import load_settings
+from schemas.errors import UsageError
+
+app = typer.Typer()
+alerts = typer.Typer(help="Who was told of a stock-out, and why.", no_args_is_help=True)
+app.add_typer(alerts, name="alerts")
+succession = typer.Typer(
+    help="A wholesaler leaves: outlets, what is open and unsent messages go to another.",
+    no_args_is_help=True,
+)
+app.add_typer(succession, name="succession")
+
+At = Annotated[str | None, typer.Option(help="ISO 8601 time with offset (now).")]
+
+
+@alerts.command("explain")
+def explain_alerts(
+    incident: Annotated[
+        str, typer.Argument(help="A stock-out; or an outlet, to see which it had.")
+    ],
+    data: Data = None,
+    warehouse: Url = None,
+) -> None:
+    """Show why somebody was or was not told of a stock-out, with times.
+
+    Example: `zerostock alerts explain O00017/4G-50/c123 --data state`
+    """
+    from infra.explaining import explain
+
+    explain(load_settings(data=data, warehouse=warehouse), incident)
+
+
+@alerts.command("check")
+def check_policy(
+    policy: Annotated[Path, typer.Argument(help="The TOML file; see docs/alerts.md.")],
+) -> None:
+    """Check a policy as the alerts worker does at its start; errors name line and key.
+
+    Example: `zerostock alerts check policy.toml`
+    """
+    from alerts.policy import load_policy
+
+    load_policy(policy)
+    typer.echo(f"{policy} is a policy")
+
+
+@app.command("soon-empty")
+def soon_empty(
+    data: Data = None,
+    warehouse: Url = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="Day whose evening it is, YYYY-MM-DD (the last known).")
+    ] = None,
+    target: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Announce shelves whose risk is above it.")
+    ] = 0.3,
+    sms: Sms = None,
+    clock: Annotated[
+        str | None, typer.Option(help="wall: what is old is not sent (default); event: it is.")
+    ] = None,
+    wholesaler: Annotated[
+        list[str] | None, typer.Option(help="Tell only this one, as often as need be (all).")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be told.")
+    ] = False,
+) -> None:
+    """Tell wholesalers, once a day, which shelves will probably be empty before they come.
+
+    Shelves whose stock is doubted go to the managers' `fallback` channel. A second run for the same
+    day replaces its lists and tells nobody twice. With --warehouse, --data keeps what was sent.
+
+    Example: `zerostock soon-empty --data state --clock event --sms file:soon.ndjson`
+    """
+    from datetime import date
+
+    from infra.foresight import run_soon_empty
+
+    try:
+        day = date.fromisoformat(as_of) if as_of is not None else None
+    except ValueError:
+        raise UsageError(f"--as-of {as_of} is no day like 2026-03-31") from None
+    settings = load_settings(data=data, warehouse=warehouse, sms=absolute(sms), clock=clock)
+    typer.echo(
+        "\n".join(run_soon_empty(settings, day, target, only=wholesaler or (), dry_run=dry_run))
+    )
+
+
+@succession.command("add")
+def add_succession(
+    wholesaler: Annotated[str, typer.Argument(help="Who leaves.")],
+    to: Annotated[str, typer.Option(help="Who takes over.")],
+    reference: Reference = None,
+    territory: Annotated[
+        str | None, typer.Option(help="Only outlets there, or in a part of it.")
+    ] = None,
+    at: At = None,
+) -> None:
+    """Let one wholesaler succeed another from a time on.
+
+    Example: `zerostock succession add W007 --to W012 --reference city/reference`
+    """
+    from infra.succession import add_succession as add
+
+    typer.echo(add(load_settings(reference=reference), wholesaler, to, territory, at))
+
+
+@succession.command("list")
+def list_successions(reference: Reference = None) -> None:
+    """Show who left, who took over, and how many outlets that moved.
+
+    Example: `zerostock succession list --reference city/reference`
+    """
+    from infra.succession import list_successions as show
+
+    typer.echo(show(load_settings(reference=reference)))
+
+
+@succession.command("undo")
+def undo_succession(
+    name: Annotated[str, typer.Argument(help="Which, as `list` names it.")],
+    reference: Reference = None,
+    at: At = None,
+) -> None:
+    """Give outlets back from a time on; what happened until then stays as it was.
+
+    Example: `zerostock succession undo s-1f2e3d4c --reference city/reference`
+    """
+    from infra.succession import undo_succession as undo
+
+    typer.echo(undo(load_settings(reference=reference), name, at))
+
+
+@succession.command("hand-over")
+def hand_over(
+    reference: Reference = None,
+    data: Data = None,
+    warehouse: Url = None,
+    sms: Sms = None,
+    at: At = None,
+) -> None:
+    """Send each successor one message: how many shops, and which of them are empty.
+
+    Run it again, also on a schedule: nobody is told twice.
+
+    Example: `zerostock succession hand-over --reference city/reference --data state --sms twilio`
+    """
+    from infra.succession import hand_over as tell
+
+    settings = load_settings(
+        reference=reference, data=data, warehouse=warehouse, sms=absolute(sms), clock="event"
+    )
+    typer.echo("\n".join(tell(settings, at)))
+
+
+@app.command()
+def numbers(
+    data: Annotated[Path, typer.Option(help="Data directory of the alerts worker.")],
+    forget: Annotated[
+        str | None, typer.Option(help="Take a number off the list: it was put right.")
+    ] = None,
+) -> None:
+    """Show the phone numbers that take no messages, and why.
+
+    Example: `zerostock numbers --data state --forget +8613800138000`
+    """
+    from infra.refused import forget_number, show_numbers
+
+    if forget is None:
+        show_numbers(data)
+    else:
+        forget_number(data, forget)

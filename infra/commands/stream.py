@@ -1,0 +1,176 @@
+"""The parts of the stream: all of them on one machine, or each against a real Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.commands.options import (
+    Broker,
+    Data,
+    Disorder,
+    GroupWait,
+    Mapping,
+    Partitions,
+    Policy,
+    Reference,
+    Sms,
+    Url,
+    absolute,
+)
+from infra.settings import load_settings
+from schemas.errors import UsageError, ZerostockError
+
+app = typer.Typer()
+
+
+@app.command()
+def run(
+    input: Annotated[Path, typer.Option(help="Exchange directory with the city's files.")],
+    data: Annotated[Path, typer.Option(help="Where state and warehouse are kept.")],
+    sms: Sms = None,
+    policy: Policy = None,
+    group_wait: GroupWait = None,
+    disorder: Disorder = None,
+    clock: Annotated[
+        str | None,
+        typer.Option(help="event: the files' own times (default); wall: a live feed."),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Watch DIR for more until Ctrl-C.")
+    ] = False,
+    partitions: Partitions = None,
+    mapping: Mapping = None,
+) -> None:
+    """Run everything on one machine: broker, workers, warehouse.
+
+    Ends when the input is exhausted and all of it is in the warehouse. Run again on the same
+    --data it goes on where it was, and repeats nothing.
+
+    Example: `zerostock run --input city --data state --sms file:sms.ndjson`
+    """
+    from infra.stack.run import RunPlan
+    from infra.stack.run import run as run_stack
+    from infra.stack.summary import Screen
+
+    settings = load_settings(
+        sms=absolute(sms),
+        policy=policy,
+        group_wait=group_wait,
+        disorder=disorder,
+        clock=clock,
+        partitions=partitions,
+    )
+    plan = RunPlan(input, data, settings, follow=follow, mapping=mapping)
+    outcome = asyncio.run(run_stack(plan, Screen()))
+    if outcome.stopped and not follow:
+        raise ZerostockError("stopped before the input was exhausted: run again to go on")
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Exchange directories.")],
+    broker: Broker = None,
+    partitions: Partitions = None,
+    disorder: Disorder = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Watch for more until Ctrl-C.")] = False,
+    mapping: Mapping = None,
+) -> None:
+    """Read files into a real Kafka.
+
+    Files that were read before are not read twice; a second run is safe.
+
+    Example: `zerostock ingest city --broker kafka-1:9092`
+    """
+    from infra.ingesting import ingest_paths
+
+    settings = load_settings(broker=broker, partitions=partitions, disorder=disorder)
+    asyncio.run(ingest_paths(paths, settings, follow=follow, mapping=mapping))
+
+
+@app.command()
+def worker(
+    name: Annotated[str, typer.Argument(help="stock, alerts or warehouse")],
+    broker: Broker = None,
+    reference: Reference = None,
+    data: Data = None,
+    warehouse: Url = None,
+    partitions: Partitions = None,
+    clock: Annotated[
+        str | None, typer.Option(help="wall: a live feed (default); event: replayed files.")
+    ] = None,
+    disorder: Disorder = None,
+    group_wait: GroupWait = None,
+    sms: Sms = None,
+    policy: Policy = None,
+) -> None:
+    """Run one worker against a real Kafka.
+
+    Of stock and alerts there may be as many as there are partitions; alerts share one machine's
+    --data. One that dies goes on from its last commit when it is started again.
+
+    Example: `zerostock worker stock --broker kafka-1:9092 --reference city/reference`
+    """
+    if name not in ("stock", "alerts", "warehouse"):
+        raise UsageError(f"there is no worker {name!r}: use stock, alerts or warehouse")
+    from infra.logs import start_logging
+    from infra.wiring import new_worker
+    from pipelines.stream.ending import EndingWorker
+
+    settings = load_settings(
+        broker=broker,
+        reference=reference,
+        data=data,
+        warehouse=warehouse,
+        partitions=partitions,
+        sms=absolute(sms),
+        policy=policy,
+        clock=clock,
+        disorder=disorder,
+        group_wait=group_wait,
+    )
+    start_logging(settings.log_level)
+    running = new_worker(name, settings)
+    running.finalize()
+    EndingWorker(running, loglevel="WARNING", override_logging=False).execute_from_commandline()
+
+
+@app.command()
+def webhook(
+    data: Data = None,
+    broker: Broker = None,
+    reference: Reference = None,
+    partitions: Partitions = None,
+    url: Annotated[
+        str | None, typer.Option(help="The public https://host under which this is reached.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Port to listen on (8085; 0: any).")
+    ] = None,
+) -> None:
+    """Take delivery statuses and replies from Twilio, and answers from the page on the phones.
+
+    Runs beside the alerts worker, on the same --data. Put a proxy with TLS in front of it; nothing
+    but what phones and Twilio call is served here. Secrets: ZEROSTOCK_TWILIO_AUTH_TOKEN for
+    Twilio's signatures, ZEROSTOCK_LINK_KEY for the links of the page.
+
+    Example: `zerostock webhook --data state --broker kafka-1:9092 --url https://sms.example.com`
+    """
+    from infra.logs import start_logging
+    from infra.webhook import run_webhook
+
+    settings = load_settings(
+        data=data,
+        broker=broker,
+        reference=reference,
+        partitions=partitions,
+        webhook_url=url,
+        webhook_host=host,
+        webhook_port=port,
+    )
+    start_logging(settings.log_level)
+    run_webhook(settings)

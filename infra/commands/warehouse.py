@@ -1,0 +1,88 @@
+"""Asking the warehouse, and its schema."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from infra.commands.options import Data, Format, Url
+from infra.settings import load_settings
+
+app = typer.Typer()
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="One reading statement of ClickHouse SQL.")],
+    data: Data = None,
+    warehouse: Url = None,
+    format: Format = "PrettyCompactMonoBlock",
+) -> None:
+    """Ask the warehouse, also while a run is live. Read-only.
+
+    Example: `zerostock query --data state "SELECT * FROM stock_on_hand WHERE on_hand = 0"`
+    """
+    from pipelines.warehouse import open_for_reading
+
+    settings = load_settings(data=data, warehouse=warehouse)
+    opened = open_for_reading(data=settings.data, url=settings.warehouse)
+    try:
+        sys.stdout.buffer.write(opened.query_bytes(sql, format))
+        sys.stdout.buffer.flush()
+    finally:
+        opened.close()
+
+
+@app.command()
+def ask(
+    name: Annotated[str | None, typer.Argument(help="Which question; none lists them.")] = None,
+    data: Data = None,
+    warehouse: Url = None,
+    param: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE, as often as need be.")
+    ] = None,
+    format: Format = "PrettyCompactMonoBlock",
+) -> None:
+    """Ask the warehouse one of the saved questions.
+
+    Example: `zerostock ask busiest-outlets --data state --param top=10`
+    """
+    from infra.asking import list_questions, statement
+
+    if name is None:
+        typer.echo(list_questions())
+    else:
+        query(statement(name, param or []), data, warehouse, format)
+
+
+@app.command()
+def tables(
+    name: Annotated[str | None, typer.Argument(help="Which table; none lists them.")] = None,
+) -> None:
+    """Say what the tables hold: columns, units and worked queries.
+
+    Example: `zerostock tables stock_incidents`
+    """
+    from infra.asking import show_table
+
+    typer.echo(show_table(name))
+
+
+@app.command()
+def migrate(data: Data = None, warehouse: Url = None) -> None:
+    """Bring the warehouse's schema up to date. Running it again does nothing.
+
+    Example: `zerostock migrate --warehouse clickhouse://default@localhost:9000/zerostock`
+    """
+    from pipelines.warehouse import migrate as apply
+    from pipelines.warehouse import open_warehouse
+
+    settings = load_settings(data=data, warehouse=warehouse)
+    opened = open_warehouse(data=settings.data, url=settings.warehouse)
+    try:
+        applied = apply(opened)
+    finally:
+        opened.close()
+    typer.echo("\n".join(f"applied {name}" for name in applied) or "already up to date")

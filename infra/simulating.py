@@ -9,14 +9,14 @@ from rich.console import Console
 
 from pipelines.simulate import CityPlan, simulate
 
-#: Written last, so that a city cut short by Ctrl-C is not taken for a whole one.
-_DONE = "truth/stock.csv"
+#: What a made city has, and hardly any other directory.
+_OF_A_CITY = "truth/stock.csv"
 
 
 def make_city(out: Path, *, if_missing: bool = False, **plan: Any) -> None:
     """Write a city and say what is in it. Raises `InputError` if `out` holds anything."""
     console = Console(highlight=False)
-    if if_missing and (out / _DONE).exists():
+    if if_missing and (out / _OF_A_CITY).exists():
         console.print(f"the city in {out} is there already")
         return
     with console.status(f"making a city in {out}"):

@@ -176,6 +176,8 @@ def compute(job: Job, plan: Plan, options: PipelineOptions, progress: Progress) 
     except ZerostockError as error:
         raise type(error)(_without_step(str(error))) from error
     except Exception as error:
+        if _interrupted(error):
+            raise KeyboardInterrupt from error
         raise BatchError(f"the pipeline failed: {_last_line(error)}") from error
 
 
@@ -210,6 +212,13 @@ def _bundles_end_at_once() -> Iterator[None]:
 
 def _without_step(message: str) -> str:
     return message.split(" [while running", 1)[0]
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether somebody pressed Ctrl-C: Beam makes an error of its own of what ended a step."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _last_line(error: Exception) -> str:

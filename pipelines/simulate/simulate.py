@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,6 +33,14 @@ def simulate(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not an empty directory: name a new one for the simulated city")
+    part = out.with_name(f".{out.name}.part")  # one cut short is not taken for a whole city
+    shutil.rmtree(part, ignore_errors=True)
+    summary = _write(plan, part, progress)
+    part.rename(out)
+    return summary
+
+
+def _write(plan: CityPlan, out: Path, progress: Callable[[int, int], None] | None) -> Summary:
     city = build_city(plan)
     trade = Trade(plan, city)
     schedule_mishaps(trade)

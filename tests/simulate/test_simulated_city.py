@@ -262,6 +262,21 @@ def test_a_directory_in_use_is_left_alone(tmp_path: Path) -> None:
     assert files(tmp_path) == {"mine.txt": b"keep me"}
 
 
+def test_a_city_cut_short_is_none_and_is_made_again(tmp_path: Path) -> None:
+    plan = CityPlan(outlets=10, cdrs=100)
+
+    def cut(done: int, all_of_them: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(plan, tmp_path / "city", cut)
+    assert not (tmp_path / "city").exists()
+    simulate(plan, tmp_path / "city")
+    simulate(plan, tmp_path / "other")
+    assert files(tmp_path / "city") == files(tmp_path / "other")
+    assert {one.name for one in tmp_path.iterdir()} == {"city", "other"}
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("outlets", 0), ("days", 0), ("cdrs", -1), ("wholesalers", 3), ("cdr_format", "xls")],

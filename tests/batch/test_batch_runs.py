@@ -190,6 +190,24 @@ def test_a_failure_is_recorded_with_its_reason(warehouse: Warehouse, tmp_path: P
     assert (last["status"], last["error"]) == ("failed", "WarehouseError: disk full")
 
 
+def _stopped_in_a_step(pipeline: beam.Pipeline, plan: Plan) -> None:
+    def stop(element: int) -> int:
+        raise KeyboardInterrupt
+
+    _ = pipeline | beam.Create([1]) | beam.Map(stop)
+
+
+def test_ctrl_c_within_a_step_is_no_error_of_the_job(warehouse: Warehouse, tmp_path: Path) -> None:
+    line_loss(warehouse, write(tmp_path, 90))
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            replace(JOB, build=_stopped_in_a_step), period="2026-01", as_of=None, input=tmp_path,
+            warehouse=warehouse, beam_args=[], dry_run=False, progress=lambda line: None,
+        )  # fmt: skip
+    assert runs(warehouse)[-1]["status"] == "failed"
+    assert shown(warehouse) == [("2026-01", 90)]
+
+
 def test_rows_lost_on_the_way_are_noticed(warehouse: Warehouse, tmp_path: Path) -> None:
     class Losing(Dying):
         def insert(self, table: str, rows: pa.Table) -> None:

@@ -26,12 +26,13 @@ from pipelines.warehouse import migrate, open_warehouse
 from schemas.errors import InputError
 
 VIEWS: Final = (
-    "/", "/?territory=C1&wholesaler=W0", "/outlets", "/outlets?q=shop%20777&sort=as_of",
-    "/outlets/O000777", "/soon-empty", "/ranking", "/wholesalers", "/wholesalers/W7", "/diversion",
-    "/diversion/2026-02/O000001/W1", "/commission", "/halls", "/loss", "/loss/units/U7",
-    "/loss/readings?unit_id=U7", "/arrears", "/arrears/bills?bucket=61-90", "/batch-runs",
-    "/dead-letters", "/system", "/search?q=Shop%20777", "/search?q=460000000777777",
-    "/sims/8986000000000777777",
+    "/", "/?territory=C1&wholesaler=W0", "/stock-outs",
+    "/stock-outs?month=&state=open&wholesaler=Wholesaler%207", "/outlets",
+    "/outlets?q=shop%20777&sort=as_of", "/outlets/O000777", "/soon-empty", "/ranking",
+    "/wholesalers", "/wholesalers/W7", "/diversion", "/diversion/2026-02/O000001/W1",
+    "/commission", "/halls", "/loss", "/loss/units/U7", "/loss/readings?unit_id=U7", "/arrears",
+    "/arrears/bills?bucket=61-90", "/batch-runs", "/dead-letters", "/system",
+    "/search?q=Shop%20777", "/search?q=460000000777777", "/sims/8986000000000777777",
 )  # fmt: skip
 
 

@@ -134,15 +134,22 @@ def checksum(file: File) -> str:
 def plan(files: Sequence[File], dataset: Dataset, chunk_rows: int = CHUNK_ROWS) -> list[Chunk]:
     """Chunks of about `chunk_rows` rows, from the Parquet footers alone.
 
+    A CSV file of nothing at all, such as an exchange leaves of a quiet hour, has no rows; a data
+    set that a job cannot do without has at least one other.
     Raises `InputError` for a file that is not Parquet or lacks a column, before anything is read.
     """
     chunks: list[Chunk] = []
+    empty: list[File] = []
     for file in files:
         if dataset.events:
             chunks.append(Chunk(len(chunks), file))
             continue
         if not file.parquet:
-            check_header(dataset, _csv_header(file), file.source)
+            header = _csv_header(file)
+            if header is None:
+                empty.append(file)
+                continue
+            check_header(dataset, header, file.source)
             chunks.append(Chunk(len(chunks), file))
             continue
         with FileSystems.open(file.path) as stream:
@@ -156,6 +163,8 @@ def plan(files: Sequence[File], dataset: Dataset, chunk_rows: int = CHUNK_ROWS) 
             if rows >= chunk_rows or group == footer.num_row_groups - 1:
                 chunks.append(Chunk(len(chunks), file, tuple(groups), first, rows))
                 first, rows, groups = first + rows, 0, []
+    if empty and not chunks and not dataset.optional:
+        check_header(dataset, [], empty[0].source)
     return chunks
 
 
@@ -213,17 +222,19 @@ def _csv_bytes(file: File) -> Iterator[Any]:
         yield pa.CompressedInputStream(packed, "gzip") if file.path.endswith(".gz") else packed
 
 
-def _csv_header(file: File) -> list[str]:
+def _csv_header(file: File) -> list[str] | None:
+    """The names of the columns; None where there is nothing in the file."""
     try:
         with _csv_bytes(file) as stream:
-            line = stream.read(_LONGEST_HEADER).split(b"\n", 1)[0].decode("utf-8-sig")
+            start = stream.read(_LONGEST_HEADER)
+        line = start.split(b"\n", 1)[0].decode("utf-8-sig")
     except (UnicodeDecodeError, EOFError, OSError) as error:
         raise InputError(f"{file.source} is not a CSV file: {error}") from error
-    return next(csv.reader([line.rstrip("\r")]), [])
+    return next(csv.reader([line.rstrip("\r")]), []) if start else None
 
 
 def _read_csv(file: File, dataset: Dataset) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    names = check_header(dataset, _csv_header(file), file.source)
+    names = check_header(dataset, _csv_header(file) or [], file.source)
     misfits: list[tuple[int, str]] = []
 
     def refuse(row: Any) -> str:

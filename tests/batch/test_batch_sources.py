@@ -86,6 +86,20 @@ def test_a_file_without_the_columns_is_no_such_file(tmp_path: Path, content: byt
         everything(tmp_path)
 
 
+def test_a_part_with_nothing_in_it_has_no_rows(tmp_path: Path) -> None:
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    (folder / "a.csv").write_bytes(b"")
+    (folder / "b.csv.gz").write_bytes(gzip.compress(b""))
+    with pytest.raises(InputError, match=r"a\.csv has no column a, b"):
+        everything(tmp_path)
+    (folder / "c.csv").write_text("a,b\n1,2\n")
+    assert everything(tmp_path) == ([("pairs/c.csv", 1, "1", "2")], [])
+    (folder / "d.csv").write_text("\na,b\n1,2\n")
+    with pytest.raises(InputError, match=r"d\.csv has no column a, b"):
+        everything(tmp_path)
+
+
 def test_a_packed_file_that_was_cut_off_stops_the_run(tmp_path: Path) -> None:
     whole_file = gzip.compress(b"a,b\n" + b"1,2\n" * 100_000)
     (tmp_path / "pairs.csv.gz").write_bytes(whole_file[: len(whole_file) // 2])

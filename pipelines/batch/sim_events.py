@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 
 import apache_beam as beam
-import msgspec
 import polars as pl
 from apache_beam.io.filesystems import FileSystems
 
@@ -16,18 +15,18 @@ from pipelines.batch.sources import Chunk
 from pipelines.batch.subscriber_files import HAPPENED, PLACED
 from pipelines.batch.transforms import COUNTED, Group, Results, Side, to_bytes
 from pipelines.core.placement import PlacementType
+from pipelines.ingest.csv_rows import BOM
 from pipelines.ingest.sim_ranges import Placed, sim_ranges
 from schemas.events import (
     Activation,
     Call,
     Delivery,
-    Event,
     Refused,
     Registration,
     Return,
     Transfer,
     WriteOff,
-    accept,
+    accept_line,
 )
 from schemas.reference import Reference
 
@@ -50,7 +49,8 @@ class ReadEvents(beam.DoFn):  # type: ignore[misc]
 
     def process(self, chunk: Chunk) -> Iterator[object]:
         with FileSystems.open(chunk.file.path) as stream:
-            lines = enumerate(iter(stream.readline, b""), start=1)
+            first = stream.readline().removeprefix(BOM)
+            lines = enumerate(chain([first], iter(stream.readline, b"")), start=1)
             for block, some in enumerate(iter(lambda: list(islice(lines, _LINES)), [])):
                 yield from self._block(f"events-{chunk.number:06d}-{block:06d}", chunk, some)
 
@@ -62,7 +62,7 @@ class ReadEvents(beam.DoFn):  # type: ignore[misc]
         told = [(number, line) for number, line in lines if line.strip()]
         for number, line in told:
             try:
-                event = _event(line)
+                event = accept_line(line)
                 if isinstance(event, Call):
                     happened.append(
                         (int(event.imsi), event.at, event.event_id, event.charge_fen or 0)
@@ -79,15 +79,6 @@ class ReadEvents(beam.DoFn):  # type: ignore[misc]
         yield from self._then(rows)
         for part in self._placed.split(pl.DataFrame(placed, schema=PLACED, orient="row")):
             yield beam.pvalue.TaggedOutput("placed", part)
-
-
-def _event(line: bytes) -> Event:
-    """The event on a line. Raises `Refused`."""
-    try:
-        row = msgspec.json.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Refused(f"malformed: {error}") from None
-    return accept(row)
 
 
 _TYPES: dict[type[Placed], PlacementType] = {

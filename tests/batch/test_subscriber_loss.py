@@ -216,3 +216,20 @@ def test_parquet_calls_and_bad_lines(tmp_path: Path) -> None:
         "cdr/switch-a/1.csv": 2,
         "events/shops/1.ndjson": 4,
     }
+
+
+def test_events_are_read_as_the_stream_reads_them(tmp_path: Path) -> None:
+    delivery = placement(1, "delivery", 0, 1, 1, "o1") | {"at": iso(START - 2 * DAY)}
+    use = {"type": "call", **call(1, 1, 0)} | {"start_time": iso(START - DAY)}
+    write(tmp_path, [], [], [])
+    deep = b'{"a":' * 5_000
+    (tmp_path / "events/shops/1.ndjson").write_bytes(
+        b"\xef\xbb\xbf" + json.dumps(delivery).encode() + b"\r\n" + deep + b"\r\n"
+    )
+    (tmp_path / "events/shops/2.ndjson").write_text(json.dumps(use | {"imsi": str(use["imsi"])}))
+    (tmp_path / "events/shops/3.ndjson").write_bytes(b"")
+    tables = run(tmp_path)
+    (row,) = [r for r in tables["subscriber_loss"] if r["dimension"] == "outlet"]
+    assert (row["key"], row["base"]) == ("o1", 1)
+    (reject,) = tables["batch_rejects"]
+    assert (reject["row"], reject["reason"]) == (2, "malformed: JSON nested too deeply")

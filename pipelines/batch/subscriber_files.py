@@ -11,10 +11,11 @@ CALLS = Dataset(
     "cdr",
     (text("call_id"), time("start_time"), imsi("imsi"),
      whole("charge_fen", required=False, present=False)),
+    optional=True,
     folders=("",),
 )  # fmt: skip
 
-EVENTS = Dataset("events", (), folders=("",), events=True)
+EVENTS = Dataset("events", (), optional=True, folders=("",), events=True)
 
 KEY_ACCOUNTS = Dataset(
     "key_accounts",

@@ -32,6 +32,7 @@ from pipelines.batch.subscriber_files import (
 )
 from pipelines.batch.transforms import Group, Keyed, Piece, Results, Side, SumFrames, together
 from pipelines.core import churn
+from schemas.errors import InputError
 from schemas.reference import Reference
 
 #: Consecutive SIMs stay together, as deliveries speak of ranges.
@@ -52,6 +53,8 @@ class _Month:
 
 def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     options, results = plan.options, plan.results
+    if not plan.chunks[CALLS.name] and not plan.chunks[EVENTS.name]:
+        raise InputError(f"{plan.root} has nothing to read: it needs a folder events/ or cdr/")
     month = _Month(
         plan.period, *plan.span, options.inactive_days, options.silent_days, options.time_zone
     )

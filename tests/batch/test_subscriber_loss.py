@@ -16,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_batch import plain_subscriber_loss
 
+from schemas.errors import InputError
+
 DAY = 86_400_000
 START = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp() * 1000)
 END = int(datetime(2026, 4, 1, tzinfo=UTC).timestamp() * 1000)
@@ -233,3 +235,25 @@ def test_events_are_read_as_the_stream_reads_them(tmp_path: Path) -> None:
     assert (row["key"], row["base"]) == ("o1", 1)
     (reject,) = tables["batch_rejects"]
     assert (reject["row"], reject["reason"]) == (2, "malformed: JSON nested too deeply")
+
+
+def test_calls_may_come_as_events_alone_and_deliveries_not_at_all(tmp_path: Path) -> None:
+    write(tmp_path, [call(1, 1, START - DAY)], [], [])
+    with pytest.raises(InputError, match=r"needs a folder events/ or cdr/"):
+        run_without(tmp_path, "cdr", "events")
+    (row, *_) = run_without(tmp_path, "events")["subscriber_loss"]
+    assert (row["dimension"], row["base"]) == ("all", 1)
+    use = {"type": "call"} | call(1, 1, 0) | {"start_time": iso(START - DAY)}
+    (tmp_path / "events/shops/1.ndjson").write_text(json.dumps(use | {"imsi": str(use["imsi"])}))
+    (row, *_) = run_without(tmp_path, "cdr")["subscriber_loss"]
+    assert (row["dimension"], row["base"]) == ("all", 1)
+
+
+def run_without(root: Path, *folders: str) -> dict[str, list[Row]]:
+    for folder in folders:
+        (root / folder).rename(root / f"no-{folder}")
+    try:
+        return run(root)
+    finally:
+        for folder in folders:
+            (root / f"no-{folder}").rename(root / folder)

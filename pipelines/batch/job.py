@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -115,15 +116,23 @@ class Job:
 def month_span(period: str, zone: ZoneInfo) -> tuple[int, int]:
     """(start, end) in ms UTC of a month YYYY-MM of a time zone. Raises `UsageError`."""
     try:
-        first = datetime.strptime(period, "%Y-%m").date()  # noqa: DTZ007 - a month has no zone
-    except ValueError as error:
+        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}", period):
+            raise ValueError("another length")  # noqa: TRY301
+        first = date.fromisoformat(f"{period}-01")
+        after = (first + timedelta(days=31)).replace(day=1)
+        return _midnight(first, zone), _midnight(after, zone)
+    except (ValueError, OverflowError) as error:
         raise UsageError(f"a period is a month like 2026-01, not {period!r}") from error
-    after = (first + timedelta(days=31)).replace(day=1)
-    return _midnight(first, zone), _midnight(after, zone)
 
 
 def _midnight(day: date, zone: ZoneInfo) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)
+
+
+def _days(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) == 0:
+        raise UsageError(f"{text!r} is not a number of days: give it like --inactive-days=30")
+    return int(text)
 
 
 class JobOptions(PipelineOptions):  # type: ignore[misc]
@@ -137,8 +146,8 @@ class JobOptions(PipelineOptions):  # type: ignore[misc]
         parser.add_argument(
             "--readings", action="store_true", help="line loss: keep what each unit opens down to"
         )
-        parser.add_argument("--inactive-days", type=int, default=30, help="silent so long: lost")
-        parser.add_argument("--silent-days", type=int, default=5, help="silent so long: listed")
+        parser.add_argument("--inactive-days", type=_days, default=30, help="silent so long: lost")
+        parser.add_argument("--silent-days", type=_days, default=5, help="silent so long: listed")
 
     @property
     def zone(self) -> ZoneInfo:

@@ -319,12 +319,17 @@ def test_bad_calls_and_missing_input_are_told_before_anything_is_recorded(
         {"name": "line-loss"},
         {"name": "line-loss", "as_of": date(2026, 1, 1)},
         {"name": "line-loss", "period": "2026-13"},
+        {"name": "line-loss", "period": "2026-1"},
+        {"name": "line-loss", "period": "9999-12"},
         {"name": "arrears", "period": "2026-01"},
     ):
         with pytest.raises(UsageError):
             run_job(input=tmp_path, warehouse=warehouse, **wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="time zone"):
         line_loss(warehouse, tmp_path, beam_args=["--time-zone=Mars"])
+    for days in ("x", "-1", "0"):
+        with pytest.raises(UsageError, match="number of days"):
+            line_loss(warehouse, tmp_path, beam_args=[f"--silent-days={days}"])
     with pytest.raises(InputError, match=r"no customers \(.csv"):
         run_job("arrears", as_of=date(2026, 1, 1), input=tmp_path, warehouse=warehouse)
     (tmp_path / "customer_readings.csv").write_text("meter_id,unit_id\n")

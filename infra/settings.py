@@ -22,7 +22,7 @@ from pydantic_settings import (
 )
 
 from schemas.durations import parse_duration
-from schemas.errors import SettingsError
+from schemas.errors import SettingsError, UsageError
 
 
 def _duration(value: Any) -> Any:
@@ -117,7 +117,8 @@ class Settings(BaseSettings):
 def load_settings(**options: Any) -> Settings:
     """The settings with the options given on the command line (None means not given).
 
-    Raises `SettingsError` naming the setting that is wrong, never its value if it is a secret.
+    Raises `UsageError` naming the option that is wrong, `SettingsError` naming the setting, never
+    its value if it is a secret.
     """
     config = os.environ.get("ZEROSTOCK_CONFIG")
     if config is not None and not Path(config).is_file():
@@ -129,6 +130,8 @@ def load_settings(**options: Any) -> Settings:
         first = error.errors(include_input=False, include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
+        if name in given:
+            raise UsageError(f"--{name.replace('_', '-')}: {reason}") from None
         raise SettingsError(f"setting {name} (ZEROSTOCK_{name.upper()}): {reason}") from None
     except ValueError as error:
         raise SettingsError(f"settings cannot be read: {error}") from None

@@ -41,4 +41,6 @@ def absolute(sms: str | None) -> str | None:
         if sms not in (None, "console", "twilio"):
             raise UsageError(f"--sms {sms} is unknown: use console, file:PATH or twilio")
         return sms
+    if sms == "file:":
+        raise UsageError("--sms file: names no file: give it like file:sms.ndjson")
     return f"file:{Path(sms.removeprefix('file:')).absolute()}"

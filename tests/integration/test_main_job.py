@@ -168,7 +168,12 @@ def wait_until(condition, patience: float = 120) -> None:
         (["run", "--input", "nowhere", "--data", "d"], 1, "not a directory"),
         (["run", "--data", "d"], 2, "--input"),
         (["run", "--input", ".", "--data", "d"], 1, "reference"),
-        (["run", "--input", ".", "--data", "d", "--disorder", "soon"], 1, "not a duration"),
+        (["run", "--input", ".", "--data", "d", "--disorder", "soon"], 2, "--disorder: 'soon'"),
+        (["run", "--input", ".", "--data", "d", "--clock", "sun"], 2, "--clock"),
+        (["run", "--input", ".", "--data", "d", "--sms", "file:"], 2, "file:sms.ndjson"),
+        (["run", "--input", ".", "--data", "d", "--partitions", "0"], 2, "--partitions"),
+        (["run", "--input", ".", "--data", "d", "--loud"], 2, "No such option: --loud"),
+        (["dead-letters", "eat"], 2, "zerostock dead-letters --help"),
         (["query", "--data", "nothing-here", "SELECT 1"], 1, "no warehouse"),
         (["query", "SELECT 1"], 2, "warehouse"),
         (["worker", "nobody"], 2, "stock, alerts or warehouse"),
@@ -182,8 +187,15 @@ def test_a_mistake_gets_one_clear_line(
     monkeypatch.chdir(tmp_path)
     done = zerostock(*arguments)
     assert done.returncode == code, done.stderr
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert says in line
+
+
+def test_a_setting_that_is_wrong_is_no_bad_usage(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("ZEROSTOCK_GROUP_WAIT", "soon")
+    done = zerostock("run", "--input", tmp_path, "--data", tmp_path / "d")
+    assert done.returncode == 1
+    assert "ZEROSTOCK_GROUP_WAIT" in done.stderr
 
 
 def test_every_command_explains_itself() -> None:

@@ -145,11 +145,13 @@ def plan(files: Sequence[File], dataset: Dataset, chunk_rows: int = CHUNK_ROWS) 
             chunks.append(Chunk(len(chunks), file))
             continue
         if not file.parquet:
-            header = _csv_header(file)
-            if header is None:
+            header, more = _csv_header(file)
+            if not header and not more:
                 empty.append(file)
                 continue
             check_header(dataset, header, file.source)
+            if not more:
+                continue
             chunks.append(Chunk(len(chunks), file))
             continue
         with FileSystems.open(file.path) as stream:
@@ -222,19 +224,20 @@ def _csv_bytes(file: File) -> Iterator[Any]:
         yield pa.CompressedInputStream(packed, "gzip") if file.path.endswith(".gz") else packed
 
 
-def _csv_header(file: File) -> list[str] | None:
-    """The names of the columns; None where there is nothing in the file."""
+def _csv_header(file: File) -> tuple[list[str], bool]:
+    """The names of the columns, and whether that line has an end: else nothing follows it."""
     try:
         with _csv_bytes(file) as stream:
             start = stream.read(_LONGEST_HEADER)
-        line = start.split(b"\n", 1)[0].decode("utf-8-sig")
+        first, end, _ = start.partition(b"\n")
+        line = first.decode("utf-8-sig")
     except (UnicodeDecodeError, EOFError, OSError) as error:
         raise InputError(f"{file.source} is not a CSV file: {error}") from error
-    return next(csv.reader([line.rstrip("\r")]), []) if start else None
+    return next(csv.reader([line.rstrip("\r")]), []), bool(end)
 
 
 def _read_csv(file: File, dataset: Dataset) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    names = check_header(dataset, _csv_header(file) or [], file.source)
+    names = check_header(dataset, _csv_header(file)[0], file.source)
     misfits: list[tuple[int, str]] = []
 
     def refuse(row: Any) -> str:

@@ -19,6 +19,7 @@ from pipelines.batch.job import Job, Plan
 from pipelines.batch.once import once
 from pipelines.batch.sim_events import ReadEvents, placements_once
 from pipelines.batch.sold_by import reference_of, sold_by
+from pipelines.batch.sources import find
 from pipelines.batch.subscriber_files import (
     ACCOUNT,
     CALLS,
@@ -53,7 +54,7 @@ class _Month:
 
 def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     options, results = plan.options, plan.results
-    if not plan.chunks[CALLS.name] and not plan.chunks[EVENTS.name]:
+    if not find(plan.root, CALLS) and not find(plan.root, EVENTS):
         raise InputError(f"{plan.root} has nothing to read: it needs a folder events/ or cdr/")
     month = _Month(
         plan.period, *plan.span, options.inactive_days, options.silent_days, options.time_zone

@@ -95,8 +95,18 @@ def test_a_part_with_nothing_in_it_has_no_rows(tmp_path: Path) -> None:
         everything(tmp_path)
     (folder / "c.csv").write_text("a,b\n1,2\n")
     assert everything(tmp_path) == ([("pairs/c.csv", 1, "1", "2")], [])
+    (folder / "d.csv").write_text("a,b")
+    assert len(everything(tmp_path)[0]) == 1
     (folder / "d.csv").write_text("\na,b\n1,2\n")
     with pytest.raises(InputError, match=r"d\.csv has no column a, b"):
+        everything(tmp_path)
+
+
+def test_a_header_alone_without_its_end_has_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("a,b")
+    assert everything(tmp_path) == ([], [])
+    (tmp_path / "pairs.csv").write_text("a,c")
+    with pytest.raises(InputError, match=r"pairs\.csv has no column b"):
         everything(tmp_path)
 
 

@@ -75,11 +75,14 @@ def check_header(dataset: Dataset, names: Sequence[str], source: str) -> list[st
 
 def check(raw: pl.DataFrame, dataset: Dataset) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(usable rows with parsed columns and SOURCE, ROW; rejects with the first thing wrong)."""
+    raw = raw.with_columns(
+        _in_words(raw[name]) for name in dataset.names if _is_strange(raw.schema.get(name))
+    )
     parsed: dict[str, pl.Series] = {}
     bad: list[tuple[Column, pl.Series]] = []
     for column in dataset.columns:
         if column.name not in raw.columns:
-            values = pl.Series(column.name, [None], dtype=pl.String).new_from_index(0, raw.height)
+            values = _none(raw[ROW].alias(column.name), pl.String())
         else:
             values = _blank_to_null(raw[column.name])
         result = column.parse(values).alias(column.name)
@@ -117,12 +120,42 @@ def _reason(raw: pl.DataFrame, column: Column) -> pl.Expr:
     return pl.when(empty).then(pl.lit(f"invalid_field: {column.name}: missing")).otherwise(said)
 
 
+def _is_strange(kind: pl.DataType | None) -> bool:
+    """Whether Parquet has a type here that no kind of column knows."""
+    known = (pl.String, pl.Date, pl.Datetime, pl.Null)
+    return kind is not None and not kind.is_numeric() and not isinstance(kind, known)
+
+
+def _in_words(values: pl.Series) -> pl.Series:
+    """As a CSV file would have them; bytes that are not UTF-8 become U+FFFD, as they do there."""
+    if values.dtype in (pl.Categorical, pl.Enum, pl.Boolean):
+        return values.cast(pl.String)
+    words = [
+        value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        for value in values.drop_nulls().to_list()
+    ]
+    told = _none(values, pl.String())
+    return told.scatter(values.is_not_null().arg_true(), words) if words else told
+
+
 def _blank_to_null(values: pl.Series) -> pl.Series:
-    if values.dtype in (pl.Categorical, pl.Enum):
-        values = values.cast(pl.String)
     if values.dtype != pl.String:
         return values
     return _unless(values, values == "")
+
+
+def _none(values: pl.Series, kind: pl.DataType) -> pl.Series:
+    return pl.Series(values.name, [None], dtype=kind).new_from_index(0, len(values))
+
+
+def _whole(values: pl.Series) -> pl.Series:
+    """Int64 of numbers as Parquet has them; null where there is a fraction, or no number."""
+    if values.dtype.is_temporal():
+        return _none(values, pl.Int64())
+    numbers = values.cast(pl.Int64, strict=False)
+    if not values.dtype.is_float() and not values.dtype.is_decimal():
+        return numbers
+    return _unless(numbers, numbers.cast(values.dtype, strict=False).ne_missing(values))
 
 
 def _unless(values: pl.Series, wrong: pl.Series) -> pl.Series:
@@ -134,8 +167,15 @@ def _unless(values: pl.Series, wrong: pl.Series) -> pl.Series:
 
 
 def text(name: str, *, required: bool = True, present: bool = True) -> Column:
-    """An opaque string; numbers are read as their digits."""
-    return Column(name, lambda values: values.cast(pl.String), "a text", required, present)
+    """An opaque string; numbers are read as their digits, 12.0 of a Parquet column as 12."""
+
+    def parse(values: pl.Series) -> pl.Series:
+        words = values.cast(pl.String)
+        if values.dtype.is_float() or values.dtype.is_decimal():
+            words = words.zip_with(_whole(values).is_null(), _whole(values).cast(pl.String))
+        return words
+
+    return Column(name, parse, "a text", required, present)
 
 
 def choice(name: str, options: Sequence[str]) -> Column:
@@ -169,7 +209,7 @@ def parse_time(values: pl.Series) -> pl.Series:
         return _unless(parsed, ~shape)
     if isinstance(values.dtype, pl.Datetime):
         return values.dt.epoch("ms")
-    return pl.Series(values.name, [None], dtype=pl.Int64).new_from_index(0, len(values))
+    return _none(values, pl.Int64())
 
 
 def day(name: str, *, required: bool = True, present: bool = True) -> Column:
@@ -199,15 +239,12 @@ def month(name: str) -> Column:
 
 
 def whole(name: str, *, required: bool = True, present: bool = True) -> Column:
-    """A whole number, as Int64; 12.0 from a Parquet float column is 12, "12.0" in a CSV is not."""
+    """A whole number, as Int64; 12.0 from a Parquet column is 12, "12.0" in a CSV is not."""
 
     def parse(values: pl.Series) -> pl.Series:
         if values.dtype == pl.String:
             return values.str.replace(r"^\+", "").cast(pl.Int64, strict=False)
-        if values.dtype.is_float():
-            numbers = values.cast(pl.Int64, strict=False)
-            return _unless(numbers, numbers.cast(pl.Float64) != values)
-        return values.cast(pl.Int64, strict=False)
+        return _whole(values)
 
     return Column(name, parse, "a whole number", required, present)
 
@@ -219,7 +256,7 @@ def imsi(name: str) -> Column:
         if values.dtype == pl.String:
             shape = values.str.contains("^[0-9]{15}$")
             return _unless(values.cast(pl.Int64, strict=False), ~shape)
-        numbers = values.cast(pl.Int64, strict=False)
+        numbers = _whole(values)
         return _unless(numbers, (numbers < 0) | (numbers >= 10**15))
 
     return Column(name, parse, "an IMSI of 15 digits")
@@ -229,6 +266,8 @@ def number(name: str, *, most: float, required: bool = True) -> Column:
     """A finite number of at most `most` either way, as Float64."""
 
     def parse(values: pl.Series) -> pl.Series:
+        if values.dtype.is_temporal():
+            return _none(values, pl.Float64())
         numbers = values.cast(pl.Float64, strict=False)
         return _unless(numbers, ~(numbers.abs() <= most))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from pipelines.batch.columns import (
     ROW,
     SOURCE,
+    Column,
     Dataset,
     check,
     choice,
@@ -195,6 +198,38 @@ def test_typed_columns_of_parquet() -> None:
     fit, rejects = check(raw, dataset)
     assert fit.select("n", "d", "i").rows() == [(1, date(2026, 1, 1), 460_000_000_000_001)]
     assert rejects.height == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "read_as"),
+    [
+        # A column of whole numbers with gaps is of floats once pandas had it.
+        (text("v"), [1001.0, 1.5, None], ["1001", "1.5"]),
+        (text("v"), [Decimal("7.00"), Decimal("7.50")], ["7", "7.50"]),
+        (text("v"), [b"k1", b"\xff"], ["k1", "\ufffd"]),
+        (whole("v"), [Decimal("12.00"), Decimal("12.50")], [12]),
+        (whole("v"), [True], []),
+        (whole("v"), [date(2026, 1, 1)], []),
+        (whole("v"), [[5]], []),
+        (imsi("v"), [b"460000000000001", b"46"], [460_000_000_000_001]),
+        (imsi("v"), [Decimal("460000000000001.5")], []),
+        (number("v", most=99), [Decimal("1.25"), Decimal("100")], [1.25]),
+        (number("v", most=99), [timedelta(1)], []),
+        (number("v", most=99), [{"of": 5}], []),
+        (day("v"), [b"2026-01-31", b"2026"], [date(2026, 1, 31)]),
+        (choice("v", ["in"]), [b"in", b"out"], ["in"]),
+    ],
+)
+def test_other_types_of_parquet_are_read_right_or_refused(
+    column: Column, values: list[Any], read_as: list[Any]
+) -> None:
+    raw = pl.DataFrame({"v": values}).with_columns(
+        pl.lit("f").alias(SOURCE), pl.int_range(1, len(values) + 1, dtype=pl.UInt64).alias(ROW)
+    )
+    fit, rejects = check(raw, Dataset("typed", (column,)))
+    assert fit["v"].to_list() == read_as
+    assert rejects.height == len(values) - len(read_as)
+    assert all(reason.startswith("invalid_field: v: ") for reason in rejects["reason"])
 
 
 def test_which_of_differing_rows_stays_does_not_hang_on_their_order() -> None:

@@ -70,6 +70,7 @@ def run(
     """Run a job and tell what came of it; see `pipelines.batch.run_job`."""
     began = time.monotonic()
     options = PipelineOptions(list(beam_args))
+    _refuse_unknown(options)
     when = _when(job, period, as_of, options.view_as(JobOptions).zone)
     files = {dataset.name: require(str(input), dataset) for dataset in job.datasets}
     size = sum(file.size for some in files.values() for file in some)
@@ -116,6 +117,16 @@ def run(
         rows_written={table.name: written[table.name] for table in job.tables},
         seconds=time.monotonic() - began,
     )
+
+
+def _refuse_unknown(options: PipelineOptions) -> None:
+    """Raise `UsageError` for an option that nobody knows; a cluster's runner may have its own."""
+    if _runner_named(options):
+        return
+    given = options.get_all_options(drop_default=True, retain_unknown_options=True)
+    for name in given.keys() - PipelineOptions([]).get_all_options().keys():
+        shown = name.replace("_", "-")
+        raise UsageError(f"no option --{shown}, neither of the batch jobs nor of Beam")
 
 
 def _when(job: Job, period: str | None, as_of: date | None, zone: ZoneInfo) -> str:

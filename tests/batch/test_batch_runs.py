@@ -327,6 +327,9 @@ def test_bad_calls_and_missing_input_are_told_before_anything_is_recorded(
             run_job(input=tmp_path, warehouse=warehouse, **wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="time zone"):
         line_loss(warehouse, tmp_path, beam_args=["--time-zone=Mars"])
+    for args in (["--silent-dys=7"], ["--loud"]):
+        with pytest.raises(UsageError, match=f"no option {args[0].split('=')[0]}"):
+            line_loss(warehouse, tmp_path, beam_args=args)
     for days in ("x", "-1", "0"):
         with pytest.raises(UsageError, match="number of days"):
             line_loss(warehouse, tmp_path, beam_args=[f"--silent-days={days}"])

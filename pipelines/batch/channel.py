@@ -39,11 +39,14 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     if plan.warehouse is None:
         raise UsageError("channel wants a warehouse")
     reference, rules = reference_of(plan), _rules(plan)
-    stock = Stock(plan.warehouse, plan.options.time_zone)
+    stock, keep = Stock(plan.warehouse, plan.options.time_zone), plan.results.keep
     month, watched = _asked(stock, reference, rules, plan)
     calls, of_halls = calls_side(plan.parts), Side("marks", "outlet_id", MARK)
     read = plan.read(
-        pipeline, CALLS, partial(first_calls, watched=watched, side=calls), tags=[DAYS]
+        pipeline,
+        CALLS,
+        partial(first_calls, kept=keep("watched", watched), side=calls),
+        tags=[DAYS],
     )
     sums = together("Calls once", [read.main], [calls], sums_of) | (
         "Add up" >> beam.CombineGlobally(SumFrames(["imsi"]))
@@ -57,7 +60,7 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
             start_of_all | "An empty mark" >> beam.FlatMap(_no_marks, side=of_halls),
         ],
         [of_halls],
-        partial(figures, month=month, results=plan.results),
+        partial(figures, kept=keep("month", month), results=plan.results),
         [beam.pvalue.AsSingleton(sums), beam.pvalue.AsSingleton(days)],
     )
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from pipelines.batch.channel_stock import DAY
 from pipelines.batch.columns import SOURCE
-from pipelines.batch.transforms import Group, Piece, Side
+from pipelines.batch.transforms import Group, Kept, Piece, Side
 
 #: A call of a SIM's first days as it travels: `seconds_away` of it were outside the territory,
 #: `calls` is 1 if it counts for diversion, `late` if it shows that the SIM lives.
@@ -50,8 +50,9 @@ class Watched:
     silent_days: int
 
 
-def first_calls(piece: Piece, watched: Watched, side: Side) -> Iterator[object]:
+def first_calls(piece: Piece, kept: Kept[Watched], side: Side) -> Iterator[object]:
     """The calls that tell something of SIMs activated lately; and how many records of which day."""
+    watched = kept.value
     dead, silent = watched.dead_days * DAY, watched.silent_days * DAY
     activated, age = pl.col("activated_at"), pl.col("start_time") - pl.col("activated_at")
     rows = (

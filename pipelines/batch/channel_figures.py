@@ -20,7 +20,7 @@ from pipelines.batch.channel_files import (
 from pipelines.batch.channel_stock import DAY
 from pipelines.batch.columns import ORIGIN, REJECTS
 from pipelines.batch.once import once
-from pipelines.batch.transforms import Group, Keyed, Piece, Results, Side
+from pipelines.batch.transforms import Group, Kept, Keyed, Piece, Results, Side
 from pipelines.core import commission, diversion, scorecard
 from pipelines.core.commission import ChannelFile
 from pipelines.core.coverage import covered
@@ -57,9 +57,10 @@ def marks(piece: Piece, side: Side) -> Iterator[Keyed]:
 
 
 def figures(
-    group: Group, sums: pl.DataFrame, days: pl.DataFrame, month: Month, results: Results
+    group: Group, sums: pl.DataFrame, days: pl.DataFrame, kept: Kept[Month], results: Results
 ) -> Iterable[object]:
     """Everything that needs the calls."""
+    month = kept.value
     if sums.is_empty():
         sums = pl.DataFrame(schema={name: CALL[name] for name in SUMS})
     sims = month.sims.join(sums, on="imsi", how="left").with_columns(pl.col(SUMS[1:]).fill_null(0))

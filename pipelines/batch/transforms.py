@@ -7,11 +7,13 @@ What a job computes is in its own file; the arithmetic is in `pipelines.core`.
 from __future__ import annotations
 
 import io
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Generic, TypeVar
 
 import apache_beam as beam
 import polars as pl
@@ -21,6 +23,8 @@ from apache_beam.transforms.window import GlobalWindows
 
 from pipelines.batch.columns import Dataset, check
 from pipelines.batch.sources import Chunk, read
+
+T = TypeVar("T")
 
 #: Results that are not a table of the job: what was refused, and how many rows were read.
 REJECTED, COUNTED = "batch_rejects", "_rows_read"
@@ -75,6 +79,33 @@ class Results:
     def refuse(self, name: str, *rejects: pl.DataFrame) -> None:
         """Leave rejects."""
         self.put(REJECTED, name, *rejects)
+
+    def keep(self, name: str, value: T) -> Kept[T]:
+        """Leave what steps need, for them to fetch, as it is made when the pipeline is built."""
+        path = f"{self.folder}/_kept/{name}"
+        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+            stream.write(pickle.dumps(value))
+        return Kept(path)
+
+
+class Kept(Generic[T]):
+    """Something large in the folder; it travels as the name of its file.
+
+    A step's own values travel packed by bzip2, several times over: seconds for some ten megabytes.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    @cached_property
+    def value(self) -> T:
+        """Fetched once wherever it is needed."""
+        with FileSystems.open(self._path) as stream:
+            found: T = pickle.loads(stream.read())  # noqa: S301 - a file of our own
+        return found
+
+    def __reduce__(self) -> tuple[type[Kept[T]], tuple[str]]:
+        return Kept, (self._path,)
 
 
 #: What to do with a piece where it is read, or with a group: (it, side inputs…) → elements.

@@ -30,6 +30,7 @@ from pipelines.batch.transforms import Keyed, Side, SumFrames, together
 from pipelines.core import ranking, scorecard, shelf_days
 from pipelines.core.commission import ChannelFile
 from schemas.errors import UsageError
+from schemas.fields import TIME_END
 from schemas.reference import Reference
 
 _PLAN_FILE = "channel/channel.toml"
@@ -75,7 +76,9 @@ def _asked(
     paid = rules.plan_of(plan.period)
     dead, silent = (paid.dead_days, paid.silent_days) if paid else (0, 0)
     sims = stock.first_uses(start - max(dead, 0) * DAY, end)
-    now = stock.newest(end if plan.until else 1 << 42) or start
+    # As of a day, nothing counts that came after it; of a month, what its SIMs did later does.
+    known = end if plan.until else TIME_END
+    now = stock.newest(known) or start
     activated = sims.filter(pl.col("activated_at") >= start)
     promised = round(rules.promised_hours * scorecard.HOUR)
     month = Month(
@@ -88,7 +91,7 @@ def _asked(
         sales,
         (
             scorecard.timeliness(stock.incidents(start, end), now, promised),
-            scorecard.papers(activated, stock.complete_papers(1 << 42)),
+            scorecard.papers(activated, stock.complete_papers(known)),
         ),
         sorted(reference.wholesalers),
     )
@@ -97,6 +100,7 @@ def _asked(
         channel_places.home(reference, rules.diversion, start, end),
         channel_places.cells(reference, rules.diversion),
         start,
+        known,
         rules.diversion.days,
         dead,
         silent,
@@ -122,8 +126,7 @@ def _rank(stock: Stock, reference: Reference, plan: Plan, newest: int | None) ->
     """Write the ranking; the sales by outlet, for others."""
     start, end = plan.span
     zone = plan.options.zone
-    before = month_span(f"{_day(start - 1, zone):%Y-%m}", zone)[0]
-    sales = stock.sales(before, start, end)
+    sales = stock.sales(_before(plan), start, end)
     # Days after the newest movement are not known.
     last = _day(end - 1 if newest is None else newest, zone)
     window = min(start, _midnight(last - timedelta(days=shelf_days.RECENT_DAYS - 1), zone))
@@ -141,6 +144,16 @@ def _rank(stock: Stock, reference: Reference, plan: Plan, newest: int | None) ->
     ranked = ranking.ranking(outlets, shelf_days.figures(days, first), sales)
     plan.results.put(RANKING.name, "all", columns(ranked, RANKING.columns, plan.period))
     return sales
+
+
+def _before(plan: Plan) -> tuple[int, int]:
+    """The month before; of a month that is under way as many days of it."""
+    (start, end), zone = plan.span, plan.options.zone
+    before = month_span(f"{_day(start - 1, zone):%Y-%m}", zone)[0]
+    if end == month_span(plan.period, zone)[1]:
+        return before, start
+    days = _day(end, zone) - _day(start, zone)
+    return before, min(start, _midnight(_day(before, zone) + days, zone))
 
 
 def _day(ms: int, zone: ZoneInfo) -> date:

@@ -37,14 +37,15 @@ class Watched:
     """The SIMs whose calls matter and when; frames that every worker needs.
 
     `sims`: imsi, activated_at, wholesaler_id. `home`: wholesaler_id, area, own. `cells`: cell_id,
-    area. Diversion looks at the first `days` of SIMs activated from `start` on; a trial at the
-    `silent_days` before a SIM's day `dead_days`.
+    area. Diversion looks at the first `days` of SIMs activated from `start` on, at what was known
+    by `known`; a trial at the `silent_days` before a SIM's day `dead_days`.
     """
 
     sims: pl.DataFrame
     home: pl.DataFrame
     cells: pl.DataFrame
     start: int
+    known: int
     days: int
     dead_days: int
     silent_days: int
@@ -54,11 +55,13 @@ def first_calls(piece: Piece, kept: Kept[Watched], side: Side) -> Iterator[objec
     """The calls that tell something of SIMs activated lately; and how many records of which day."""
     watched = kept.value
     dead, silent = watched.dead_days * DAY, watched.silent_days * DAY
-    activated, age = pl.col("activated_at"), pl.col("start_time") - pl.col("activated_at")
+    at, activated = pl.col("start_time"), pl.col("activated_at")
+    age = at - activated
+    early = (age >= 0) & (age < watched.days * DAY) & (activated >= watched.start)
     rows = (
         piece.frame.join(watched.sims, on="imsi")
         .with_columns(
-            early=(age >= 0) & (age < watched.days * DAY) & (activated >= watched.start),
+            early=early & (at < watched.known),
             late=((age >= dead - silent) & (age < dead)).cast(pl.Int64),
         )
         .filter(pl.col("early") | (pl.col("late") > 0))

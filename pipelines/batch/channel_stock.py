@@ -61,21 +61,22 @@ class Stock:
         local = first.dt.replace_time_zone("UTC").dt.convert_time_zone(self.zone).dt.date()
         return shelf_days(opening, moved, (local[1] - local[0]).days + 1)
 
-    def sales(self, before: int, start: int, end: int) -> pl.DataFrame:
-        """outlet_id, sales, sales_before (NULL without a movement before `start`), deliveries,
-        received."""
+    def sales(self, before: tuple[int, int], start: int, end: int) -> pl.DataFrame:
+        """outlet_id, sales, sales_before (in the span `before`; NULL without a movement before
+        `start`), deliveries, received."""
         return self._ask(
             "WITH fromUnixTimestamp64Milli({start:Int64}, 'UTC') AS month,"
-            " fromUnixTimestamp64Milli({before:Int64}, 'UTC') AS earlier"
+            " fromUnixTimestamp64Milli({before:Int64}, 'UTC') AS earlier,"
+            " fromUnixTimestamp64Milli({until:Int64}, 'UTC') AS then"
             " SELECT outlet_id, toInt64(countIf(cause = 'first_use' AND at >= month)) AS sales,"
             " if(min(at) < month,"
-            " toInt64(countIf(cause = 'first_use' AND at < month AND at >= earlier)), NULL)"
+            " toInt64(countIf(cause = 'first_use' AND at < then AND at >= earlier)), NULL)"
             " AS sales_before,"
             " toInt64(uniqExactIf(event_id, cause = 'delivery' AND at >= month)) AS deliveries,"
             " toInt64(countIf(cause = 'delivery' AND at >= month)) AS received"
             " FROM stock_movements WHERE at < fromUnixTimestamp64Milli({end:Int64}, 'UTC')"
             " GROUP BY outlet_id",
-            {"before": before, "start": start, "end": end},
+            {"before": before[0], "until": before[1], "start": start, "end": end},
         )
 
     def first_uses(self, start: int, end: int) -> pl.DataFrame:

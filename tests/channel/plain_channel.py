@@ -43,7 +43,7 @@ class City:
         self.zone = zone
         self.moves = sorted(tables["stock_movements"], key=lambda m: (m["at"], m["movement_id"]))
         self.incidents = tables["stock_incidents"]
-        self.papers = {r["imsi"] for r in tables["registrations"] if r["complete"] == 1}
+        self.papers = [r for r in tables["registrations"] if r["complete"] == 1]
         self.wholesalers = [r["wholesaler_id"] for r in read(root / "reference/wholesalers.csv")]
         self.outlets = {r["outlet_id"]: r for r in read(root / "reference/outlets.csv")}
         self.territories = {
@@ -243,8 +243,10 @@ def of_shelf(city: City, shelf: list[Row], first: date, last: date, recent: date
     return {"on_hand": stock, "days": days, "out": out, "daily": sold / stocked if sold else None}
 
 
-def cases(city: City, start: datetime, end: datetime) -> dict[tuple[str, str], Row]:
-    """Diversion: (outlet, wholesaler) → sims, away, bounds, level, and the SIMs."""
+def cases(city: City, start: datetime, end: datetime, known: datetime
+          ) -> dict[tuple[str, str], Row]:  # fmt: skip
+    """Diversion by the calls before `known`: (outlet, wholesaler) → sims, away, bounds, level, and
+    the SIMs."""
     home: dict[str, set[str]] = defaultdict(set)
     for outlet, spans in city.assignments.items():
         for number, (begins, who) in enumerate(spans):
@@ -257,7 +259,9 @@ def cases(city: City, start: datetime, end: datetime) -> dict[tuple[str, str], R
             continue
         seconds = away = 0
         for call in city.calls.get(move["imsi"], []):
-            if timedelta(0) <= call["at"] - move["at"] < 7 * DAY and call["cell"] in city.cells:
+            if call["at"] >= known or not timedelta(0) <= call["at"] - move["at"] < 7 * DAY:
+                continue
+            if call["cell"] in city.cells:
                 seconds += call["seconds"]
                 if city.area(city.cells[call["cell"]]) not in home[move["wholesaler_id"]]:
                     away += call["seconds"]
@@ -277,10 +281,12 @@ def cases(city: City, start: datetime, end: datetime) -> dict[tuple[str, str], R
     return found
 
 
-def scorecard(city: City, start: datetime, end: datetime, now: datetime, rules: Rules
+def scorecard(city: City, start: datetime, end: datetime, known: datetime, rules: Rules
               ) -> dict[str, Row]:  # fmt: skip
-    """wholesaler_scorecard."""
-    diverted = cases(city, start, end)
+    """wholesaler_scorecard, of what happened before `known`."""
+    diverted = cases(city, start, end, known)
+    now = max(move["at"] for move in city.moves if move["at"] < known)
+    papers = {row["imsi"] for row in city.papers if row["at"] < known}
     delivered = {
         (m["outlet_id"], m["sku"], m["at"]) for m in city.moves if m["cause"] == "delivery"
     }
@@ -299,7 +305,7 @@ def scorecard(city: City, start: datetime, end: datetime, now: datetime, rules: 
             and (one["outlet_id"], one["sku"], one["closed_at"]) in delivered
         ]  # fmt: skip
         subscribers = [move for move in sold if move["wholesaler_id"] == who]
-        complete = sum(move["imsi"] in city.papers for move in subscribers)
+        complete = sum(move["imsi"] in papers for move in subscribers)
         ours = [case for (_, holder), case in diverted.items() if holder == who]
         found[who] = {
             "incidents": len(own),

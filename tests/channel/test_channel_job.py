@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +213,16 @@ def test_a_dismissed_case_stays_dismissed_until_there_is_new_evidence(
     )
     run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
     assert rows(warehouse, "SELECT status FROM diversion_cases") == [{"status": "suspected"}]
+
+
+@pytest.mark.parametrize(("day", "before"), [(2, 7), (3, 14), (30, 20)])
+def test_growth_of_a_month_under_way_compares_as_many_days(
+    warehouse: Warehouse, tmp_path: Path, day: int, before: int
+) -> None:
+    city(tmp_path, "csv")
+    run_job("channel", as_of=date(2026, 4, day), input=tmp_path, warehouse=warehouse)
+    found = "SELECT sales, sales_before, growth FROM outlet_ranking WHERE outlet_id = 'good'"
+    assert rows(warehouse, found) == [{"sales": 0, "sales_before": before, "growth": -1.0}]
 
 
 def test_a_run_that_fails_leaves_what_was_there(warehouse: Warehouse, tmp_path: Path) -> None:

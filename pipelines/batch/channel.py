@@ -28,7 +28,7 @@ from pipelines.batch.job import Job, Plan, month_span
 from pipelines.batch.sold_by import reference_of
 from pipelines.batch.transforms import Keyed, Side, SumFrames, together
 from pipelines.core import ranking, scorecard, shelf_days
-from pipelines.core.commission import ChannelFile
+from pipelines.core.commission import ChannelFile, terms, under_plans
 from schemas.errors import UsageError
 from schemas.fields import TIME_END
 from schemas.reference import Reference
@@ -73,11 +73,11 @@ def _asked(
     start, end = plan.span
     newest = stock.newest(end)
     sales = _rank(stock, reference, plan, newest)
-    paid = rules.plan_of(plan.period)
-    dead, silent = (paid.dead_days, paid.silent_days) if paid else (0, 0)
-    sims = stock.first_uses(start - max(dead, 0) * DAY, end)
     # As of a day, nothing counts that came after it; of a month, what its SIMs did later does.
     known = end if plan.until else TIME_END
+    trial = max((paid.dead_days for paid in rules.plan), default=0) * DAY
+    of_plans = terms(rules.plan, lambda month: month_span(month, plan.options.zone)[0])
+    sims = under_plans(stock.first_uses(start - trial, end), of_plans)
     now = stock.newest(known) or start
     activated = sims.filter(pl.col("activated_at") >= start)
     promised = round(rules.promised_hours * scorecard.HOUR)
@@ -87,7 +87,8 @@ def _asked(
         end,
         rules,
         sims,
-        stock.confirmed(start, end),
+        stock.decided(end),
+        stock.taken_back(plan.period),
         sales,
         (
             scorecard.timeliness(stock.incidents(start, end), now, promised),
@@ -96,14 +97,12 @@ def _asked(
         sorted(reference.wholesalers),
     )
     watched = Watched(
-        sims.select("imsi", "activated_at", "wholesaler_id"),
+        sims.select("imsi", "activated_at", "wholesaler_id", "dead_days", "silent_days"),
         channel_places.home(reference, rules.diversion, start, end),
         channel_places.cells(reference, rules.diversion),
         start,
         known,
         rules.diversion.days,
-        dead,
-        silent,
     )
     return month, watched
 

@@ -36,9 +36,9 @@ DAYS = "days"
 class Watched:
     """The SIMs whose calls matter and when; frames that every worker needs.
 
-    `sims`: imsi, activated_at, wholesaler_id. `home`: wholesaler_id, area, own. `cells`: cell_id,
-    area. Diversion looks at the first `days` of SIMs activated from `start` on, at what was known
-    by `known`; a trial at the `silent_days` before a SIM's day `dead_days`.
+    `sims`: imsi, activated_at, wholesaler_id, dead_days, silent_days. `home`: wholesaler_id, area,
+    own. `cells`: cell_id, area. Diversion looks at the first `days` of SIMs activated from `start`
+    on, at what was known by `known`; a trial at the silent_days before a SIM's day dead_days.
     """
 
     sims: pl.DataFrame
@@ -47,22 +47,20 @@ class Watched:
     start: int
     known: int
     days: int
-    dead_days: int
-    silent_days: int
 
 
 def first_calls(piece: Piece, kept: Kept[Watched], side: Side) -> Iterator[object]:
     """The calls that tell something of SIMs activated lately; and how many records of which day."""
     watched = kept.value
-    dead, silent = watched.dead_days * DAY, watched.silent_days * DAY
     at, activated = pl.col("start_time"), pl.col("activated_at")
     age = at - activated
+    dead, silent = pl.col("dead_days") * DAY, pl.col("silent_days") * DAY
     early = (age >= 0) & (age < watched.days * DAY) & (activated >= watched.start)
     rows = (
         piece.frame.join(watched.sims, on="imsi")
         .with_columns(
             early=early & (at < watched.known),
-            late=((age >= dead - silent) & (age < dead)).cast(pl.Int64),
+            late=((age >= dead - silent) & (age < dead)).fill_null(value=False).cast(pl.Int64),
         )
         .filter(pl.col("early") | (pl.col("late") > 0))
         .join(watched.cells, on="cell_id", how="left")

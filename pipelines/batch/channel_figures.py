@@ -34,7 +34,10 @@ MARK = {
     "complaints": pl.Float64,
     **ORIGIN,
 }
-_SIM = ["outlet_id", "wholesaler_id", "imsi", "iccid", "sku", "activated_at"]
+_SIM = [
+    "outlet_id", "wholesaler_id", "imsi", "iccid", "sku", "activated_at",
+    "plan", "dead_days", "silent_days",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,8 @@ class Month:
     end: int
     rules: ChannelFile
     sims: pl.DataFrame
-    confirmed: pl.DataFrame
+    decided: pl.DataFrame
+    taken: pl.DataFrame
     sales: pl.DataFrame
     parts: tuple[pl.DataFrame, ...]
     wholesalers: list[str]
@@ -94,24 +98,25 @@ def _pay(
     if paid is None:
         return
     activated = pl.col("activated_at")
-    trial_end = activated + paid.dead_days * DAY
+    trial_end = activated + pl.col("dead_days") * DAY
     silent = sims.with_columns(last=(trial_end - 1) // DAY).filter(
         (pl.col("late") == 0) & (trial_end >= month.start) & (trial_end < month.end)
     )
-    judged = [
-        last
-        for last in silent["last"].unique()
-        if told.issuperset(range(last - paid.silent_days, last + 1))
-    ]
-    dead = silent.filter(pl.col("last").is_in(judged))
+    days = silent.select("last", "silent_days").unique()
+    judged = days.filter(
+        [told.issuperset(range(last - days, last + 1)) for last, days in days.iter_rows()]
+    )
+    dead = silent.join(judged, on=["last", "silent_days"], how="semi")
     if silent.height > dead.height:
         count = silent.height - dead.height
         why = f"missing: call records of days on which {count} silent SIMs are to be judged"
         row = (CALLS.name, 0, f"{why}; not taken back")
         results.refuse("trials", pl.DataFrame([row], schema=REJECTS, orient="row"))
-    diverted = sims.join(month.confirmed, on="imsi", how="semi")
+    sold = sims.select(_SIM)
     of_lines = commission.lines(
-        sims.filter(activated >= month.start).select(_SIM), dead, diverted, paid
+        sold.filter(activated >= month.start),
+        commission.taken_back(dead, sold, month.decided, month.taken),
+        month.rules.plan,
     )
     shown = of_lines.with_columns(_time("activated_at"))
     results.put(LINES.name, "all", columns(shown, LINES.columns, month.period))

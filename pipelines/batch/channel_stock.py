@@ -80,11 +80,12 @@ class Stock:
         )
 
     def first_uses(self, start: int, end: int) -> pl.DataFrame:
-        """SIMs sold from shelves: imsi, iccid, outlet_id, sku, wholesaler_id (who held it then),
-        activated_at."""
+        """SIMs sold from shelves, and all that are evidence of diversion, whenever they were sold:
+        imsi, iccid, outlet_id, sku, wholesaler_id (who held it then), activated_at."""
         return self._ask(
             f"SELECT imsi, iccid, outlet_id, sku, wholesaler_id, {_MS}(at) AS activated_at"  # noqa: S608 - names of our own
-            f" FROM stock_movements WHERE cause = 'first_use' AND {_WHEN}",
+            f" FROM stock_movements WHERE cause = 'first_use' AND ({_WHEN}"
+            " OR imsi IN (SELECT imsi FROM diversion_evidence))",
             {"start": start, "end": end},
         )
 
@@ -121,14 +122,30 @@ class Stock:
             {"end": end},
         )
 
-    def confirmed(self, start: int, end: int) -> pl.DataFrame:
-        """imsi of SIMs whose diversion was confirmed in [start, end)."""
+    def decided(self, end: int) -> pl.DataFrame:
+        """imsi, decision: the SIMs of cases on which something was decided before `end`."""
         return self._ask(
-            "SELECT DISTINCT imsi FROM diversion_evidence WHERE case_id IN"  # noqa: S608 - names of our own
-            " (SELECT case_id FROM diversion_cases WHERE status = 'confirmed'"
-            f" AND {_WHEN.replace('at ', 'decided_at ')})",
-            {"start": start, "end": end},
+            "SELECT DISTINCT evidence.imsi AS imsi, decided.decision AS decision"
+            " FROM diversion_evidence AS evidence"
+            " JOIN diversion_cases AS found ON found.case_id = evidence.case_id"
+            " JOIN (SELECT case_key, evidence_hash,"
+            " argMax(diversion_decisions.decision, (decided_at, decision_id)) AS decision"
+            " FROM diversion_decisions"
+            " WHERE decided_at < fromUnixTimestamp64Milli({end:Int64}, 'UTC')"
+            " GROUP BY case_key, evidence_hash) AS decided"
+            " ON decided.case_key = found.case_key AND decided.evidence_hash = found.evidence_hash",
+            {"end": end},
         )
+
+    def taken_back(self, period: str) -> pl.DataFrame:
+        """imsi of SIMs that other months than `period` took back and did not give back; whether
+        for diversion (diverted)."""
+        return self._ask(
+            "SELECT imsi, countIf(kind = 'diverted') > countIf(kind = 'dismissed') AS diverted"
+            " FROM commission_lines WHERE kind != 'activation' AND period != {period:String}"
+            " GROUP BY imsi HAVING diverted OR countIf(kind = 'dead') > 0",
+            {"period": period},
+        ).with_columns(pl.col("diverted").cast(pl.Boolean))
 
     def _ask(self, sql: str, parameters: Mapping[str, object]) -> pl.DataFrame:
         found = pl.from_arrow(self.warehouse.query(sql, parameters))

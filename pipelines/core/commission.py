@@ -1,9 +1,14 @@
 """Commission: what activations earn, what is taken back, and what attainment makes of it.
 
 Money is whole fen. Plans come from a file that `pipelines.batch.channel_plans` reads and checks.
+A SIM is under the plan of the month in which it was activated, for ever: what it earned is what is
+taken back, and it has one trial.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from decimal import ROUND_HALF_UP, Decimal
 
 import msgspec
 import polars as pl
@@ -66,47 +71,97 @@ class ChannelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return max(begun, key=lambda plan: plan.from_, default=None)
 
 
-def fees(plan: CommissionPlan) -> pl.DataFrame:
-    """sku, fee_fen, pays_fen; a fee that no step covers earns nothing."""
+def terms(plans: Iterable[CommissionPlan], begins: Callable[[str], int]) -> pl.DataFrame:
+    """plan, begins, dead_days, silent_days, in order; `begins` gives a month's first ms."""
+    return pl.DataFrame(
+        [(plan.from_, begins(plan.from_), plan.dead_days, plan.silent_days) for plan in plans],
+        schema={
+            "plan": pl.String,
+            "begins": pl.Int64,
+            "dead_days": pl.Int64,
+            "silent_days": pl.Int64,
+        },
+        orient="row",
+    ).sort("begins")
+
+
+def under_plans(sims: pl.DataFrame, of_plans: pl.DataFrame) -> pl.DataFrame:
+    """With plan, dead_days and silent_days by activated_at; NULL before the first plan."""
+    return sims.sort("activated_at").join_asof(
+        of_plans, left_on="activated_at", right_on="begins", check_sortedness=False
+    )
+
+
+def fees(plans: Iterable[CommissionPlan]) -> pl.DataFrame:
+    """plan, sku, fee_fen, pays_fen; a fee that no step covers earns nothing."""
     rows = [
         (
+            plan.from_,
             sku,
             round(fee * 100),
             round(100 * next((s.pays for s in plan.steps if s.from_ <= fee <= s.to), 0)),
         )
+        for plan in plans
         for sku, fee in sorted(plan.fees.items())
     ]
-    schema = {"sku": pl.String, "fee_fen": pl.Int64, "pays_fen": pl.Int64}
+    schema = {"plan": pl.String, "sku": pl.String, "fee_fen": pl.Int64, "pays_fen": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def lines(
-    activated: pl.DataFrame, dead: pl.DataFrame, diverted: pl.DataFrame, plan: CommissionPlan
+def taken_back(
+    dead: pl.DataFrame, sims: pl.DataFrame, decided: pl.DataFrame, taken: pl.DataFrame
 ) -> pl.DataFrame:
-    """A line a SIM: what it earned, or what is taken back.
+    """With kind: the SIMs that are `dead` or `diverted`, each taken back in one month only, and
+    those whose diversion was `dismissed` after they had been.
 
-    Each frame: outlet_id, wholesaler_id, imsi, iccid, sku, activated_at. A SIM that died and was
-    diverted is taken back once.
+    `dead` and `sims` have imsi, plan and what else lines need. `decided`: imsi, decision (the
+    newest of its case). `taken`: imsi of SIMs that other months took back, and whether for
+    diversion (diverted).
     """
-    back = pl.concat([frame.select(activated.columns) for frame in (diverted, dead)])
-    back = back.with_columns(
-        kind=pl.Series(["diverted"] * diverted.height + ["dead"] * dead.height, dtype=pl.String)
-    ).unique("imsi", keep="first", maintain_order=True)
-    rows = pl.concat([activated.with_columns(kind=pl.lit("activation")), back])
-    sign = pl.when(pl.col("kind") == "activation").then(1).otherwise(-1)
+
+    def of(decision: str) -> pl.DataFrame:
+        return sims.join(decided.filter(decision=decision), on="imsi", how="semi")
+
+    to_take = [of("confirmed").with_columns(kind=pl.lit("diverted")),
+               dead.select(sims.columns).with_columns(kind=pl.lit("dead"))]  # fmt: skip
+    given = of("dismissed").join(taken.filter("diverted"), on="imsi", how="semi")
+    return pl.concat(
+        [
+            pl.concat(to_take)
+            .unique("imsi", keep="first", maintain_order=True)
+            .join(taken, on="imsi", how="anti"),
+            given.with_columns(kind=pl.lit("dismissed")),
+        ]
+    ).filter(pl.col("plan").is_not_null())
+
+
+def lines(
+    activated: pl.DataFrame, back: pl.DataFrame, plans: Iterable[CommissionPlan]
+) -> pl.DataFrame:
+    """A line a SIM: what it earned, what is taken back, or what is given back.
+
+    `activated`: outlet_id, wholesaler_id, imsi, iccid, sku, activated_at, and what `under_plans`
+    adds; `back` has kind besides, see `taken_back`.
+    """
+    rows = pl.concat([activated.with_columns(kind=pl.lit("activation")), back], how="diagonal")
+    kind = pl.col("kind")
+    sign = pl.when(kind.is_in(["dead", "diverted"])).then(-1).otherwise(1)
+    silent = pl.format(
+        "taken back: silent for {} days by day {}", pl.col("silent_days"), pl.col("dead_days")
+    )
     why = {
         "activation": "activated",
-        "dead": f"taken back: silent for {plan.silent_days} days by day {plan.dead_days}",
         "diverted": "taken back: diversion confirmed",
+        "dismissed": "given back: diversion dismissed",
     }
     known = pl.col("fee_fen").is_not_null()
     return (
-        rows.join(fees(plan), on="sku", how="left")
+        rows.join(fees(plans), on=["plan", "sku"], how="left")
         .with_columns(amount_fen=sign * pl.col("pays_fen").fill_null(0))
         .with_columns(
             explanation=pl.format(
                 "{}; {}",
-                pl.col("kind").replace_strict(why),
+                pl.when(kind == "dead").then(silent).otherwise(kind.replace(why)),
                 pl.when(known)
                 .then(
                     pl.format(
@@ -119,7 +174,7 @@ def lines(
             ),
             fee_fen=pl.col("fee_fen").fill_null(0),
         )
-        .drop("pays_fen")
+        .drop("pays_fen", "plan", "dead_days", "silent_days")
     )
 
 
@@ -143,7 +198,7 @@ def totals(
         if reached is not None:
             lead = _factor(plan.lead_attainment, reached, 0.0)
             parts += [
-                (role, _fen(fee / 2 * share), lead, 0, f"fees / 2 × {share:g}")
+                (role, _fen(fee, 0.5, share), lead, 0, f"fees / 2 × {share:g}")
                 for role, share in (
                     ("shift_lead", plan.shift_lead),
                     ("hall_manager", plan.hall_manager),
@@ -160,9 +215,8 @@ def totals(
                     "attainment": reached,
                     "factor": factor,
                     "clawback_fen": clawback,
-                    "amount_fen": _fen(base_fen * factor) + clawback,
-                    "explanation": f"{source} {base_fen / 100:.2f} × {factor:g}"
-                    + (f" − {-clawback / 100:.2f} taken back" if clawback else ""),
+                    "amount_fen": _fen(base_fen, factor) + clawback,
+                    "explanation": f"{source} {base_fen / 100:.2f} × {factor:g}" + _said(clawback),
                 }
             )
     return rows
@@ -175,8 +229,19 @@ def _factor(steps: tuple[Attainment, ...], reached: float | None, below: float) 
     return max(passed, key=lambda step: step.at).factor if passed else below
 
 
-def _fen(amount: float) -> int:
-    return int(amount + 0.5)
+def _said(clawback: int) -> str:
+    if clawback > 0:
+        return f" + {clawback / 100:.2f} given back"
+    return f" − {-clawback / 100:.2f} taken back" if clawback else ""
+
+
+def _fen(fen: int, *shares: float) -> int:
+    """Whole fen of a product, half of one counting as one; shares as people write them: 1.15 times
+    50 is 57.5, which binary fractions miss."""
+    amount = Decimal(fen)
+    for share in shares:
+        amount *= Decimal(repr(share))
+    return int(amount.to_integral_value(ROUND_HALF_UP))
 
 
 def assessment(marks: pl.DataFrame, sales: pl.DataFrame, weights: Assessment) -> pl.DataFrame:

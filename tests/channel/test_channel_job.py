@@ -87,6 +87,13 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
     opened.close()
 
 
+@pytest.fixture(autouse=True)
+def nothing_shown(warehouse: Warehouse) -> None:
+    """No test sees what another published or decided."""
+    for table in ("batch_publications", "diversion_decisions"):
+        warehouse.execute(f"TRUNCATE TABLE {table}")
+
+
 def city(root: Path, kind: str, covered: int = 31) -> None:
     """Files of a month; of the days from the `covered`th on there are no call records."""
     (root / "reference").mkdir(parents=True)
@@ -135,6 +142,25 @@ def city(root: Path, kind: str, covered: int = 31) -> None:
 def rows(warehouse: Warehouse, sql: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = warehouse.query(sql).to_pylist()
     return found
+
+
+def decide(warehouse: Warehouse, decision: str, at: int) -> None:
+    """Decide the one case there is."""
+    case = rows(warehouse, "SELECT * FROM diversion_cases")[0]
+    warehouse.insert(
+        "diversion_decisions",
+        pa.table(
+            {
+                "decision_id": [f"{at}"],
+                "case_key": [case["case_key"]],
+                "evidence_hash": [case["evidence_hash"]],
+                "decision": [decision],
+                "decided_by": ["li"],
+                "decided_at": pa.array([at], pa.timestamp("ms", tz="UTC")),
+                "why": ["a market day"],
+            }
+        ),
+    )
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -187,22 +213,8 @@ def test_a_dismissed_case_stays_dismissed_until_there_is_new_evidence(
 ) -> None:
     city(tmp_path, "csv")
     run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
-    case = rows(warehouse, "SELECT * FROM diversion_cases")[0]
     for number, decision in enumerate(("confirmed", "dismissed")):
-        warehouse.insert(
-            "diversion_decisions",
-            pa.table(
-                {
-                    "decision_id": [str(number)],
-                    "case_key": [case["case_key"]],
-                    "evidence_hash": [case["evidence_hash"]],
-                    "decision": [decision],
-                    "decided_by": ["li"],
-                    "decided_at": pa.array([START + number * DAY], pa.timestamp("ms", tz="UTC")),
-                    "why": ["a market day"],
-                }
-            ),
-        )
+        decide(warehouse, decision, START + number * DAY)
         run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
         assert rows(warehouse, "SELECT status FROM diversion_cases") == [{"status": decision}]
         kinds = rows(warehouse, "SELECT count() AS n FROM commission_lines WHERE kind = 'diverted'")
@@ -213,6 +225,84 @@ def test_a_dismissed_case_stays_dismissed_until_there_is_new_evidence(
     )
     run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
     assert rows(warehouse, "SELECT status FROM diversion_cases") == [{"status": "suspected"}]
+
+
+def test_a_sim_is_taken_back_in_one_month_and_given_back_when_its_case_is_dismissed(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    def lines(period: str) -> dict[str, int]:
+        run_job("channel", period=period, input=tmp_path, warehouse=warehouse)
+        found = rows(
+            warehouse,
+            "SELECT kind, count() AS n FROM commission_lines"
+            f" WHERE period = '{period}' GROUP BY kind",
+        )
+        return {row["kind"]: row["n"] for row in found}
+
+    city(tmp_path, "csv")
+    assert lines("2026-03") == {"activation": 40, "dead": 10}
+    decide(warehouse, "confirmed", START + 65 * DAY)  # in May, long after they were sold
+    for _ in range(2):
+        assert lines("2026-04") == {}
+        assert lines("2026-05") == {"diverted": 15}  # five of the twenty were dead already
+    decide(warehouse, "confirmed", START + 95 * DAY)
+    assert lines("2026-06") == {}
+    assert lines("2026-03") == {"activation": 40, "dead": 10}
+    decide(warehouse, "dismissed", START + 125 * DAY)
+    for _ in range(2):
+        assert lines("2026-05") == {"diverted": 15}  # a month that is over stays as it was
+        assert lines("2026-07") == {"dismissed": 15}
+    paid = "SELECT clawback_fen, amount_fen, explanation FROM commission WHERE period = '2026-07'"
+    assert rows(warehouse, paid) == [
+        {
+            "clawback_fen": 7500,
+            "amount_fen": 7500,
+            "explanation": "lines 0.00 × 1 + 75.00 given back",
+        }
+    ]
+
+
+def test_evidence_that_grows_takes_back_only_what_was_not_taken(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    city(tmp_path, "csv")
+    calls = tmp_path / "cdr" / "calls.csv"
+    whole = calls.read_text()
+    calls.write_text("".join(line for line in whole.splitlines(True) if "c1-1-" not in line))
+    run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+    decide(warehouse, "confirmed", START + 20 * DAY)
+    calls.write_text(whole)  # the records of one more SIM come late
+    for month in ("2026-03", "2026-04"):
+        run_job("channel", period=month, input=tmp_path, warehouse=warehouse)
+        # The case is suspected anew, and confirmed anew.
+        decide(warehouse, "confirmed", START + 40 * DAY)
+    found = rows(
+        warehouse,
+        "SELECT period, count() AS n, uniqExact(imsi) AS sims FROM commission_lines"
+        " WHERE kind = 'diverted' GROUP BY period ORDER BY period",
+    )
+    assert found == [
+        {"period": "2026-03", "n": 19, "sims": 19},
+        {"period": "2026-04", "n": 1, "sims": 1},
+    ]
+
+
+def test_a_sim_is_under_the_plan_of_the_month_in_which_it_was_sold(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    city(tmp_path, "csv", covered=45)
+    march = PLAN.replace("dead_days = 10", "dead_days = 35")
+    april = PLAN.replace("2026-01", "2026-04").replace("pays = 5", "pays = 8")
+    (tmp_path / "channel" / "channel.toml").write_text(march + april)
+    run_job("channel", period="2026-04", input=tmp_path, warehouse=warehouse)
+    found = rows(warehouse, "SELECT DISTINCT kind, amount_fen, explanation FROM commission_lines")
+    assert found == [
+        {
+            "kind": "dead",
+            "amount_fen": -500,
+            "explanation": "taken back: silent for 5 days by day 35; fee 58.0 yuan earns 5.0 yuan",
+        }
+    ]
 
 
 @pytest.mark.parametrize(("day", "before"), [(2, 7), (3, 14), (30, 20)])

@@ -168,15 +168,18 @@ B = 108
 
 def sold(imsi: int, sku: str = "A") -> dict[str, Any]:
     return {"outlet_id": "O", "wholesaler_id": "W", "imsi": imsi, "iccid": str(imsi), "sku": sku,
-            "activated_at": 0}  # fmt: skip
+            "activated_at": 0, "plan": "2026-01", "dead_days": 30, "silent_days": 15}  # fmt: skip
+
+
+NOTHING_BACK = pl.DataFrame([sold(0) | {"kind": ""}]).clear()
 
 
 def test_lines_add_up_to_what_is_paid() -> None:
     plan = read_plans(PLAN).plan_of("2026-03")
     assert plan is not None
     activated = pl.DataFrame([sold(1), sold(2, "B"), sold(3, "none")])
-    back = pl.DataFrame([sold(9)])
-    lines = commission.lines(activated, back, back, plan)
+    back = pl.DataFrame([sold(9) | {"kind": "diverted"}])
+    lines = commission.lines(activated, back, [plan])
     assert lines.select("imsi", "kind", "amount_fen").rows() == [
         (1, "activation", 500),
         (2, "activation", 1000),
@@ -190,12 +193,22 @@ def test_lines_add_up_to_what_is_paid() -> None:
     assert rows["hall_manager"]["amount_fen"] == 16600 / 2 * 0.1 * 1.4
 
 
+def test_half_a_fen_counts_as_one_also_where_binary_fractions_miss_it() -> None:
+    lines = pl.DataFrame({"outlet_id": ["O"], "kind": ["activation"], "amount_fen": [50],
+                          "fee_fen": [5000]})  # fmt: skip
+    plan = read_plans(
+        PLAN.replace("[plan.fees]", "attainment = [{at = 1, factor = 1.15}]\n[plan.fees]")
+    )
+    [seller, *_] = commission.totals(lines, {"O": 1}, plan.plan[0])
+    assert seller["amount_fen"] == 58  # 57.5
+
+
 @pytest.mark.parametrize(("target", "factor"), [(10, 0.0), (5, 0.8), (4, 1.0), (3, 1.2), (2, 1.4)])
 def test_leads_get_nothing_below_eighty_percent(target: int, factor: float) -> None:
     plan = read_plans(PLAN).plan_of("2026-03")
     assert plan is not None
     activated = pl.DataFrame([sold(n) for n in range(4)])
-    lines = commission.lines(activated, activated.clear(), activated.clear(), plan)
+    lines = commission.lines(activated, NOTHING_BACK, [plan])
     rows = {row["role"]: row["factor"] for row in commission.totals(lines, {"O": target}, plan)}
     assert rows["shift_lead"] == rows["hall_manager"] == factor
 

@@ -56,10 +56,12 @@ def first_calls(piece: Piece, kept: Kept[Watched], side: Side) -> Iterator[objec
     age = at - activated
     dead, silent = pl.col("dead_days") * DAY, pl.col("silent_days") * DAY
     early = (age >= 0) & (age < watched.days * DAY) & (activated >= watched.start)
+    # Where a wholesaler without a territory sells, nothing is outside of it.
+    placed = pl.col("wholesaler_id").is_in(watched.home["wholesaler_id"].unique().implode())
     rows = (
         piece.frame.join(watched.sims, on="imsi")
         .with_columns(
-            early=early & (at < watched.known),
+            early=early & (at < watched.known) & placed,
             late=((age >= dead - silent) & (age < dead)).fill_null(value=False).cast(pl.Int64),
         )
         .filter(pl.col("early") | (pl.col("late") > 0))

@@ -9,14 +9,19 @@ from schemas.reference import Reference
 
 
 def _areas(reference: Reference) -> dict[str, str]:
-    """Territory → the one just below the root that it is part of: what a wholesaler is bound to."""
+    """Territory → the one just below the root that it is part of: what a wholesaler is bound to.
+
+    Without a root that has parts: what is in it as a whole is in none of them.
+    """
+    whole = {row.parent_id for row in reference.territories.values()}
     found = {}
     for territory_id in reference.territories:
         chain, here = [territory_id], reference.territories[territory_id].parent_id
         while here and here not in chain and here in reference.territories:
             chain.append(here)
             here = reference.territories[here].parent_id
-        found[territory_id] = chain[-2] if len(chain) > 1 else chain[0]
+        if len(chain) > 1 or territory_id not in whole:
+            found[territory_id] = chain[-2] if len(chain) > 1 else territory_id
     return found
 
 

@@ -305,6 +305,21 @@ def test_a_sim_is_under_the_plan_of_the_month_in_which_it_was_sold(
     ]
 
 
+@pytest.mark.parametrize(
+    ("file", "was", "now"),
+    [("outlets", ",kiosk,N,", ",kiosk,,"), ("outlets", ",kiosk,N,", ",kiosk,CITY,"),
+     ("cells", "s1,S", "s1,CITY")],
+)  # fmt: skip
+def test_where_a_territory_is_not_known_nobody_is_accused(
+    warehouse: Warehouse, tmp_path: Path, file: str, was: str, now: str
+) -> None:
+    city(tmp_path, "csv")
+    table = tmp_path / "reference" / f"{file}.csv"
+    table.write_text(table.read_text().replace(was, now))
+    run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+    assert rows(warehouse, "SELECT * FROM diversion_cases") == []
+
+
 @pytest.mark.parametrize(("day", "before"), [(2, 7), (3, 14), (30, 20)])
 def test_growth_of_a_month_under_way_compares_as_many_days(
     warehouse: Warehouse, tmp_path: Path, day: int, before: int

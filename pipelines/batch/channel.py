@@ -95,6 +95,7 @@ def _asked(
             scorecard.papers(activated, stock.complete_papers(known)),
         ),
         sorted(reference.wholesalers),
+        list(reference.outlets),
     )
     watched = Watched(
         sims.select("imsi", "activated_at", "wholesaler_id", "dead_days", "silent_days"),

@@ -68,14 +68,13 @@ def first_calls(piece: Piece, kept: Kept[Watched], side: Side) -> Iterator[objec
         .join(watched.cells, on="cell_id", how="left")
         .join(watched.home, on=["wholesaler_id", "area"], how="left")
     )
-    seconds = (
-        pl.when(pl.col("early") & pl.col("area").is_not_null()).then("duration_s").otherwise(0)
-    )
+    told = pl.col("early") & pl.col("area").is_not_null()
+    seconds = pl.when(told).then(pl.col("duration_s").fill_null(0).round().cast(pl.Int64))
     calls = rows.select(
         "imsi",
         call=pl.col("call_id").hash(),
-        seconds=seconds,
-        seconds_away=pl.when(pl.col("own").is_null()).then(seconds).otherwise(0),
+        seconds=seconds.otherwise(0),
+        seconds_away=pl.when(pl.col("own").is_null()).then(seconds.otherwise(0)).otherwise(0),
         calls=pl.col("early").cast(pl.Int64),
         late="late",
     )
@@ -90,8 +89,9 @@ def first_calls(piece: Piece, kept: Kept[Watched], side: Side) -> Iterator[objec
 
 
 def sums_of(group: Group) -> Iterator[pl.DataFrame]:
-    """SUMS a SIM, each call once."""
-    once_each = group.frames["calls"].unique(["imsi", "call"])
+    """SUMS a SIM, each call once; of copies that differ the least, whichever came first."""
+    calls = group.frames["calls"]
+    once_each = calls.sort(calls.columns).unique(["imsi", "call"], keep="first")
     yield once_each.group_by("imsi").agg(pl.col(SUMS[1:]).sum())
 
 

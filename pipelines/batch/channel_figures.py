@@ -18,7 +18,7 @@ from pipelines.batch.channel_files import (
     SCORECARD,
 )
 from pipelines.batch.channel_stock import DAY
-from pipelines.batch.columns import ORIGIN, REJECTS
+from pipelines.batch.columns import ORIGIN, REJECTS, ROW, SOURCE
 from pipelines.batch.once import once
 from pipelines.batch.transforms import Group, Kept, Keyed, Piece, Results, Side
 from pipelines.core import commission, diversion, scorecard
@@ -54,6 +54,7 @@ class Month:
     sales: pl.DataFrame
     parts: tuple[pl.DataFrame, ...]
     wholesalers: list[str]
+    outlets: list[str]
 
 
 def marks(piece: Piece, side: Side) -> Iterator[Keyed]:
@@ -79,8 +80,13 @@ def figures(
     card = scorecard.scorecard(month.wholesalers, *month.parts, scorecard.diverted(found))
     results.put(SCORECARD.name, "all", columns(card, SCORECARD.columns, month.period))
     of_halls, rejects = once(group.frames["marks"], ["period", "outlet_id"])
-    of_halls = of_halls.filter((pl.col("period") == month.period) & (pl.col("target") > 0))
-    results.refuse("marks", rejects)
+    of_halls = of_halls.filter(pl.col("period") == month.period)
+    known = pl.col("outlet_id").is_in(month.outlets)
+    nowhere = of_halls.filter(~known).select(
+        SOURCE, ROW, pl.format("unknown_outlet: {}", "outlet_id").alias("reason")
+    )
+    of_halls = of_halls.filter(known)
+    results.refuse("marks", rejects, nowhere)
     halls = commission.assessment(of_halls.drop("period"), month.sales, month.rules.assessment)
     results.put(HALLS.name, "all", columns(halls, HALLS.columns, month.period))
     _pay(sims, covered(days), of_halls, month, results)

@@ -7,17 +7,19 @@ import pyarrow as pa
 from pipelines.batch.columns import Dataset, imsi, month, number, text, time, whole
 from pipelines.batch.tables import REAL, TEXT, TIME, WHOLE, ResultTable
 
+# A call that nobody knows the length or place of shows that its SIM lives.
 CALLS = Dataset(
     "cdr",
-    (text("call_id"), time("start_time"), imsi("imsi"), whole("duration_s"), text("cell_id")),
+    (text("call_id"), time("start_time"), imsi("imsi"),
+     number("duration_s", least=0, most=1e9, required=False), text("cell_id", required=False)),
     optional=True,
     folders=("",),
-)
+)  # fmt: skip
 
 MARKS = Dataset(
     "hall_marks",
-    (month("period"), text("outlet_id"), whole("target"),
-     *(number(name, most=100) for name in ("inspection", "satisfaction", "complaints"))),
+    (month("period"), text("outlet_id"), whole("target", least=1),
+     *(number(name, least=0, most=100) for name in ("inspection", "satisfaction", "complaints"))),
     optional=True,
     folders=("channel", "utility", ""),
 )  # fmt: skip

@@ -238,15 +238,21 @@ def month(name: str) -> Column:
     return Column(name, parse, "a month (YYYY-MM)")
 
 
-def whole(name: str, *, required: bool = True, present: bool = True) -> Column:
-    """A whole number, as Int64; 12.0 from a Parquet column is 12, "12.0" in a CSV is not."""
+def whole(
+    name: str, *, least: int | None = None, required: bool = True, present: bool = True
+) -> Column:
+    """A whole number of `least` or more, as Int64; 12.0 from a Parquet column is 12, "12.0" in a
+    CSV is not."""
 
     def parse(values: pl.Series) -> pl.Series:
         if values.dtype == pl.String:
-            return values.str.replace(r"^\+", "").cast(pl.Int64, strict=False)
-        return _whole(values)
+            numbers = values.str.replace(r"^\+", "").cast(pl.Int64, strict=False)
+        else:
+            numbers = _whole(values)
+        return numbers if least is None else _unless(numbers, numbers < least)
 
-    return Column(name, parse, "a whole number", required, present)
+    wanted = "a whole number" if least is None else f"a whole number of {least} or more"
+    return Column(name, parse, wanted, required, present)
 
 
 def imsi(name: str) -> Column:
@@ -262,13 +268,15 @@ def imsi(name: str) -> Column:
     return Column(name, parse, "an IMSI of 15 digits")
 
 
-def number(name: str, *, most: float, required: bool = True) -> Column:
-    """A finite number of at most `most` either way, as Float64."""
+def number(name: str, *, most: float, least: float | None = None, required: bool = True) -> Column:
+    """A finite number from `least`, or else from -`most`, to `most`, as Float64."""
+    low = -most if least is None else least
 
     def parse(values: pl.Series) -> pl.Series:
         if values.dtype.is_temporal():
             return _none(values, pl.Float64())
         numbers = values.cast(pl.Float64, strict=False)
-        return _unless(numbers, ~(numbers.abs() <= most))
+        return _unless(numbers, ~numbers.is_between(low, most))
 
-    return Column(name, parse, f"a number up to {most:g}", required)
+    wanted = f"a number up to {most:g}" if least is None else f"a number from {low:g} to {most:g}"
+    return Column(name, parse, wanted, required)

@@ -118,12 +118,12 @@ def usable(row: Row) -> Row | None:
     at = row["start_time"]
     try:
         at = datetime.fromisoformat(at) if isinstance(at, str) else at
-        seconds, imsi = int(row["duration_s"]), str(row["imsi"])
+        seconds, imsi = round(float(row["duration_s"] or 0)), str(row["imsi"])
     except (TypeError, ValueError):
         return None
     if at.tzinfo is None or seconds < 0 or not (imsi.isdigit() and len(imsi) == 15):
         return None
-    if not row["call_id"] or not row["cell_id"]:
+    if not row["call_id"]:
         return None
     return {"at": at, "seconds": seconds, "imsi": int(imsi), "cell": row["cell_id"],
             "id": row["call_id"]}  # fmt: skip

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pytest
 
 from pipelines.batch import run_job, run_lock
+from pipelines.batch.channel_calls import sums_of
+from pipelines.batch.transforms import Group
 from pipelines.warehouse import migrate, open_warehouse
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import ZerostockError
@@ -305,6 +307,41 @@ def test_a_sim_is_under_the_plan_of_the_month_in_which_it_was_sold(
     ]
 
 
+def test_a_call_of_no_known_length_or_place_shows_that_its_sim_lives(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    city(tmp_path, "csv")
+    heard = [
+        f"x{place}-{n},{datetime.fromtimestamp((START + (7 + n % 3) * DAY) / 1000, UTC)},"
+        f"{FIRST + place * 100 + n},,".replace(" 00:", "T00:")
+        for place in (0, 1)
+        for n in range(0, 20, 4)
+    ]
+    wrong = f"y,2026-03-09T00:00:00Z,{FIRST},-60,n1"
+    with (tmp_path / "cdr" / "calls.csv").open("a") as calls:
+        calls.write("\n".join([*heard, wrong]) + "\n")
+    run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+    assert rows(warehouse, "SELECT DISTINCT kind FROM commission_lines") == [{"kind": "activation"}]
+    assert [row["reason"] for row in rows(warehouse, "SELECT reason FROM batch_rejects")] == [
+        "invalid_field: duration_s: '-60' is not a number from 0 to 1e+09"
+    ]
+
+
+def test_marks_that_cannot_be_are_refused(warehouse: Warehouse, tmp_path: Path) -> None:
+    city(tmp_path, "csv")
+    (tmp_path / "channel" / "hall_marks.csv").write_text(
+        "period,outlet_id,target,inspection,satisfaction,complaints\n2026-03,good,0,90,90,90\n"
+        "2026-03,bad,25,-1,90,90\n2026-03,nowhere,25,90,90,90\n2026-03,south,25,90,90,90\n"
+    )
+    run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+    assert rows(warehouse, "SELECT outlet_id FROM hall_assessment") == [{"outlet_id": "south"}]
+    assert rows(warehouse, "SELECT row, reason FROM batch_rejects ORDER BY row") == [
+        {"row": 1, "reason": "invalid_field: target: '0' is not a whole number of 1 or more"},
+        {"row": 2, "reason": "invalid_field: inspection: '-1' is not a number from 0 to 100"},
+        {"row": 3, "reason": "unknown_outlet: nowhere"},
+    ]
+
+
 @pytest.mark.parametrize(
     ("file", "was", "now"),
     [("outlets", ",kiosk,N,", ",kiosk,,"), ("outlets", ",kiosk,N,", ",kiosk,CITY,"),
@@ -318,6 +355,16 @@ def test_where_a_territory_is_not_known_nobody_is_accused(
     table.write_text(table.read_text().replace(was, now))
     run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
     assert rows(warehouse, "SELECT * FROM diversion_cases") == []
+
+
+def test_of_copies_that_differ_one_counts_whatever_their_order() -> None:
+    calls = pl.DataFrame(
+        {"imsi": [1, 1], "call": [7, 7], "seconds": [60, 30], "seconds_away": [0, 30],
+         "calls": [1, 1], "late": [0, 0]}
+    )  # fmt: skip
+    for copies in (calls, calls.reverse()):
+        [sums] = sums_of(Group("part", {"calls": copies}))
+        assert sums.row(0) == (1, 30, 30, 1, 0)
 
 
 @pytest.mark.parametrize(("day", "before"), [(2, 7), (3, 14), (30, 20)])

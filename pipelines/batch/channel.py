@@ -35,6 +35,10 @@ from schemas.reference import Reference
 
 _PLAN_FILE = "channel/channel.toml"
 
+_OUTLET = dict.fromkeys(("outlet_id", "kind", "territory_id", "wholesaler_id"), pl.String) | {
+    "closed": pl.Boolean
+}
+
 
 def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     if plan.warehouse is None:
@@ -131,17 +135,24 @@ def _rank(stock: Stock, reference: Reference, plan: Plan, newest: int | None) ->
     last = _day(end - 1 if newest is None else newest, zone)
     window = min(start, _midnight(last - timedelta(days=shelf_days.RECENT_DAYS - 1), zone))
     days = stock.days(window, min(end, _midnight(last + timedelta(days=1), zone)))
-    outlets = pl.DataFrame(
-        [
-            (shop.outlet_id, shop.kind, shop.territory_id or "",
-             reference.holder(shop.outlet_id, end - 1))
-            for shop in reference.outlets.values()
-        ],
-        schema=dict.fromkeys(("outlet_id", "kind", "territory_id", "wholesaler_id"), pl.String),
-        orient="row",
-    )  # fmt: skip
-    first = (_day(start, zone) - _day(window, zone)).days
-    ranked = ranking.ranking(outlets, shelf_days.figures(days, first), sales)
+    first, begin = _day(start, zone), _day(window, zone)
+    sold = set(sales.filter(pl.col("sales") > 0)["outlet_id"])
+    shops = [
+        shop
+        for shop in reference.outlets.values()
+        if shop.closed_on is None or shop.closed_on > first or shop.outlet_id in sold
+    ]
+    closings = [(s.outlet_id, (s.closed_on - begin).days) for s in shops if s.closed_on]
+    outlets = [
+        (shop.outlet_id, shop.kind, shop.territory_id or "",
+         reference.holder(shop.outlet_id, end - 1), bool(shop.closed_on and shop.closed_on <= last))
+        for shop in shops
+    ]  # fmt: skip
+    ranked = ranking.ranking(
+        pl.DataFrame(outlets, schema=_OUTLET, orient="row"),
+        shelf_days.figures(shelf_days.while_open(days, closings), (first - begin).days),
+        sales,
+    )
     plan.results.put(RANKING.name, "all", columns(ranked, RANKING.columns, plan.period))
     return sales
 

@@ -20,7 +20,7 @@ HALLS = ("own_hall", "hall", "partner_hall")
 def ranking(outlets: pl.DataFrame, shelves: pl.DataFrame, sales: pl.DataFrame) -> pl.DataFrame:
     """One row an outlet, without the period.
 
-    `outlets`: outlet_id, kind, territory_id, wholesaler_id. `shelves`: what
+    `outlets`: outlet_id, kind, territory_id, wholesaler_id, closed (by now). `shelves`: what
     `shelf_days.figures` gives. `sales`: outlet_id, sales, sales_before (NULL: not known),
     deliveries, received.
     """
@@ -45,15 +45,16 @@ def ranking(outlets: pl.DataFrame, shelves: pl.DataFrame, sales: pl.DataFrame) -
         )
         .with_columns(status=status())
     )
-    return promoted(rows).drop("kind", "empty").sort("outlet_id")
+    return promoted(rows).drop("kind", "empty", "closed").sort("outlet_id")
 
 
 def status() -> pl.Expr:
-    """out, at_risk, ok, over or unknown; the first that fits of: no shelf was ever filled →
-    unknown, a shelf is empty → out, its sales are not known → unknown, then by cover."""
+    """out, at_risk, ok, over or unknown; the first that fits of: no shelf was ever filled, or the
+    shop is closed → unknown, a shelf is empty → out, its sales are not known → unknown, then by
+    cover."""
     cover = pl.col("days_of_cover")
     return (
-        pl.when(pl.col("on_hand").is_null())
+        pl.when(pl.col("on_hand").is_null() | pl.col("closed"))
         .then(pl.lit("unknown"))
         .when("empty")
         .then(pl.lit("out"))
@@ -74,7 +75,7 @@ def promoted(rows: pl.DataFrame) -> pl.DataFrame:
     grows = pl.col("growth") >= PROMOTE_GROWTH
     served = pl.col("stock_out_rate") <= PROMOTE_OUT
     promote = (best & (grows | pl.col("growth").is_null()) & served).fill_null(value=False)
-    promote &= ~pl.col("kind").is_in(HALLS)
+    promote &= ~pl.col("kind").is_in(HALLS) & ~pl.col("closed")
     words = pl.format(
         "sells {} a month, number {} of {}; {}; empty on {} of {} shelf days",
         "sales",

@@ -5,7 +5,7 @@ Whole arrays, one row a shelf and one column a day. Rankings are in `pipelines.c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,8 @@ SHELF = ["outlet_id", "sku"]
 
 @dataclass(frozen=True, slots=True)
 class ShelfDays:
-    """`shelves` has SHELF; the arrays are shelves × days. `known`: from its first movement on."""
+    """`shelves` has SHELF; the arrays are shelves × days. `known`: from its first movement on, as
+    long as the shop is open."""
 
     shelves: pl.DataFrame
     closing: Ints
@@ -46,6 +47,18 @@ class ShelfDays:
     def out(self) -> Flags:
         """Nothing was left at the day's end."""
         return self.known & (self.closing <= 0)
+
+
+def while_open(days: ShelfDays, closings: list[tuple[str, int]]) -> ShelfDays:
+    """Without the days from an outlet's closing on: (outlet_id, the first of them)."""
+    count = days.known.shape[1]
+    ends = days.shelves["outlet_id"].replace_strict(
+        [outlet for outlet, _ in closings],
+        [day for _, day in closings],
+        default=count,
+        return_dtype=pl.Int64,
+    )
+    return replace(days, known=days.known & (np.arange(count) < ends.to_numpy()[:, None]))
 
 
 def shelf_days(opening: pl.DataFrame, moved: pl.DataFrame, days: int) -> ShelfDays:

@@ -169,6 +169,9 @@ def ranking(city: City, start: datetime, end: datetime) -> dict[str, Row]:
     for outlet, shop in city.outlets.items():
         own = [move for move in moves if move["outlet_id"] == outlet]
         sold = [move for move in own if move["cause"] == "first_use"]
+        closed = date.fromisoformat(shop["closed_on"] or "9999-12-31")
+        if closed <= first and not any(move["at"] >= start for move in sold):
+            continue
         row: Row = {
             "wholesaler_id": city.holder(outlet, end - timedelta(milliseconds=1)),
             "territory_id": shop["territory_id"],
@@ -185,7 +188,7 @@ def ranking(city: City, start: datetime, end: datetime) -> dict[str, Row]:
         empty = False
         for sku in {move["sku"] for move in own}:
             shelf = [move for move in own if move["sku"] == sku]
-            figures = of_shelf(city, shelf, first, last, recent)
+            figures = of_shelf(city, shelf, first, last, recent, closed)
             row["on_hand"] = (row["on_hand"] or 0) + figures["on_hand"]
             row["shelf_days"] += figures["days"]
             row["shelf_days_out"] += figures["out"]
@@ -199,7 +202,7 @@ def ranking(city: City, start: datetime, end: datetime) -> dict[str, Row]:
         )
         cover = row["on_hand"] / row["daily_sales"] if row["daily_sales"] else None
         row["days_of_cover"] = cover
-        if row["on_hand"] is None:
+        if row["on_hand"] is None or closed <= last:
             row["status"] = "unknown"
         elif empty:
             row["status"] = "out"
@@ -213,6 +216,7 @@ def ranking(city: City, start: datetime, end: datetime) -> dict[str, Row]:
     for outlet, row in found.items():
         row["promote"] = int(
             city.outlets[outlet]["kind"] not in HALLS
+            and not "" < city.outlets[outlet]["closed_on"] <= str(last)
             and row["sales_rank"] <= max(1, len(found) // 10)
             and row["sales"] > 0
             and (row["growth"] is None or row["growth"] >= 0.1)
@@ -222,8 +226,10 @@ def ranking(city: City, start: datetime, end: datetime) -> dict[str, Row]:
     return found
 
 
-def of_shelf(city: City, shelf: list[Row], first: date, last: date, recent: date) -> Row:
-    """What one shelf did, day by day of the city's clock."""
+def of_shelf(
+    city: City, shelf: list[Row], first: date, last: date, recent: date, closed: date
+) -> Row:
+    """What one shelf did, day by day of the city's clock, until its shop closed."""
     by_day: dict[date, list[Row]] = defaultdict(list)
     for move in shelf:
         by_day[city.day(move["at"])].append(move)
@@ -233,10 +239,10 @@ def of_shelf(city: City, shelf: list[Row], first: date, last: date, recent: date
         moves = by_day[day]
         filled = stock > 0 or any(move["delta"] > 0 for move in moves)
         stock += sum(move["delta"] for move in moves)
-        if day >= first:
+        if first <= day < closed:
             days += 1
             out += stock <= 0
-        if day >= recent and filled:
+        if recent <= day < closed and filled:
             stocked += 1
             sold += sum(move["cause"] == "first_use" for move in moves)
         day += DAY

@@ -367,6 +367,26 @@ def test_of_copies_that_differ_one_counts_whatever_their_order() -> None:
         assert sums.row(0) == (1, 30, 30, 1, 0)
 
 
+def test_a_closed_shop_is_not_out_and_one_closed_before_the_month_is_not_ranked(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    city(tmp_path, "csv")
+    table = tmp_path / "reference" / "outlets.csv"
+    closed = table.read_text().replace("good,g,kiosk,N,,", "good,g,kiosk,N,,2026-03-04")
+    table.write_text(closed.replace("south,s,kiosk,S,,", "south,s,kiosk,S,,2026-03-01"))
+    run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+    found = rows(
+        warehouse,
+        "SELECT outlet_id, sales, sales_rank, on_hand, shelf_days, shelf_days_out, status"
+        " FROM outlet_ranking ORDER BY outlet_id",
+    )
+    # The last ones sold on the fourth, when the books end.
+    assert [tuple(row.values()) for row in found] == [
+        ("bad", 20, 1, 0, 4, 1, "out"),
+        ("good", 20, 1, 0, 3, 0, "unknown"),
+    ]
+
+
 @pytest.mark.parametrize(("day", "before"), [(2, 7), (3, 14), (30, 20)])
 def test_growth_of_a_month_under_way_compares_as_many_days(
     warehouse: Warehouse, tmp_path: Path, day: int, before: int

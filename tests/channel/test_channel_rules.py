@@ -151,8 +151,9 @@ def test_statuses_exclude_each_other_and_unknown_is_not_zero() -> None:
                 "empty": pl.Boolean},
         orient="row",
     )  # fmt: skip
-    got = frame.select("name", status=ranking.status()).rows()
+    got = frame.with_columns(closed=False).select("name", status=ranking.status()).rows()
     assert got == [(name, want) for name, (_, _, _, want) in cases.items()]
+    assert set(frame.with_columns(closed=True).select(ranking.status()).to_series()) == {"unknown"}
 
 
 PLAN = """

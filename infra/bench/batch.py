@@ -29,6 +29,9 @@ _START = datetime(2026, 1, 1, tzinfo=UTC)
 _AS_OF = date(2026, 3, 31)
 _DAYS = 30
 _METERS_A_UNIT = 200
+_CALLS_A_SIM = 20
+_SIMS_A_SHOP = 50
+_FIRST_IMSI = 460_000_000_000_000
 _ROWS_A_GROUP = 1 << 20
 _SEED = 7
 _QUALITIES = ("measured", "estimated", "missing")
@@ -37,7 +40,7 @@ _QUALITIES = ("measured", "estimated", "missing")
 def run(
     *,
     rows: str = "1000000,10000000",
-    jobs: str = "line-loss,arrears,subscriber-loss",
+    jobs: str = "line-loss,arrears,subscriber-loss,channel",
     runs: int = 3,
 ) -> Iterator[Line]:
     """Each job over so many readings, bills and payments, or call records; lists have commas."""
@@ -45,6 +48,7 @@ def run(
         "line-loss": (_write_readings, _line_loss),
         "arrears": (_write_books, _arrears),
         "subscriber-loss": (_write_calls, _subscriber_loss),
+        "channel": (_write_channel, _channel),
     }
     for count in (int(part) for part in str(rows).split(",")):
         for job in jobs.split(","):
@@ -134,6 +138,56 @@ def _subscriber_loss(warehouse: Warehouse, root: Path, rows: int, runs: int) -> 
         GROUP BY imsi"""  # noqa: S608
     answer = "SELECT lost FROM subscriber_loss WHERE dimension = 'all'"
     yield from _beside(warehouse, "subscriber-loss", rows, ours, polars, sums, answer, runs)
+
+
+def _channel(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterator[Line]:
+    file = root / "cdr" / "switch-a" / "calls.parquet"
+    until = _START + timedelta(days=7)
+    _sell(warehouse, max(10, rows // _CALLS_A_SIM))
+
+    def ours() -> None:
+        run_job("channel", period="2026-01", input=root, warehouse=warehouse)
+
+    def polars() -> float:
+        seconds = pl.col("duration_s")
+        first = pl.scan_parquet(file).filter(pl.col("start_time") < until).group_by("imsi")
+        seen = first.agg(all=seconds.sum(), away=seconds.filter(pl.col("cell_id") == "away").sum())
+        return float(seen.select((pl.col("away") >= 0.7 * pl.col("all")).sum()).collect().item())
+
+    sums = f"""
+        SELECT imsi, toInt64(sumIf(duration_s, cell_id = 'away'))
+        FROM file('{file}')
+        WHERE start_time < toDateTime64('{until:%Y-%m-%d} 00:00:00', 3, 'UTC')
+        GROUP BY imsi"""  # noqa: S608
+    answer = "SELECT sum(away) FROM diversion_cases"
+    yield from _beside(warehouse, "channel", rows, ours, polars, sums, answer, runs)
+
+
+def _sell(warehouse: Warehouse, people: int) -> None:
+    """Every SIM came to its shop before the month and was sold as it began."""
+    imsi = pl.Series("imsi", np.arange(people)) + _FIRST_IMSI
+    moves = pl.DataFrame({"imsi": imsi}).with_columns(
+        outlet_id=pl.format("o{}", pl.int_range(people) // _SIMS_A_SHOP),
+        sku=pl.lit("s"),
+        iccid=pl.format("{}", "imsi"),
+        wholesaler_id=pl.lit("w"),
+    )
+    for cause, delta, at in (
+        ("delivery", 1, _START - timedelta(days=1)),
+        ("first_use", -1, _START),
+    ):
+        time_of = pl.lit(at).dt.cast_time_unit("ms")
+        warehouse.insert(
+            "stock_movements_rows",
+            moves.with_columns(
+                movement_id=pl.format("{}/{}", "imsi", pl.lit(cause)),
+                at=time_of,
+                known_at=time_of,
+                delta=pl.lit(delta, pl.Int8),
+                cause=pl.lit(cause),
+                event_id=pl.format("{}/{}", "outlet_id", pl.lit(cause)),
+            ).to_arrow(compat_level=pl.CompatLevel.oldest()),
+        )
 
 
 def _beside(
@@ -253,10 +307,11 @@ def _write_books(root: Path, rows: int) -> None:
 
 
 def _write_calls(root: Path, rows: int) -> None:
-    """Two months of call records, twenty a subscriber; one in ten falls silent on the way."""
+    """Two months of call records, twenty a subscriber; one in ten falls silent on the way, and
+    those of every tenth shop call from away."""
     folder = root / "cdr" / "switch-a"
     folder.mkdir(parents=True)
-    people = max(10, rows // 20)
+    people = max(10, rows // _CALLS_A_SIM)
     rng = np.random.default_rng(_SEED)
     who = rng.integers(0, people, rows)
     silent_from = np.where(rng.random(people) < 0.1, rng.integers(1, 59, people), 59)
@@ -266,15 +321,17 @@ def _write_calls(root: Path, rows: int) -> None:
     calls.select(
         call_id=pl.format("c{}", "n"),
         start_time=pl.lit(_START).dt.cast_time_unit("ms") + pl.duration(milliseconds="at"),
-        imsi=pl.format("{}", 460_000_000_000_000 + pl.col("who")),
+        imsi=pl.format("{}", _FIRST_IMSI + pl.col("who")),
         msisdn=pl.lit(""),
         duration_s=pl.lit(60),
-        cell_id=pl.lit("cell"),
+        cell_id=pl.when(pl.col("who") // _SIMS_A_SHOP % 10 == 0)
+        .then(pl.lit("away"))
+        .otherwise(pl.lit("cell")),
         charge_fen=pl.lit(10),
     ).write_parquet(folder / "calls.parquet", row_group_size=_ROWS_A_GROUP)
     tables = {
-        "territories": "territory_id,name,parent_id\nt,T,\n",
-        "cells": "cell_id,territory_id\ncell,t\n",
+        "territories": "territory_id,name,parent_id\nc,C,\nt,T,c\nu,U,c\n",
+        "cells": "cell_id,territory_id\ncell,t\naway,u\n",
         "wholesalers": "wholesaler_id,name,phone,backup_phone,language\nw,W,,,\n",
         "outlets": "outlet_id,name,kind,territory_id,opened_on,closed_on\no,O,kiosk,t,,\n",
         "assignments": "outlet_id,wholesaler_id,valid_from\no,w,2025-01-01T00:00:00Z\n",
@@ -290,3 +347,20 @@ def _write_calls(root: Path, rows: int) -> None:
         f'"wholesaler_id":"w","first_iccid":"8986000000000000000","count":{people}}}\n'
     )
     (root / "events" / "deliveries.ndjson").write_text(delivery)
+
+
+def _write_channel(root: Path, rows: int) -> None:
+    """Calls as above, of SIMs that shops of fifty sold under a plan."""
+    _write_calls(root, rows)
+    shops = range(-(-max(10, rows // _CALLS_A_SIM) // _SIMS_A_SHOP))
+    tables = {
+        "outlets": ("outlet_id,name,kind,territory_id,opened_on,closed_on", "o{0},O,kiosk,t,,"),
+        "assignments": ("outlet_id,wholesaler_id,valid_from", "o{0},w,2025-01-01T00:00:00Z"),
+    }
+    for name, (header, row) in tables.items():
+        lines = [header, *(row.format(shop) for shop in shops), ""]
+        (root / "reference" / f"{name}.csv").write_text("\n".join(lines))
+    (root / "channel").mkdir()
+    (root / "channel" / "channel.toml").write_text(
+        '[[plan]]\nfrom = "2025-12"\nsteps = [{from = 46, to = 66, pays = 5}]\nfees = {s = 58}\n'
+    )

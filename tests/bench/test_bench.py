@@ -95,7 +95,7 @@ def test_scale() -> None:
 
 def test_batch() -> None:
     found = lines_of("batch", rows="20000", runs=1)
-    jobs = ("line-loss", "arrears", "subscriber-loss")
+    jobs = ("line-loss", "arrears", "subscriber-loss", "channel")
     assert {line["metric"] for line in found} == {
         metric
         for job in jobs

@@ -35,8 +35,10 @@ _Showing = Callable[[Mapping[str, str]], Page]
 
 NOTHING_SENT: Final[Mapping[str, str]] = {}
 
-#: How old a page that renews itself may be, in seconds: all who watch it share one.
+#: How old a page that renews itself may be, in seconds: all who watch it share one. One that takes
+#: long is kept for as many times as long as this: watching leaves nine tenths of a core to others.
 SHARED_FOR: Final = 2.0
+_KEPT_FOR: Final = 9
 _YEAR: Final = 365 * 86_400
 #: Pages ask for a file by its content (`?…`), so a new one is another address.
 _FOR_EVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
@@ -131,16 +133,19 @@ class _Shared:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._turn = threading.RLock()  # one who makes a page makes what it is made of
-        self._made: dict[tuple[str, ...], tuple[float, Any]] = {}
+        self._made: dict[tuple[str, ...], tuple[float, Any]] = {}  # until when it is shown
 
     def of(self, key: tuple[str, ...], make: Callable[[], T]) -> T:
         with self._turn:
+            began = self._clock()
+            self._made = {k: v for k, v in self._made.items() if began < v[0]}
+            if key in self._made:
+                found: T = self._made[key][1]
+                return found
+            made = make()
             now = self._clock()
-            self._made = {k: v for k, v in self._made.items() if now - v[0] < SHARED_FOR}
-            if key not in self._made:
-                self._made[key] = now, make()
-            found: T = self._made[key][1]
-            return found
+            self._made[key] = now + max(SHARED_FOR, _KEPT_FOR * (now - began)), made
+            return made
 
 
 def _visitor(request: Request) -> Visitor:

@@ -33,6 +33,9 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
         sku=["S", "S"], wholesaler_id=["W", ""], opened_at=[T0, T0], version=[1, 1])  # fmt: skip
     put(opened, "dead_letters_rows", source=["f"], position=[7], received_at=[T0],
         reason=["bad row: 13800138000 of 2026-03-01"], payload=["13800138000"])  # fmt: skip
+    put(opened, "dead_letters_rows", source=[f"g{n % 7}" for n in range(130)],
+        position=[*range(130)], received_at=[T0] * 130, reason=["alike"] * 130,
+        payload=[""] * 130)  # fmt: skip
     yield opened
     opened.close()
 

@@ -140,6 +140,21 @@ def test_no_address_reaches_the_sql(desk: Any, query: str) -> None:
     assert ("/outlets/O1" in text(reply)) is (not query.startswith("q="))
 
 
+def test_rows_that_sort_alike_stand_on_one_page_each(desk: Any) -> None:
+    found: list[str] = []
+    for page in (1, 2, 3):
+        shown = text(get(desk, f"/dead-letters?sort=reason&q=alike&page={page}"))
+        found += re.findall(r"/dead-letters/one\?([^\"]*)", shown)
+    assert len(found) == len(set(found)) == 130
+
+
+def test_a_list_counts_what_it_shows(desk: Any) -> None:
+    for chosen, rows in (("", 2), ("state=open", 2), ("state=refilled", 0), ("territory=North", 1)):
+        shown = text(get(desk, f"/stock-outs?month=&{chosen}"))
+        assert shown.count('href="/outlets/O') == rows
+        assert (f" of {rows}<" in re.sub(r"\s+", " ", shown)) is bool(rows)
+
+
 def test_a_page_behind_the_last_says_so(desk: Any) -> None:
     assert "There is no such page" in text(get(desk, "/outlets?page=2"))
 

@@ -98,8 +98,8 @@ STOCK_OUTS: Final = Listing(
     "since",
     choices=("month", "state", "territory", "sku", "wholesaler"),
     first=True,
-    # Who was told when is looked up in all messages: not to know which months there are.
-    choosing=f"""SELECT {_STOCK_OUT} FROM (SELECT * FROM stock_incidents_rows FINAL) AS i
+    # Who was told when is looked up in all messages: not to count stock-outs by month.
+    outline=f"""SELECT {_STOCK_OUT} FROM (SELECT * FROM stock_incidents_rows FINAL) AS i
                  {_OF_STOCK_OUTS}""",  # noqa: S608 - pieces of our own
 )
 

@@ -61,13 +61,24 @@ FROM stock_movements
 WHERE at > newest - INTERVAL 1 HOUR
   AND toYYYYMM(at) >= toYYYYMM(newest - INTERVAL 1 HOUR)
 """
+# Nobody is told before a shelf is empty: messages of the last day suffice.
 _DELAYS: Final = """
 WITH (SELECT max(opened_at) FROM stock_incidents_rows) AS newest
-SELECT quantileExact(0.5)(dateDiff('second', opened_at, notified_at)) AS half,
-       quantileExact(0.9)(dateDiff('second', opened_at, notified_at)) AS most,
+SELECT quantileExact(0.5)(dateDiff('second', i.opened_at, told.at)) AS half,
+       quantileExact(0.9)(dateDiff('second', i.opened_at, told.at)) AS most,
        toInt64(count()) AS n
-FROM stock_incidents
-WHERE notified_at IS NOT NULL AND opened_at > newest - INTERVAL 1 DAY
+FROM
+(
+    SELECT incident_id, opened_at FROM stock_incidents_rows FINAL
+    WHERE opened_at > newest - INTERVAL 1 DAY
+) AS i
+JOIN
+(
+    SELECT incident_id, min(created_at) AS at
+    FROM sms_messages ARRAY JOIN incident_ids AS incident_id
+    WHERE status IN ('sent', 'delivered', 'read') AND created_at > newest - INTERVAL 1 DAY
+    GROUP BY incident_id
+) AS told ON told.incident_id = i.incident_id
 """
 _HOURS: Final = """
 WITH (SELECT toDate(max(opened_at), {zone:String}) FROM stock_incidents_rows) AS day

@@ -24,8 +24,7 @@ class Listing:
     """A table: `sql` gives its rows, `order` is its first order, `filled_by` the command.
 
     `choices` are columns to choose one value of; with `first`, the greatest value of the first of
-    them is chosen to begin with. `outline`
-    has those columns alone, of the same rows, where that is less work than `sql`.
+    them is chosen to begin with.
     """
 
     path: str
@@ -38,7 +37,6 @@ class Listing:
     filled_by: str = "zerostock run"
     choices: tuple[str, ...] = ()
     first: bool = False
-    outline: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,7 @@ def table_page(listing: Listing, asked: Asked) -> Answer:
         rows = asked.warehouse.query(f"{ordered} LIMIT {MOST_DOWNLOADED}", parameters)
         name = listing.path.strip("/").replace("/", "-")
         return download(name, asked.query["format"], rows, listing.columns, asked.visitor)
-    counted = shown if state.text else _counted(listing, state)
-    found = asked.rows(f"SELECT toInt64(count()) AS n FROM ({counted})", parameters)[0]["n"]
+    found = asked.rows(f"SELECT toInt64(count()) AS n FROM ({shown})", parameters)[0]["n"]
     start = (state.number - 1) * PAGE_ROWS
     return Page(
         listing.title,
@@ -135,29 +132,9 @@ def _choices(listing: Listing, asked: Asked) -> dict[str, list[str]]:
     each = (
         f"groupUniqArray({_MOST_CHOICES})(toString({name})) AS {name}" for name in listing.choices
     )
-    rows = f"SELECT {', '.join(listing.choices)} FROM ({listing.outline or listing.sql})"
+    rows = f"SELECT {', '.join(listing.choices)} FROM ({listing.sql})"
     [found] = asked.rows(f"SELECT {', '.join(each)} FROM ({rows})")
     return {name: sorted(filter(None, found[name])) for name in listing.choices}
-
-
-def _counted(listing: Listing, state: State) -> str:
-    """A statement with as many rows as fit what was chosen."""
-    fits, _ = _chosen(state)
-    return f"SELECT 1 FROM ({listing.outline or listing.sql}){_where(fits)}"
-
-
-def _chosen(state: State) -> tuple[list[str], dict[str, object]]:
-    """What rows have to fit, and the parameters in it."""
-    fits, parameters = list[str](), dict[str, object]()
-    for place, (name, value) in enumerate(state.chosen.items()):
-        if value:
-            fits.append(f"toString({name}) = {{c{place}:String}}")
-            parameters[f"c{place}"] = value
-    return fits, parameters
-
-
-def _where(fits: list[str]) -> str:
-    return f" WHERE {' AND '.join(fits)}" if fits else ""
 
 
 def _rows(listing: Listing, state: State, all_numbers: bool) -> tuple[str, dict[str, object]]:
@@ -166,7 +143,11 @@ def _rows(listing: Listing, state: State, all_numbers: bool) -> tuple[str, dict[
     Without `all_numbers` those that name a person are not looked for: what is masked must not be
     found by trying.
     """
-    fits, parameters = _chosen(state)
+    fits, parameters = list[str](), dict[str, object]()
+    for place, (name, value) in enumerate(state.chosen.items()):
+        if value:
+            fits.append(f"toString({name}) = {{c{place}:String}}")
+            parameters[f"c{place}"] = value
     if state.text:
         texts = [_found_in(column, all_numbers) for column in listing.columns]
         whole = f"concat({', '.join(filter(None, texts))}, '')"
@@ -174,7 +155,8 @@ def _rows(listing: Listing, state: State, all_numbers: bool) -> tuple[str, dict[
         parameters["q"] = state.text
     names = _names(listing)
     rows = f"SELECT {names} FROM ({listing.sql})"
-    return f"SELECT {names} FROM ({rows}){_where(fits)}", parameters
+    where = f" WHERE {' AND '.join(fits)}" if fits else ""
+    return f"SELECT {names} FROM ({rows}){where}", parameters
 
 
 def _names(listing: Listing) -> str:

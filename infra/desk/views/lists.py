@@ -63,26 +63,23 @@ OUTLETS: Final = Listing(
     choices=("territory", "sku", "wholesaler"),
 )
 
-_STOCK_OUT: Final = """
-       formatDateTime(i.opened_at, '%Y-%m') AS month,
-       if(i.closed_at IS NULL, 'open', 'refilled') AS state, t.name AS territory, i.sku AS sku,
-       multiIf(i.wholesaler_id = '', '(nobody)', w.name = '', i.wholesaler_id, w.name) AS wholesaler
-"""
-_OF_STOCK_OUTS: Final = """
-LEFT JOIN outlets AS o ON o.outlet_id = i.outlet_id
-LEFT JOIN territories AS t ON t.territory_id = o.territory_id
-LEFT JOIN wholesalers AS w ON w.wholesaler_id = i.wholesaler_id
-"""
-
 STOCK_OUTS: Final = Listing(
     "/stock-outs",
     N_("Stock-outs"),
-    N_("Every time a shelf ran out, since when, told when and refilled when, month by month."),
-    f"""SELECT {_STOCK_OUT}, i.outlet_id AS outlet_id,
-               if(o.name = '', i.outlet_id, o.name) AS outlet, i.wholesaler_id AS wholesaler_id,
-               i.opened_at AS since, i.notified_at AS told, i.closed_at AS refilled,
-               dateDiff('second', i.opened_at, i.closed_at) / 3600 AS hours
-        FROM stock_incidents AS i {_OF_STOCK_OUTS}""",  # noqa: S608 - pieces of our own
+    N_("Every time a shelf ran out, since when and until when, month by month."),
+    # Not who was told when: that is looked up in all messages, for one outlet on its own page.
+    """SELECT formatDateTime(i.opened_at, '%Y-%m') AS month, i.outlet_id AS outlet_id,
+              if(o.name = '', i.outlet_id, o.name) AS outlet, t.name AS territory,
+              i.wholesaler_id AS wholesaler_id,
+              multiIf(i.wholesaler_id = '', '(nobody)', w.name = '', i.wholesaler_id, w.name)
+                  AS wholesaler,
+              i.sku AS sku, if(i.closed_at IS NULL, 'open', 'refilled') AS state,
+              i.opened_at AS since, i.closed_at AS refilled,
+              dateDiff('second', i.opened_at, i.closed_at) / 3600 AS hours
+       FROM (SELECT * FROM stock_incidents_rows FINAL) AS i
+       LEFT JOIN outlets AS o ON o.outlet_id = i.outlet_id
+       LEFT JOIN territories AS t ON t.territory_id = o.territory_id
+       LEFT JOIN wholesalers AS w ON w.wholesaler_id = i.wholesaler_id""",
     (
         Column("month", N_("Month (UTC)")),
         _OUTLET,
@@ -91,16 +88,12 @@ STOCK_OUTS: Final = Listing(
         Column("sku", N_("SKU")),
         Column("state", N_("State"), "word"),
         Column("since", N_("Since"), "time"),
-        Column("told", N_("Told"), "time"),
         Column("refilled", N_("Refilled"), "time"),
         Column("hours", N_("Empty for (hours)"), "decimal"),
     ),
     "since",
     choices=("month", "state", "territory", "sku", "wholesaler"),
     first=True,
-    # Who was told when is looked up in all messages: not to count stock-outs by month.
-    outline=f"""SELECT {_STOCK_OUT} FROM (SELECT * FROM stock_incidents_rows FINAL) AS i
-                 {_OF_STOCK_OUTS}""",  # noqa: S608 - pieces of our own
 )
 
 RANKING: Final = Listing(

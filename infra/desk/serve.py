@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ from infra.replaying import Recheck, fix_of, recheck
 from infra.settings import Settings
 from pipelines.ingest.mapping import load_mapping
 from pipelines.warehouse.port import Warehouse
-from schemas.errors import UsageError
+from schemas.errors import UsageError, ZerostockError
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ def serve_desk(
             " give its address as --url https://…"
         )
     standing = Standing(settings.data, settings.warehouse)
+    with suppress(ZerostockError), standing.opened():
+        pass  # so that the first visitor need not wait; what is wrong is said with the first page
     means = Means(settings.display_zone, store.note, _replay(settings, input, mapping))
     app = desk_app(
         standing.opened,

@@ -216,7 +216,7 @@ def totals(
                     "factor": factor,
                     "clawback_fen": clawback,
                     "amount_fen": _fen(base_fen, factor) + clawback,
-                    "explanation": f"{source} {base_fen / 100:.2f} × {factor:g}" + _said(clawback),
+                    "explanation": f"{source}: {base_fen / 100:.2f} × {factor:g}" + _said(clawback),
                 }
             )
     return rows

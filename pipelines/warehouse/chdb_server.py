@@ -41,7 +41,8 @@ _path = _MEMORY
 _users = 0
 
 #: What a reader may use at most, so that one query cannot starve the stream beside it. One thread:
-#: with two, chdb 26.5 waits for ever in about one of a hundred reads of 270,000 movements.
+#: with two, chdb 26.5 waits for ever in about one of a hundred reads of 270,000 movements in no
+#: order (sorted or grouped ones were never seen to).
 _READER = (
     "SET max_threads = 1, max_execution_time = 600, max_memory_usage = 8000000000, "
     "output_format_arrow_compression_method = 'none', readonly = 1"

@@ -264,7 +264,7 @@ def test_a_sim_is_taken_back_in_one_month_and_given_back_when_its_case_is_dismis
         {
             "clawback_fen": 7500,
             "amount_fen": 7500,
-            "explanation": "lines 0.00 × 1 + 75.00 given back",
+            "explanation": "lines: 0.00 × 1 + 75.00 given back",
         }
     ]
 

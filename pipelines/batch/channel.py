@@ -43,7 +43,8 @@ _OUTLET = dict.fromkeys(("outlet_id", "kind", "territory_id", "wholesaler_id"), 
 def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     if plan.warehouse is None:
         raise UsageError("channel wants a warehouse")
-    reference, rules = reference_of(plan), _rules(plan)
+    reference = reference_of(plan)
+    rules = _rules(plan, reference)
     stock, keep = Stock(plan.warehouse, plan.options.time_zone), plan.results.keep
     month, watched = _asked(stock, reference, rules, plan)
     calls, of_halls = calls_side(plan.parts), Side("marks", "outlet_id", MARK)
@@ -116,14 +117,18 @@ def _no_marks(_: object, side: Side) -> Iterator[Keyed]:
     yield from side.split(pl.DataFrame(schema=MARK))
 
 
-def _rules(plan: Plan) -> ChannelFile:
+def _rules(plan: Plan, reference: Reference) -> ChannelFile:
     path = f"{plan.root.rstrip('/')}/{_PLAN_FILE}"
-    if not FileSystems.exists(path):
-        row = (_PLAN_FILE, 0, "missing: no commission is worked out without a plan file")
-        plan.results.refuse("plan-file", pl.DataFrame([row], schema=REJECTS, orient="row"))
-        return ChannelFile()
-    with FileSystems.open(path) as stream:
-        return read_plans(stream.read().decode(), _PLAN_FILE)
+    if FileSystems.exists(path):
+        with FileSystems.open(path) as stream:
+            rules = read_plans(stream.read().decode(), _PLAN_FILE)
+        wrong = channel_places.strangers(reference, rules.diversion)
+    else:
+        rules = ChannelFile()
+        wrong = ["missing: no commission is worked out without a plan file"]
+    rows = [(_PLAN_FILE, 0, reason) for reason in wrong]
+    plan.results.refuse("plan-file", pl.DataFrame(rows, schema=REJECTS, orient="row"))
+    return rules
 
 
 def _rank(stock: Stock, reference: Reference, plan: Plan, newest: int | None) -> pl.DataFrame:

@@ -25,6 +25,29 @@ def _areas(reference: Reference) -> dict[str, str]:
     return found
 
 
+def strangers(reference: Reference, rules: Rules) -> list[str]:
+    """What the rules name that the reference tables do not know, in words: it has no effect."""
+    areas = set(_areas(reference).values())
+    named = (
+        ("ignored_cells", "cell", set(rules.ignored_cells) - reference.cells.keys()),
+        (
+            "ignored_territories",
+            "territory",
+            set(rules.ignored_territories) - reference.territories.keys(),
+        ),
+        (
+            "neighbours",
+            "part of the city just below its root",
+            {name for pair in rules.neighbours.items() for name in (pair[0], *pair[1])} - areas,
+        ),
+    )
+    return [
+        f"invalid_field: diversion.{key}: {name!r} is no {what}"
+        for key, what, names in named
+        for name in sorted(names)
+    ]
+
+
 def home(reference: Reference, rules: Rules, start: int, end: int) -> pl.DataFrame:
     """wholesaler_id, area, own: where a wholesaler held outlets in the month, and neighbours."""
     areas = _areas(reference)

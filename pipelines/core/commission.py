@@ -9,33 +9,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Annotated
 
 import msgspec
 import polars as pl
+from msgspec import Meta
 
 from pipelines.core.diversion import Rules
+
+#: Yuan, shares, factors and weights: none is below zero.
+NotNegative = Annotated[float, Meta(ge=0)]
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An activation whose monthly fee is from … to yuan earns `pays` yuan."""
 
-    from_: float = msgspec.field(name="from")
-    to: float
-    pays: float
+    from_: NotNegative = msgspec.field(name="from")
+    to: NotNegative
+    pays: NotNegative
 
 
 class Attainment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """From this share of the target on, commission is multiplied by `factor`."""
 
-    at: float
-    factor: float
+    at: NotNegative
+    factor: NotNegative
 
 
 class CommissionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Holds from the month `from` on. `fees`: SKU → monthly fee in yuan."""
 
     from_: str = msgspec.field(name="from")
-    fees: dict[str, float]
+    fees: dict[str, NotNegative]
     steps: tuple[Step, ...]
     attainment: tuple[Attainment, ...] = (Attainment(1.2, 1.2), Attainment(1.4, 1.4))
     lead_attainment: tuple[Attainment, ...] = (
@@ -44,8 +49,8 @@ class CommissionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Attainment(1.2, 1.2),
         Attainment(1.4, 1.4),
     )
-    shift_lead: float = 0.15
-    hall_manager: float = 0.10
+    shift_lead: NotNegative = 0.15
+    hall_manager: NotNegative = 0.10
     dead_days: int = 30
     silent_days: int = 15
 
@@ -53,8 +58,8 @@ class CommissionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Assessment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Weights of a hall's assessment; they need not add up to one."""
 
-    sales: float = 0.6
-    service: float = 0.4
+    sales: NotNegative = 0.6
+    service: NotNegative = 0.4
 
 
 class ChannelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,7 +68,7 @@ class ChannelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     plan: tuple[CommissionPlan, ...] = ()
     diversion: Rules = Rules()
     assessment: Assessment = Assessment()
-    promised_hours: float = 24.0
+    promised_hours: Annotated[float, Meta(gt=0)] = 24.0
 
     def plan_of(self, period: str) -> CommissionPlan | None:
         """The plan that holds in a month: the newest that began by then."""

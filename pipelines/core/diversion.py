@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+from typing import Annotated
 
 import msgspec
 import polars as pl
+from msgspec import Meta
 
 #: 95 % two-sided.
 Z = 1.959963984540054
@@ -26,11 +28,11 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `ignored_cells` or territories of `ignored_territories` (commuters') are not counted; for each
     territory, those named in `neighbours` are as good as its own."""
 
-    days: int = 7
-    away: float = 0.7
-    least_sims: int = 10
-    watch: float = 0.15
-    alarm: float = 0.3
+    days: Annotated[int, Meta(ge=1, le=366)] = 7
+    away: Annotated[float, Meta(gt=0, le=1)] = 0.7
+    least_sims: Annotated[int, Meta(ge=1)] = 10
+    watch: Annotated[float, Meta(ge=0, le=1)] = 0.15
+    alarm: Annotated[float, Meta(ge=0, le=1)] = 0.3
     ignored_cells: tuple[str, ...] = ()
     ignored_territories: tuple[str, ...] = ()
     neighbours: dict[str, tuple[str, ...]] = {}

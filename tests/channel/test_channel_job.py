@@ -412,6 +412,22 @@ def test_a_run_that_fails_leaves_what_was_there(warehouse: Warehouse, tmp_path: 
     assert rows(warehouse, "SELECT * FROM commission_lines ORDER BY imsi, kind") == before
 
 
+def test_names_that_rules_have_wrong_are_told(warehouse: Warehouse, tmp_path: Path) -> None:
+    city(tmp_path, "csv")
+    rules = '[diversion]\nignored_cells = ["nowhere"]\n[diversion.neighbours]\nlost = ["found"]\n'
+    (tmp_path / "channel" / "channel.toml").write_text(PLAN + rules)
+    run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+    told = rows(
+        warehouse,
+        "SELECT reason FROM batch_rejects WHERE source = 'channel/channel.toml' ORDER BY reason",
+    )
+    assert [row["reason"] for row in told] == [
+        "invalid_field: diversion.ignored_cells: 'nowhere' is no cell",
+        "invalid_field: diversion.neighbours: 'found' is no part of the city just below its root",
+        "invalid_field: diversion.neighbours: 'lost' is no part of the city just below its root",
+    ]
+
+
 class Dying:
     """A warehouse whose process dies when it has written half of what it writes to a table."""
 

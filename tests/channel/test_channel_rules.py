@@ -228,6 +228,9 @@ def test_the_newest_plan_that_has_begun_holds() -> None:
         (PLAN.replace('"2026-01"', '"2026-13"'), "line 2: from"),
         (PLAN.replace("from = 96", "from = 60"), "line 2: two steps"),
         (PLAN + "[diversion]\naway = true", "line 10"),
+        (PLAN + "[diversion]\nleast_sims = 0", "line 10"),
+        (PLAN + "[diversion]\naway = 70", "line 10"),
+        (PLAN.replace("pays = 5", "pays = -5"), "line 4"),
         ("a = ", "channel.toml"),
     ],
 )

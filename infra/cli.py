@@ -49,8 +49,8 @@ def main() -> None:
     """The entry point: 0 on success, 2 on bad usage, 1 otherwise, one clear line on stderr."""
     try:
         # Not standalone: Typer would draw a box of five lines around each mistake.
-        if app(prog_name="zerostock", standalone_mode=False) == _INTERRUPTED:
-            sys.exit(_complain("stopped", 1))
+        ended = app(prog_name="zerostock", standalone_mode=False)
+        sys.exit(_complain("stopped", 1) if ended == _INTERRUPTED else ended)
     except typer.TyperException as error:
         sys.exit(_complain(_and_where_help_is(error), error.exit_code))
     except UsageError as error:

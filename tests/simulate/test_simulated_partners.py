@@ -39,7 +39,7 @@ def test_every_hall_has_a_target_in_every_month(folder: Path) -> None:
 def test_the_plan_pays_for_every_article(folder: Path) -> None:
     plan = read_plans((folder / "channel.toml").read_text()).plan_of("2026-03")
     assert plan is not None
-    paid = {row["sku"]: row["pays_fen"] for row in fees(plan).to_dicts()}
+    paid = {row["sku"]: row["pays_fen"] for row in fees([plan]).to_dicts()}
     assert paid.keys() == set(SKUS)
     assert min(paid.values()) > 0
 

@@ -30,17 +30,25 @@ def die(reason: str) -> None:
 
 
 class EndingWorker(Worker):  # type: ignore[misc]  # mode ships no types
-    """A process that is gone in time once it was told to stop.
+    """A process that is gone in time once it was told to stop, or failed.
 
     It may wait for a warehouse that is down, or for Faust, which never stops when the signal comes
-    while it still starts. What is not committed by then is done again, as after any other death.
+    while it still starts, nor always when a broker was not there for its start. What is not
+    committed by then is done again, as after any other death.
     """
 
     def _schedule_shutdown(self, number: signal.Signals) -> None:
-        why = f"told to stop, and still here after {STOP_WITHIN:.0f} s"
-        last = threading.Timer(STOP_WITHIN, die, [why])
-        last.daemon = True
-        last.start()
-        # Should not even Python run any more: an embedded engine has threads of its own.
-        signal.alarm(int(STOP_WITHIN) + 1)
+        _be_gone("told to stop")
         super()._schedule_shutdown(number)
+
+    def on_worker_shutdown(self) -> None:
+        """Called before all that it runs is stopped, however it came to that."""
+        _be_gone("about to end")
+
+
+def _be_gone(why: str) -> None:
+    last = threading.Timer(STOP_WITHIN, die, [f"{why}, and still here after {STOP_WITHIN:.0f} s"])
+    last.daemon = True
+    last.start()
+    # Should not even Python run any more: an embedded engine has threads of its own.
+    signal.alarm(int(STOP_WITHIN) + 1)

@@ -12,12 +12,13 @@ from urllib.parse import urlencode
 from infra.desk.page import Asked, Page
 from infra.desk.parts import Chart, Column, Figure, Figures, Messages, Pair, Row, Table
 from infra.desk.views.choose import choose, of_named
+from infra.desk.views.told import TOLD
 from infra.desk.words import N_
 
 _MOST: Final = 50
 _MOST_OF_ALL: Final = 6
 
-_AT_ZERO: Final = """
+_AT_ZERO: Final = f"""
 WITH open AS
 (
     SELECT incident_id, outlet_id, sku, wholesaler_id, opened_at
@@ -34,15 +35,7 @@ FROM open AS i
 LEFT JOIN outlets AS o ON o.outlet_id = i.outlet_id
 LEFT JOIN territories AS t ON t.territory_id = o.territory_id
 LEFT JOIN wholesalers AS w ON w.wholesaler_id = i.wholesaler_id
-LEFT JOIN
-(
-    SELECT incident_id, toNullable(min(created_at)) AS at
-    FROM sms_messages ARRAY JOIN incident_ids AS incident_id
-    WHERE status IN ('sent', 'delivered', 'read')
-      AND incident_id IN (SELECT incident_id FROM open)
-    GROUP BY incident_id
-) AS told ON told.incident_id = i.incident_id
-LEFT JOIN
+{TOLD}LEFT JOIN
 (
     SELECT incident_id, argMax(alert_news.kind, alert_news.at) AS kind
     FROM alert_news
@@ -51,7 +44,7 @@ LEFT JOIN
     GROUP BY incident_id
 ) AS said ON said.incident_id = i.incident_id
 ORDER BY since, outlet_id, sku
-"""
+"""  # noqa: S608 - pieces of our own
 # The clock is that of the newest movement: a run over old files has its own.
 _FLOW: Final = """
 WITH (SELECT max(at) FROM stock_movements_rows) AS newest

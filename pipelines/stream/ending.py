@@ -37,18 +37,22 @@ class EndingWorker(Worker):  # type: ignore[misc]  # mode ships no types
     committed by then is done again, as after any other death.
     """
 
+    _last: threading.Timer | None = None
+
     def _schedule_shutdown(self, number: signal.Signals) -> None:
-        _be_gone("told to stop")
+        self._be_gone("told to stop")
         super()._schedule_shutdown(number)
 
     def on_worker_shutdown(self) -> None:
         """Called before all that it runs is stopped, however it came to that."""
-        _be_gone("about to end")
+        self._be_gone("about to end")
 
-
-def _be_gone(why: str) -> None:
-    last = threading.Timer(STOP_WITHIN, die, [f"{why}, and still here after {STOP_WITHIN:.0f} s"])
-    last.daemon = True
-    last.start()
-    # Should not even Python run any more: an embedded engine has threads of its own.
-    signal.alarm(int(STOP_WITHIN) + 1)
+    def _be_gone(self, why: str) -> None:
+        if self._last is not None:  # the time runs, and is told, from the first reason on
+            return
+        reason = f"{why}, and still here after {STOP_WITHIN:.0f} s"
+        self._last = threading.Timer(STOP_WITHIN, die, [reason])
+        self._last.daemon = True
+        self._last.start()
+        # Should not even Python run any more: an embedded engine has threads of its own.
+        signal.alarm(int(STOP_WITHIN) + 1)

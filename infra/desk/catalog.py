@@ -13,17 +13,20 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
 from infra.desk.words import LANGUAGES
+from schemas.sentences import BETWEEN, SENTENCES
 
 _HERE: Final = Path(__file__).parent
 _METHODS: Final = [("**.py", "python"), ("**.j2", "jinja2.ext:babel_extract")]
 
 
 def collected() -> Catalog:
-    """Every marked text of code and templates."""
+    """Every marked text of code and templates, and every sentence of jobs."""
     catalog = Catalog()
     for _, _, text, _, _ in extract_from_dir(_HERE, _METHODS, keywords={"N_": None, "_": None}):
         if isinstance(text, str):
             catalog.add(text)
+    for sentence in (*SENTENCES, BETWEEN):
+        catalog.add(sentence)
     return catalog
 
 

@@ -11,7 +11,7 @@ Row = Mapping[str, Any]
 #: How a value is written. `word` and `name` are one of a few values and are translated; a word
 #: says whether all is well. `number` is a count; `share` 0 to 1, as per cent; `fen` money, as yuan;
 #: `time` is to the minute; `secret` a number that names a person; `long` a text that runs on and
-#: may quote such a number.
+#: may quote such a number; `reasons` what a job said of a row, and is translated.
 Kind = Literal[
     "text",
     "word",
@@ -26,6 +26,7 @@ Kind = Literal[
     "day",
     "secret",
     "long",
+    "reasons",
 ]
 Shape = Literal["bar", "stack", "line"]
 NUMBERS = frozenset({"number", "decimal", "share", "fen", "kwh"})

@@ -19,7 +19,7 @@ from infra.desk.page import Group
 from infra.desk.parts import Column, Kind, Row
 from infra.desk.shown import NOTHING, shown, veiled
 from infra.desk.values import VALUES
-from infra.desk.words import LANGUAGES, preferred, translator
+from infra.desk.words import LANGUAGES, preferred, retold, translator
 
 LOOKS: Final = ("light", "dark")
 _POLICY: Final = {
@@ -57,6 +57,8 @@ def renderer(menu: Sequence[Group], zone: tzinfo) -> Render:
         words = translator(language)
 
         def seen(value: object, kind: Kind) -> str:
+            if kind == "reasons":
+                return shown_here(retold(str(value or ""), words))
             return shown_here(value if visitor.may("see_numbers") else veiled(value, kind), kind)
 
         def hides(column: Column) -> bool:

@@ -1,11 +1,13 @@
 """The languages of the desk: English is in the code, Chinese in `words/zh.po`.
 
 `N_` marks a text where it is written; it is translated where it is shown. `babel` collects the
-marked texts; a test compares them with the catalog, so none is missing and none too many.
+marked texts and what jobs say in tables (`schemas.sentences`); a test compares them with the
+catalog, so none is missing and none too many.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from importlib import resources
@@ -13,6 +15,8 @@ from typing import Final
 
 from babel.core import negotiate_locale
 from babel.messages.pofile import read_po
+
+from schemas.sentences import BETWEEN, SENTENCES
 
 LANGUAGES: Final = {"en": "English", "zh": "中文"}
 
@@ -35,6 +39,23 @@ def translator(language: str) -> Callable[[str], str]:
     """Text by text into a language; what it has no words for stays English."""
     words = catalog(language)
     return lambda text: words.get(text) or text
+
+
+def retold(text: str, words: Callable[[str], str]) -> str:
+    """What a job said of a row, in a language, sentence by sentence; any other text as it is."""
+    return words(BETWEEN).join(_retold(sentence, words) for sentence in text.split(BETWEEN))
+
+
+def _retold(sentence: str, words: Callable[[str], str]) -> str:
+    for english, pattern in _PATTERNS:
+        if found := pattern.fullmatch(sentence):
+            return words(english).format(*found.groups())
+    return sentence
+
+
+_PATTERNS: Final = [
+    (english, re.compile("(.+)".join(map(re.escape, english.split("{}"))))) for english in SENTENCES
+]
 
 
 def preferred(cookie: str | None, accepts: str) -> str:

@@ -16,6 +16,7 @@ import polars as pl
 from msgspec import Meta
 
 from pipelines.core.diversion import Rules
+from schemas import sentences as said
 
 #: Yuan, shares, factors and weights: none is below zero.
 NotNegative = Annotated[float, Meta(ge=0)]
@@ -151,13 +152,11 @@ def lines(
     rows = pl.concat([activated.with_columns(kind=pl.lit("activation")), back], how="diagonal")
     kind = pl.col("kind")
     sign = pl.when(kind.is_in(["dead", "diverted"])).then(-1).otherwise(1)
-    silent = pl.format(
-        "taken back: silent for {} days by day {}", pl.col("silent_days"), pl.col("dead_days")
-    )
+    silent = pl.format(said.SILENT, "silent_days", "dead_days")
     why = {
-        "activation": "activated",
-        "diverted": "taken back: diversion confirmed",
-        "dismissed": "given back: diversion dismissed",
+        "activation": said.ACTIVATED,
+        "diverted": said.DIVERTED,
+        "dismissed": said.DISMISSED,
     }
     known = pl.col("fee_fen").is_not_null()
     return (
@@ -165,17 +164,11 @@ def lines(
         .with_columns(amount_fen=sign * pl.col("pays_fen").fill_null(0))
         .with_columns(
             explanation=pl.format(
-                "{}; {}",
+                said.BETWEEN.join(["{}", "{}"]),
                 pl.when(kind == "dead").then(silent).otherwise(kind.replace(why)),
                 pl.when(known)
-                .then(
-                    pl.format(
-                        "fee {} yuan earns {} yuan",
-                        pl.col("fee_fen") / 100,
-                        pl.col("pays_fen") / 100,
-                    )
-                )
-                .otherwise(pl.format("{} has no fee in the plan", "sku")),
+                .then(pl.format(said.FEE_EARNS, _yuan("fee_fen"), _yuan("pays_fen")))
+                .otherwise(pl.format(said.NO_FEE, "sku")),
             ),
             fee_fen=pl.col("fee_fen").fill_null(0),
         )
@@ -199,17 +192,15 @@ def totals(
         target = targets.get(outlet) or None
         reached = sold / target if target else None
         seller = _factor(plan.attainment, reached, 1.0)
-        parts = [("seller", base, seller, back, "lines")]
+        parts = [("seller", base, seller, back, said.LINES_TIMES)]
         if reached is not None:
             lead = _factor(plan.lead_attainment, reached, 0.0)
-            parts += [
-                (role, _fen(fee, 0.5, share), lead, 0, f"fees / 2 × {share:g}")
-                for role, share in (
-                    ("shift_lead", plan.shift_lead),
-                    ("hall_manager", plan.hall_manager),
-                )
-            ]
-        for role, base_fen, factor, clawback, source in parts:
+            shares = [("shift_lead", plan.shift_lead), ("hall_manager", plan.hall_manager)]
+            for role, share in shares:
+                product = said.FEES_TIMES.format(f"{share:g}", "{}", "{}")
+                parts.append((role, _fen(fee, 0.5, share), lead, 0, product))
+        for role, base_fen, factor, clawback, product in parts:
+            earned = product.format(f"{base_fen / 100:.2f}", f"{factor:g}")
             rows.append(
                 {
                     "role": role,
@@ -221,7 +212,7 @@ def totals(
                     "factor": factor,
                     "clawback_fen": clawback,
                     "amount_fen": _fen(base_fen, factor) + clawback,
-                    "explanation": f"{source}: {base_fen / 100:.2f} × {factor:g}" + _said(clawback),
+                    "explanation": said.BETWEEN.join([earned, *_said(clawback)]),
                 }
             )
     return rows
@@ -234,10 +225,15 @@ def _factor(steps: tuple[Attainment, ...], reached: float | None, below: float) 
     return max(passed, key=lambda step: step.at).factor if passed else below
 
 
-def _said(clawback: int) -> str:
-    if clawback > 0:
-        return f" + {clawback / 100:.2f} given back"
-    return f" − {-clawback / 100:.2f} taken back" if clawback else ""
+def _said(clawback: int) -> list[str]:
+    if not clawback:
+        return []
+    sentence = said.GIVEN_BACK if clawback > 0 else said.TAKEN_BACK
+    return [sentence.format(f"{abs(clawback) / 100:.2f}")]
+
+
+def _yuan(fen: str) -> pl.Expr:
+    return (pl.col(fen) / 100).cast(pl.Decimal(scale=2))
 
 
 def _fen(fen: int, *shares: float) -> int:

@@ -6,6 +6,8 @@ from datetime import date
 
 import polars as pl
 
+from schemas import sentences as said
+
 #: Points off a hundred: at most so many for each kind of trouble.
 LATE_POINTS, OVERDUE_POINTS, THEFT_POINTS, THEFT_MOST, DISPUTE_POINTS, DISPUTE_MOST = (
     40, 40, 30, 60, 5, 15,
@@ -100,23 +102,21 @@ def _grade(score: pl.Expr) -> pl.Expr:
 def _reasons() -> pl.Expr:
     """Why, in words, the worst kind first; empty for a spotless customer."""
     words = [
-        pl.when(pl.col("thefts") > 0).then(
-            pl.format("{} record(s) of tampering or theft in a year", "thefts")
-        ),
+        pl.when(pl.col("thefts") > 0).then(pl.format(said.THEFTS, "thefts")),
         pl.when(pl.col("overdue") > 0).then(
             pl.format(
-                "{} yuan overdue, the oldest for {} days",
-                (pl.col("overdue") / 100).round(2),
+                said.OVERDUE,
+                (pl.col("overdue") / 100).cast(pl.Decimal(scale=2)),
                 "oldest",
             )
         ),
         pl.when(pl.col("late_times") > 0).then(
             pl.format(
-                "paid late {} time(s) in a year, {} days on average",
+                said.PAID_LATE,
                 "late_times",
                 pl.col("late_mean").round(0).cast(pl.Int64),
             )
         ),
-        pl.when(pl.col("disputes") > 0).then(pl.format("{} dispute(s) in a year", "disputes")),
+        pl.when(pl.col("disputes") > 0).then(pl.format(said.DISPUTES, "disputes")),
     ]
-    return pl.concat_str(words, separator="; ", ignore_nulls=True)
+    return pl.concat_str(words, separator=said.BETWEEN, ignore_nulls=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipelines.core.energy import MICRO
+from schemas import sentences as said
 
 LEVELS = ("region", "voltage", "feeder", "transformer_area")
 
@@ -131,7 +132,7 @@ def line_loss(
             row.own_loss = own.supplied - row.transferred - own.sold
         _judge(row, unread, len(below), cut.get(unit_id), thresholds)
         if unit.parent_id and unit.parent_id not in units:
-            row.reasons.append(f"its parent {unit.parent_id} is not among the grid units")
+            row.reasons.append(said.PARENT_UNKNOWN.format(unit.parent_id))
         losses[unit_id] = row
     return [losses[unit_id] for unit_id in order]
 
@@ -142,7 +143,7 @@ def _judge(
     """Set the status, and the reasons a person can act on."""
     if loop is not None:
         row.status = "skipped"
-        row.reasons.append(f"the hierarchy has a loop: {loop}")
+        row.reasons.append(said.LOOP.format(loop))
         row.own_loss = row.loss = row.sold_total = None
         row.estimated_total = 0
         return
@@ -150,17 +151,15 @@ def _judge(
     limit = thresholds.get(row.unit.level)
     if row.loss is None:
         row.status = "skipped"
-        row.reasons.append("no supply reading")
+        row.reasons.append(said.NO_SUPPLY)
     elif row.loss < 0:
         row.status = "negative"
-        row.reasons.append("more was sold than supplied: check meters and who hangs on this unit")
+        row.reasons.append(said.OVERSOLD)
     elif rate is not None and limit is not None and rate > limit:
         row.status = "high"
-        row.reasons.append(f"loss rate over {limit:.1%}")
+        row.reasons.append(said.LOSS_OVER.format(f"{limit:.1%}"))
     if unread:
-        row.reasons.append(
-            f"own loss unknown: {unread} of {children} children have no supply reading"
-        )
+        row.reasons.append(said.OWN_LOSS_UNKNOWN.format(unread, children))
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +209,7 @@ def to_columns(
         "loss_rate": [row.loss_rate for row in losses],
         "estimated_share": [row.estimated_share for row in losses],
         "status": [row.status for row in losses],
-        "reason": ["; ".join(row.reasons) for row in losses],
+        "reason": [said.BETWEEN.join(row.reasons) for row in losses],
         "theoretical_kwh": list(theory),
         "unexplained_kwh": [
             None if physics is None or row.own_loss is None else row.own_loss / MICRO - physics

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from schemas import sentences as said
+
 #: Months of history a meter must have, and how far back they are looked for.
 LEAST_MONTHS, HISTORY_MONTHS = 3, 12
 
@@ -39,23 +41,25 @@ def meter_suspects(months: pl.DataFrame) -> pl.DataFrame:
     apart = own - pl.col("neighbours_change")
     beyond = (pl.col("kwh") - pl.col("usual_kwh")).abs() > DEVIATIONS * pl.col("spread")
     words = [
-        pl.when(pl.col("kwh") == 0).then(pl.lit("nothing used")),
+        pl.when(pl.col("kwh") == 0).then(pl.lit(said.NOTHING_USED)),
         pl.when((own < 0) & (pl.col("kwh") > 0)).then(
-            pl.format("{}% less than its {} months before", _percent(-own), "months")
+            pl.format(said.USED_LESS, _percent(-own), "months")
         ),
-        pl.when(own > 0).then(
-            pl.format("{}% more than its {} months before", _percent(own), "months")
-        ),
+        pl.when(own > 0).then(pl.format(said.USED_MORE, _percent(own), "months")),
         pl.format(
-            "neighbours {}{}%",
-            pl.when(pl.col("neighbours_change") < 0).then(pl.lit("-")).otherwise(pl.lit("+")),
-            _percent(pl.col("neighbours_change").abs()),
+            said.NEIGHBOURS,
+            pl.format(
+                "{}{}",
+                pl.when(pl.col("neighbours_change") < 0).then(pl.lit("-")).otherwise(pl.lit("+")),
+                _percent(pl.col("neighbours_change").abs()),
+            ),
         ),
     ]
     return (
         meters.filter(beyond, own.abs() >= LEAST_CHANGE, apart.abs() >= LEAST_CHANGE)
         .with_columns(
-            score=apart.abs(), reasons=pl.concat_str(words, separator="; ", ignore_nulls=True)
+            score=apart.abs(),
+            reasons=pl.concat_str(words, separator=said.BETWEEN, ignore_nulls=True),
         )
         .drop("spread", "read")
     )

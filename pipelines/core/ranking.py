@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from schemas import sentences as said
+
 #: Days of cover below which an outlet is at risk, and above which it has too much.
 AT_RISK_DAYS, OVER_DAYS = 3.0, 60.0
 
@@ -77,13 +79,13 @@ def promoted(rows: pl.DataFrame) -> pl.DataFrame:
     promote = (best & (grows | pl.col("growth").is_null()) & served).fill_null(value=False)
     promote &= ~pl.col("kind").is_in(HALLS) & ~pl.col("closed")
     words = pl.format(
-        "sells {} a month, number {} of {}; {}; empty on {} of {} shelf days",
+        said.BETWEEN.join([said.SELLS, "{}", said.EMPTY_ON]),
         "sales",
         "sales_rank",
         pl.lit(rows.height),
         pl.when(pl.col("growth").is_null())
-        .then(pl.lit("growth not known"))
-        .otherwise(pl.format("grew by {} %", (pl.col("growth") * 100).round(0).cast(pl.Int64))),
+        .then(pl.lit(said.GROWTH_NOT_KNOWN))
+        .otherwise(pl.format(said.GREW, (pl.col("growth") * 100).round(0).cast(pl.Int64))),
         "shelf_days_out",
         "shelf_days",
     )

@@ -264,7 +264,7 @@ def test_a_sim_is_taken_back_in_one_month_and_given_back_when_its_case_is_dismis
         {
             "clawback_fen": 7500,
             "amount_fen": 7500,
-            "explanation": "lines: 0.00 × 1 + 75.00 given back",
+            "explanation": "lines: 0.00 × 1; 75.00 given back",
         }
     ]
 
@@ -307,7 +307,8 @@ def test_a_sim_is_under_the_plan_of_the_month_in_which_it_was_sold(
         {
             "kind": "dead",
             "amount_fen": -500,
-            "explanation": "taken back: silent for 5 days by day 35; fee 58.0 yuan earns 5.0 yuan",
+            "explanation": "taken back: silent for 5 days by day 35; "
+            "fee 58.00 yuan earns 5.00 yuan",
         }
     ]
 

@@ -433,6 +433,15 @@ def test_it_speaks_the_browsers_language_and_the_one_chosen(opens: Opens) -> Non
     expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
 
 
+@pytest.mark.parametrize("path", ["/commission", "/commission/lines", "/credit"])
+def test_what_jobs_say_is_said_in_the_visitors_language(opens: Opens, path: str) -> None:
+    page = opens("vera", locale="zh-CN")
+    page.goto(path)
+    said = page.locator("td.long").all_inner_texts()
+    assert any(re.search(r"[\u4e00-\u9fff]", text) for text in said)
+    assert [text for text in said if re.search(r"[a-z]{3,} [a-z]{2,}", text)] == []
+
+
 def test_light_or_dark_as_chosen(opens: Opens) -> None:
     page = opens("vera", color_scheme="light")
     page.goto("/system")

@@ -6,9 +6,12 @@ import re
 from importlib import resources
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infra.desk.catalog import collected
-from infra.desk.words import LANGUAGES, catalog, preferred, translator
+from infra.desk.words import LANGUAGES, catalog, preferred, retold, translator
+from schemas.sentences import BETWEEN, SENTENCES
 
 OTHERS = [language for language in LANGUAGES if language != "en"]
 
@@ -47,6 +50,42 @@ def test_templates_say_nothing_that_is_not_marked() -> None:
 )
 def test_the_language_asked_for(cookie: str | None, accepts: str, language: str) -> None:
     assert preferred(cookie, accepts) == language
+
+
+SAID = st.sampled_from(SENTENCES).flatmap(
+    lambda sentence: st.tuples(
+        st.just(sentence),
+        st.lists(
+            st.from_regex(r"[A-Za-z0-9.+-]{1,12}", fullmatch=True),
+            min_size=sentence.count("{}"),
+            max_size=sentence.count("{}"),
+        ),
+    )
+)
+
+
+@given(st.lists(SAID, min_size=1, max_size=5))
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_jobs_say_keeps_its_numbers_and_its_order_in_each_language(
+    language: str, said: list[tuple[str, list[str]]]
+) -> None:
+    words = translator(language)
+    text = BETWEEN.join(sentence.format(*values) for sentence, values in said)
+    expected = words(BETWEEN).join(words(sentence).format(*values) for sentence, values in said)
+    assert retold(text, words) == expected
+    assert retold(text, translator("en")) == text
+
+
+@given(st.text())
+def test_what_no_job_says_is_left_as_it_is(text: str) -> None:
+    assert retold(f"nobody says {text}", translator("en")) == f"nobody says {text}"
+
+
+def test_each_sentence_keeps_all_its_values_in_each_language() -> None:
+    for language in OTHERS:
+        for sentence in SENTENCES:
+            values = [f"<{place}>" for place in range(sentence.count("{}"))]
+            assert all(value in translator(language)(sentence).format(*values) for value in values)
 
 
 def test_what_has_no_words_stays_english() -> None:

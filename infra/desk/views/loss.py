@@ -176,7 +176,7 @@ def unit(asked: Asked) -> Answer:
                 Figure(N_("Part of"), one["parent_id"], "text",
                        link=f"/loss/units/{one['parent_id']}" if one["parent_id"] else ""),
                 Figure(N_("Status"), one["status"], "word"),
-                Figure(N_("Note"), one["reason"], "text"),
+                Figure(N_("Note"), one["reason"], "reasons"),
                 Figure(N_("Estimated share of sales"), one["estimated_share"], "share"),
                 Figure(N_("Expected by physics (kWh)"), one["theoretical_kwh"], "kwh"),
                 Figure(N_("Not explained (kWh)"), one["unexplained_kwh"], "kwh"),

@@ -72,7 +72,7 @@ def page(asked: Asked) -> Page:
                 Figure(N_("Territory"), shop["territory"], "text"),
                 *_holder(holders),
                 Figure(N_("Status"), last.get("status"), "word"),
-                *([Figure(N_("Why to promote"), last["reasons"], "text")]
+                *([Figure(N_("Why to promote"), last["reasons"], "reasons")]
                   if last.get("promote") else []),
                 *([Figure(N_("Closed on"), shop["closed_on"], "day")] if shop["closed_on"] else []),
             ]),

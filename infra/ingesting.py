@@ -25,6 +25,7 @@ async def ingest_paths(
         disorder_ms=settings.disorder,
         mapping=load_mapping(mapping) if mapping is not None else None,
         follow=follow,
+        live=settings.clock != "event",
         throttle_group=None,
         security=security,
     )

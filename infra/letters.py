@@ -164,7 +164,8 @@ def replay_dead_letters(
     try:
         if not dry_run:
             migrate(warehouse)
-        found = recheck(open_letters(warehouse, wanted), input, exports, settings.partitions)
+        letters = open_letters(warehouse, wanted)
+        found = recheck(letters, input, exports, settings.partitions, settings.live)
         _tell(console, found, dry_run)
         if dry_run or not found.resolved:
             return

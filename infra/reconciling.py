@@ -88,7 +88,7 @@ def reconcile(
     if data is not None and not (data / "warehouse").is_dir():
         raise InputError(f"there is no warehouse in {data}: `zerostock run` makes it")
     exports = load_mapping(mapping) if mapping is not None else None
-    options = IngestOptions(disorder_ms=settings.disorder, mapping=exports)
+    options = IngestOptions(disorder_ms=settings.disorder, mapping=exports, live=settings.live)
     screen = Screen(Console(highlight=False))
     warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
     try:

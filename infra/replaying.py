@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.core.effects import Effect
-from pipelines.ingest.check import Checked, Format, check
+from pipelines.ingest.check import Checked, Format, believable, check
 from pipelines.ingest.files import Chunk, SourceFile
 from pipelines.ingest.mapping import Mapping
 from pipelines.ingest.opening import NotYet, Unreadable, Vanished, open_file
@@ -71,9 +71,13 @@ class Recheck:
 
 
 def recheck(
-    letters: Iterable[Letter], directory: Path, mapping: Mapping | None, partitions: int
+    letters: Iterable[Letter],
+    directory: Path,
+    mapping: Mapping | None,
+    partitions: int,
+    live: bool = False,
 ) -> Recheck:
-    """Put letters to the checks, in the order of their lines.
+    """Put letters to the checks, in the order of their lines; `live` as in `IngestOptions`.
 
     `directory` is the exchange directory that they come from: its reference tables are used, and
     the headers of its files. Raises `InputError` if it has no reference tables.
@@ -97,7 +101,9 @@ def recheck(
             result.refused += [(letter, how) for letter in lines]
             continue
         for start in range(0, len(lines), _AT_ONCE):
-            _recheck_lines(lines[start : start + _AT_ONCE], how, loaded, partitions, result)
+            few = lines[start : start + _AT_ONCE]
+            checked = _check(few, how, believable(live))
+            _recheck_lines(few, checked, loaded, partitions, result)
     return result
 
 
@@ -131,14 +137,14 @@ def _format(source: str, directory: Path, mapping: Mapping | None) -> Format | s
 
 def _recheck_lines(
     letters: Sequence[Letter],
-    how: Format,
+    checked: Checked,
     loaded: LoadedReference,
     partitions: int,
     result: Recheck,
 ) -> None:
     # Nothing is too late here: the SIM side says what is.
     clock = Clock(disorder=TIME_END)
-    packed = pack_chunk(_check(letters, how), "", clock, loaded.reference, partitions)
+    packed = pack_chunk(checked, "", clock, loaded.reference, partitions)
     reasons = {line: reason for line, reason, _ in packed.refused}
     result.effects += [effect for effect in packed.effects if effect.rows is not None]
     for number, letter in enumerate(letters):
@@ -148,7 +154,7 @@ def _recheck_lines(
             result.accepted.append(letter)
 
 
-def _check(letters: Sequence[Letter], how: Format) -> Checked:
+def _check(letters: Sequence[Letter], how: Format, before: int) -> Checked:
     """The letters as a chunk whose lines count from 0."""
     if how.kind == "parquet":
         rows = [msgspec.json.decode(letter.payload, type=dict) for letter in letters]
@@ -156,9 +162,9 @@ def _check(letters: Sequence[Letter], how: Format) -> Checked:
         columns = {name: pa.array([_text(row.get(name)) for row in rows]) for name in names}
         if how.export is None:  # A letter shows a timestamp as Python does, with a space.
             columns["start_time"] = pc.replace_substring(columns["start_time"], " ", "T")
-        return check(Chunk(0, len(rows), rows=pa.record_batch(columns)), how)
+        return check(Chunk(0, len(rows), rows=pa.record_batch(columns)), how, before)
     data = b"".join(letter.payload + b"\n" for letter in letters)
-    return check(Chunk(0, len(letters), data=data), how)
+    return check(Chunk(0, len(letters), data=data), how, before)
 
 
 def _text(value: object) -> str | None:
@@ -241,14 +247,16 @@ def waiting(data: Path, done: Iterable[str]) -> list[Path]:
     return [path for path in orders(data) if _note(path.stem) not in known]
 
 
-async def carry_out(data: Path, directory: Path, mapping: Mapping | None, post: Post) -> int:
+async def carry_out(
+    data: Path, directory: Path, mapping: Mapping | None, post: Post, live: bool = False
+) -> int:
     """Replay what was ordered; how many letters went out.
 
     A letter that the checks refuse again, because the fix was taken back, is a new dead letter.
     """
     sent = 0
     for path in waiting(data, await post.positions()):
-        found = recheck(read_order(path), directory, mapping, post.partitions)
+        found = recheck(read_order(path), directory, mapping, post.partitions, live)
         again = [
             effect
             for letter, reason in found.refused

@@ -98,6 +98,11 @@ class Settings(BaseSettings):
     link_key: SecretStr | None = None
     link_lifetime: Duration = 48 * 3_600_000
 
+    @property
+    def live(self) -> bool:
+        """Whether events come as they happen: by default so on a server, not in a directory."""
+        return self.clock == "wall" if self.warehouse is None else self.clock != "event"
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -85,7 +85,7 @@ def _replay(settings: Settings, input: Path | None, mapping: Path | None) -> Rep
 
     def replay(warehouse: Warehouse, reason: str, source: str, sends: bool) -> Recheck:
         letters = open_letters(warehouse, Wanted(reason, source))
-        found = recheck(letters, input, exports, settings.partitions)
+        found = recheck(letters, input, exports, settings.partitions, settings.live)
         if sends and found.resolved:
             send_on(warehouse, settings, found, fix_of(input, mapping))
         return found

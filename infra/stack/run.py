@@ -196,7 +196,7 @@ async def _replay(plan: RunPlan, stack: Stack, mapping: Mapping | None) -> None:
     """Send the dead letters that were accepted after a fix, before anything new is read."""
     if orders(plan.data):
         async with KafkaPost(stack.broker.bootstrap, {}, None) as post:
-            sent = await carry_out(plan.data, plan.input, mapping, post)
+            sent = await carry_out(plan.data, plan.input, mapping, post, plan.settings.live)
         if sent:
             stack.screen.stage(f"{sent:,} dead letters replayed")
 
@@ -211,6 +211,7 @@ async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | 
         disorder_ms=plan.settings.disorder,
         mapping=mapping,
         follow=plan.follow,
+        live=plan.settings.live,
         throttle_group=group_id("stock"),
     )
     await _replay(plan, stack, mapping)

@@ -8,9 +8,11 @@ its value or for the reason to refuse it.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import compress
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -26,10 +28,14 @@ from pipelines.ingest.mapping import Export
 from pipelines.ingest.parquet_rows import as_line, parquet_calls, parquet_texts, rows_not_utf8
 from pipelines.ingest.times import UNSURE, Bools, Int64s, parse_times
 from schemas.events import Activation, Call, Event, Refused, accept_call, accept_line
-from schemas.fields import ID_LENGTH
+from schemas.fields import ID_LENGTH, TIME_END
 
 REQUIRED: Final = ("call_id", "start_time", "imsi")
 OPTIONAL: Final = ("msisdn", "duration_s", "cell_id", "charge_fen")
+
+#: How far ahead of this machine's clock a live event's time may be, ms: clocks differ, not by days.
+AHEAD: Final = 86_400_000
+AHEAD_OF_CLOCK: Final = "invalid_field: time: more than a day ahead of the clock here"
 
 #: (line, reason, bytes) of a line that is not accepted.
 RefusedLine = tuple[int, str, bytes]
@@ -68,21 +74,33 @@ def nothing() -> Checked:
     return Checked(none, none, none, pa.array([], pa.string()))
 
 
-def check(chunk: Chunk, how: Format) -> Checked:
-    """The rows of a chunk.
+def believable(live: bool) -> int:
+    """Where times end that an event may have, ms; of a live feed none is of tomorrow.
+
+    One exchange whose clock is years ahead would else make all that comes after it late, for ever.
+    """
+    return time.time_ns() // 1_000_000 + AHEAD if live else TIME_END
+
+
+def check(chunk: Chunk, how: Format, before: int = TIME_END) -> Checked:
+    """The rows of a chunk; those from `before` (ms) on are refused.
 
     Raises one of `DAMAGE` when a Parquet column cannot be a call's, or is none.
     """
     if chunk.rows is not None:
-        return _numbered(_check_parquet(chunk.rows, how), chunk.first_line)
+        rows = chunk.rows
+        checked = _in_time(_check_parquet(rows, how), before, lambda row: as_line(rows, row))
+        return _numbered(checked, chunk.first_line)
     if chunk.data is None:
         return nothing()
     data = chunk.data.removeprefix(BOM) if chunk.first_line == 1 else chunk.data
     lines = Lines(data, chunk.lines)
     if how.kind == "ndjson":
-        return _numbered(_check_ndjson(lines), chunk.first_line)
-    assert how.dialect is not None
-    return _numbered(_check_csv(lines, how.dialect, how.export), chunk.first_line)
+        checked = _check_ndjson(lines)
+    else:
+        assert how.dialect is not None
+        checked = _check_csv(lines, how.dialect, how.export)
+    return _numbered(_in_time(checked, before, lines.__getitem__), chunk.first_line)
 
 
 def needed_columns(names: list[str], export: Export | None) -> list[str]:
@@ -310,6 +328,23 @@ def _with_uses(sure: Checked, uses: list[tuple[int, Event]]) -> Checked:
     sure.lines, sure.imsis, sure.at = lines[order], imsis[order], at[order]
     sure.ids = ids.take(pa.array(order))
     return sure
+
+
+def _in_time(checked: Checked, before: int, line_of: Callable[[int], bytes]) -> Checked:
+    """Without the rows whose time is `before` or later; those are refused."""
+    early = checked.at < before
+    if early.all() and all(event.at < before for _, event in checked.others):
+        return checked
+    late = [line for line, event in checked.others if event.at >= before]
+    late += checked.lines[~early].tolist()
+    checked.refused += [(line, AHEAD_OF_CLOCK, line_of(line)) for line in late]
+    checked.refused.sort(key=lambda refused: refused[0])
+    kept = [event.at < before for _, event in checked.others]
+    checked.others = list(compress(checked.others, kept))
+    checked.raw_others = list(compress(checked.raw_others, kept))
+    checked.lines, checked.imsis = checked.lines[early], checked.imsis[early]
+    checked.at, checked.ids = checked.at[early], checked.ids.filter(pa.array(early))
+    return checked
 
 
 def _numbered(checked: Checked, first_line: int) -> Checked:

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from pipelines.ingest.check import Checked, nothing
+from pipelines.ingest.check import Checked, believable, nothing
 from pipelines.ingest.files import Chunk, SourceFile, find_sources
 from pipelines.ingest.mapping import Mapping as ExportMapping
 from pipelines.ingest.opening import NotYet, Opened, Unreadable, Vanished, open_file
@@ -43,11 +43,15 @@ STOP_WITHIN = 2.0
 
 @dataclass(frozen=True)
 class IngestOptions:
-    """How to read; `disorder_ms` is how late a source's events may come."""
+    """How to read; `disorder_ms` is how late a source's events may come.
+
+    Of a `live` feed no event is believed that is days ahead of the clock.
+    """
 
     disorder_ms: int = 60_000
     mapping: ExportMapping | None = None
     follow: bool = False
+    live: bool = False
     throttle_group: str | None = None
     security: Mapping[str, Any] = field(default_factory=dict)
 
@@ -322,7 +326,8 @@ class _Reading:
         loop = asyncio.get_running_loop()
         checking: deque[asyncio.Future[tuple[Chunk, Checked]]] = deque()
         while chunk := await loop.run_in_executor(self.threads, opened.read):
-            checking.append(loop.run_in_executor(self.threads, opened.check, chunk))
+            before = believable(self.options.live)
+            checking.append(loop.run_in_executor(self.threads, opened.check, chunk, before))
             if len(checking) == READERS:
                 yield await checking.popleft()
         while checking:

@@ -47,16 +47,18 @@ class Opened:
         """The next chunk; None after the last."""
         return next(self.chunks, None)
 
-    def check(self, chunk: Chunk) -> tuple[Chunk, Checked]:
+    def check(self, chunk: Chunk, before: int) -> tuple[Chunk, Checked]:
         """What a chunk comes to, and the chunk without its bytes, which are needed no more.
+
+        Rows from `before` (ms) on are refused.
 
         It is damage if its rows turn out to be none.
         """
         bare = replace(chunk, data=None, rows=None)
         if chunk.rows is None:
-            return bare, check(chunk, self.how)
+            return bare, check(chunk, self.how, before)
         try:
-            return bare, check(chunk, self.how)
+            return bare, check(chunk, self.how, before)
         except DAMAGE as error:
             return replace(bare, lines=0, damage=why(error)), nothing()
 

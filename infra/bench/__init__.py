@@ -22,6 +22,7 @@ NAMES = (
     "scale",
     "batch",
     "forecast",
+    "diversion",
     "page",
 )
 

@@ -8,22 +8,17 @@ did run out within two days.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from datetime import date, timedelta
-from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
+from infra.bench.cities import lived
 from infra.bench.report import Line, of_runs
 from pipelines.core.forecast import WINDOW, consumption, lead_times, soon_empty
-from pipelines.simulate import CityPlan, simulate
+from pipelines.simulate import CityPlan
 from pipelines.warehouse import Warehouse, open_for_reading
-from schemas.errors import ZerostockError
 
 #: Days of a city before its lists count.
 _LEARN = 14
@@ -59,16 +54,7 @@ def run(
 
 
 def _city(seed: int, outlets: int, days: int, targets: list[int]) -> dict[int, Score]:
-    with tempfile.TemporaryDirectory(prefix="zerostock-bench-") as folder:
-        city, data = Path(folder) / "city", Path(folder) / "data"
-        simulate(CityPlan(seed=seed, outlets=outlets, days=days, cdrs=outlets * days), city)
-        command = [sys.executable, "-m", "infra.cli", "run", "--input", str(city)]
-        command += ["--data", str(data), "--sms", f"file:{folder}/sms.ndjson"]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=dict(os.environ)
-        )
-        if done.returncode:
-            raise ZerostockError(f"the city did not run: {done.stderr.strip()}")
+    with lived(CityPlan(seed=seed, outlets=outlets, days=days, cdrs=outlets * days)) as (_, data):
         warehouse = open_for_reading(data=data)
         try:
             return _scores(warehouse, targets)

@@ -115,6 +115,20 @@ def test_forecast() -> None:
 
 
 @pytest.mark.slow
+def test_diversion() -> None:
+    found = lines_of("diversion", outlets=300, days=4, cdrs=40_000, seed=5, runs=1)
+    assert [(line["metric"], line["ours"]) for line in found] == [
+        ("planted", 2),
+        ("alarms", 2),
+        ("alarms, precision", 100),
+        ("alarms, recall", 100),
+        ("alarms and watched", 2),
+        ("alarms and watched, precision", 100),
+        ("alarms and watched, recall", 100),
+    ]
+
+
+@pytest.mark.slow
 def test_page() -> None:
     found = lines_of("page", outlets=800, runs=1, watchers=3, cdrs=3_000)
     seconds = {line["metric"]: line for line in found}

@@ -5,6 +5,7 @@ Rows are written in any order, twice and in pieces, merged by ClickHouse or not.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -53,6 +54,10 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
 
 def _moment(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _today() -> int:
+    return time.time_ns() // 1_000_000 // DAY * DAY
 
 
 def _write(warehouse: Warehouse, kind: str, batches: list[list[Row]], *, merged: bool) -> None:
@@ -142,6 +147,33 @@ def test_daily_lines_have_no_gaps_and_add_up(
         "SELECT * FROM outlet_daily WHERE outlet_id = {o:String} ORDER BY sku, day", {"o": "o-2"}
     )
     assert some.num_rows == sum(1 for _, outlet, _ in by_key if outlet == "o-2")
+
+
+@examples
+@given(rows=movements().filter(bool), years=st.integers(2, 270), shelf=st.sampled_from("aeo"))
+def test_a_clock_that_is_years_ahead_makes_no_days(
+    warehouse: Warehouse, rows: list[Row], years: int, shelf: str
+) -> None:
+    """Its movement, on a shelf of its own or of others, is one of the movements, and no more."""
+    at = _today() + years * 366 * DAY
+    stray = rows[0] | {"movement_id": "stray", "at": at, "known_at": at}
+    stray["outlet_id"] = f"{shelf}-1"
+    _write(warehouse, "movements", [[*rows, stray]], merged=False)
+    found = warehouse.query("SELECT * FROM outlet_daily").to_pylist()
+    assert {(r.pop("day"), r.pop("outlet_id"), r.pop("sku")): r for r in found} == _daily(rows)
+    assert len(warehouse.query("SELECT 1 FROM stock_movements")) == len(rows) + 1
+
+
+@examples
+@given(rows=movements(), years=st.integers(2, 100))
+def test_a_city_made_in_the_future_has_its_days(
+    warehouse: Warehouse, rows: list[Row], years: int
+) -> None:
+    ahead = _today() - START + years * 366 * DAY
+    later = [row | {"at": row["at"] + ahead} for row in rows]
+    _write(warehouse, "movements", [later] if later else [], merged=False)
+    found = warehouse.query("SELECT * FROM outlet_daily").to_pylist()
+    assert {(r.pop("day"), r.pop("outlet_id"), r.pop("sku")): r for r in found} == _daily(later)
 
 
 @examples

@@ -225,9 +225,10 @@ def find_sources(
     sources: dict[str, list[SourceFile]] = {}
     for top in ("events", "cdr"):
         for path in sorted((directory / top).rglob("*")):
-            if not path.is_file() or path.name.startswith("."):
+            below = path.relative_to(directory)
+            if not path.is_file() or any(part.startswith(".") for part in below.parts):
                 continue
-            file = SourceFile(_text(path.relative_to(directory)), path)
+            file = SourceFile(_text(below), path)
             if path.name.endswith(SUFFIXES) or (named is not None and named(file.name)):
                 name = _text(path.parent.relative_to(directory))
                 sources.setdefault(name, []).append(file)

@@ -176,6 +176,7 @@ def test_each_folder_is_a_source(city: Path) -> None:
     put(city / "cdr/b/x/1.csv", csv_of(call_row(2)))
     put(city / "cdr/b/notes.txt", "not to be read")
     put(city / "cdr/b/.hidden.csv", "not to be read")
+    put(city / "cdr/b/.~tmp~/still-coming.csv", "not to be read either")
     post, report = read(city)
     assert post.ended() == {"events", "cdr/a", "cdr/b/x"}
     assert report.dead_letters == 0

@@ -144,7 +144,7 @@ class AccessPages:
     def _change(self, visitor: Visitor, form: dict[str, str]) -> None:
         name = form.get("name", "")
         if name.lower() == visitor.name.lower():
-            raise UsageError("change your own login under your name, or ask another admin")
+            raise UsageError(N_("change your own login under your name, or ask another admin"))
         changes: dict[str, Callable[[], None]] = {
             "add": lambda: self._store.add(name, form.get("role", ""), form.get("password", "")),
             "role": lambda: self._store.set_role(name, form.get("role", "")),
@@ -154,7 +154,7 @@ class AccessPages:
             "remove": lambda: self._store.remove(name),
         }
         if form.get("do") not in changes:
-            raise UsageError("this form asks for nothing")
+            raise UsageError(N_("this form asks for nothing"))
         changes[form["do"]]()
 
     async def trail(self, request: Request) -> Response:

@@ -8,6 +8,7 @@ from typing import Final
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
+from infra.desk.words import N_
 from schemas.errors import InputError, UsageError
 
 SHORTEST: Final = 12
@@ -16,12 +17,14 @@ _LONGEST: Final = 1_000
 
 def check_password(name: str, password: str) -> None:
     """Raises `UsageError` for a password that is too easily guessed."""
-    if not SHORTEST <= len(password) <= _LONGEST:
-        raise UsageError(f"a password has {SHORTEST} characters or more")
+    if len(password) < SHORTEST:
+        raise UsageError(N_("a password has 12 characters or more"))
+    if len(password) > _LONGEST:
+        raise UsageError(N_("this password is too long"))
     if name.lower() in password.lower():
-        raise UsageError("a password does not contain the user's name")
+        raise UsageError(N_("a password does not contain the user's name"))
     if len(set(password)) < 5:
-        raise UsageError("a password has at least five different characters")
+        raise UsageError(N_("a password has at least five different characters"))
 
 
 class Passwords:

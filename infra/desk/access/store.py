@@ -16,6 +16,7 @@ from typing import Final
 from infra.desk.access.file import AccessFile
 from infra.desk.access.passwords import Passwords, check_password
 from infra.desk.access.visitor import ROLES, Visitor
+from infra.desk.words import N_
 from schemas.errors import UsageError
 
 #: Seconds: a session ends so long after it began, and after it was last used.
@@ -69,7 +70,7 @@ class AccessStore:
         row = (name, role, self._passwords.hash(password), self._clock())
         with self._file.writing() as file:
             if file.execute("SELECT 1 FROM users WHERE name = ?", (name,)).fetchone():
-                raise UsageError(f"there is a user {name} already")
+                raise UsageError(N_("there is a user of this name already"))
             file.execute("INSERT INTO users (name, role, hash, created) VALUES (?, ?, ?, ?)", row)
 
     def set_role(self, name: str, role: str) -> None:
@@ -91,7 +92,7 @@ class AccessStore:
         """No such user any more; what they did stays in the trail."""
         with self._file.writing() as file:
             if not file.execute("DELETE FROM users WHERE name = ?", (name,)).rowcount:
-                raise UsageError(f"there is no user {name}")
+                raise UsageError(N_("there is no user of this name"))
 
     def users(self) -> list[User]:
         """All users by name."""
@@ -111,7 +112,7 @@ class AccessStore:
     def _change(self, name: str, sql: str, value: object) -> None:
         with self._file.writing() as file:
             if not file.execute(sql, (value, name)).rowcount:
-                raise UsageError(f"there is no user {name}")
+                raise UsageError(N_("there is no user of this name"))
             file.execute("DELETE FROM sessions WHERE name = ?", (name,))
 
     # sessions
@@ -203,12 +204,12 @@ class AccessStore:
 
 def _check_name(name: str) -> None:
     if not (1 <= len(name) <= 64 and name.isprintable() and name == name.strip()):
-        raise UsageError("a user's name has 1 to 64 characters, without spaces around it")
+        raise UsageError(N_("a user's name has 1 to 64 characters, without spaces around it"))
 
 
 def _check_role(role: str) -> None:
     if role not in ROLES:
-        raise UsageError(f"{role} is no role: there are {', '.join(ROLES)}")
+        raise UsageError(N_("the roles are viewer, manager and admin"))
 
 
 def _digest(token: str) -> bytes:

@@ -64,10 +64,11 @@ def add_user(
 
     Example: `zerostock users add mei --role manager --data state`
     """
-    from infra.desk.access.command import password_of, store_of
+    from infra.desk.access.command import noted, password_of, store_of
 
     store = store_of(data)
     store.add(name, role, password_of(name, password_file))
+    noted(store, "add", f"{name}: {role}")
     typer.echo(f"{name} may log in as {role}")
 
 
@@ -91,9 +92,11 @@ def set_role(
 
     Example: `zerostock users role mei admin --data state`
     """
-    from infra.desk.access.command import store_of
+    from infra.desk.access.command import noted, store_of
 
-    store_of(data).set_role(name, role)
+    store = store_of(data)
+    store.set_role(name, role)
+    noted(store, "role", f"{name}: {role}")
 
 
 @users.command("password")
@@ -102,9 +105,11 @@ def set_password(name: LoginName, data: LoginData, password_file: PasswordFile =
 
     Example: `zerostock users password mei --data state`
     """
-    from infra.desk.access.command import password_of, store_of
+    from infra.desk.access.command import noted, password_of, store_of
 
-    store_of(data).set_password(name, password_of(name, password_file))
+    store = store_of(data)
+    store.set_password(name, password_of(name, password_file))
+    noted(store, "password", name)
 
 
 @users.command("disable")
@@ -117,9 +122,11 @@ def disable_user(
 
     Example: `zerostock users disable mei --data state`
     """
-    from infra.desk.access.command import store_of
+    from infra.desk.access.command import noted, store_of
 
-    store_of(data).set_disabled(name, not undo)
+    store = store_of(data)
+    store.set_disabled(name, not undo)
+    noted(store, "enable" if undo else "disable", name)
 
 
 @users.command("remove")
@@ -128,6 +135,8 @@ def remove_user(name: LoginName, data: LoginData) -> None:
 
     Example: `zerostock users remove mei --data state`
     """
-    from infra.desk.access.command import store_of
+    from infra.desk.access.command import noted, store_of
 
-    store_of(data).remove(name)
+    store = store_of(data)
+    store.remove(name)
+    noted(store, "remove", name)

@@ -68,11 +68,12 @@ def desk_app(
         request: Request, made: Callable[[Asked], T], form: Mapping[str, str] = NOTHING_SENT
     ) -> T | Page:
         path, query, visitor = request.path_params, request.query_params, _visitor(request)
+        address = request.client.host if request.client else ""
         try:
             for last in (False, True):
                 try:
                     with opens() as warehouse:
-                        return made(Asked(warehouse, path, query, visitor, form, means))
+                        return made(Asked(warehouse, path, query, visitor, form, means, address))
                 except WarehouseDown:  # given up for a run, or left by one: found anew
                     if last:
                         raise
@@ -123,6 +124,7 @@ def desk_app(
         Route("/static/{name}", _static, methods=["GET"]),
         Route("/prefer/{what}/{value}", _prefer, methods=["GET"]),
         *more(render),
+        Route("/{path:path}", lambda request: _response(render, request, _nowhere())),
     ]
     return web_app(routes)
 
@@ -157,7 +159,9 @@ def _unless_seen(request: Request, response: Response) -> Response:
     """The answer, or that it is the one that the page has already."""
     tag = hashlib.blake2b(bytes(response.body), digest_size=12).hexdigest()
     response.headers["ETag"] = f'"{tag}"'
-    return Response(status_code=204) if request.headers.get("x-seen") == tag else response
+    if request.headers.get("x-seen") == tag:
+        return Response(status_code=204, headers={"ETag": f'"{tag}"'})
+    return response
 
 
 def _response(render: Render, request: Request, answer: Answer, live: bool = False) -> Response:
@@ -185,6 +189,11 @@ def _fault(error: ZerostockError) -> Page:
 def _forbidden() -> Page:
     text = N_("Your role does not allow this. Ask whoever runs the desk for another.")
     return Page(N_("Not allowed"), [Piece("notice.html.j2", {"text": text})], status=403)
+
+
+def _nowhere() -> Page:
+    text = N_("There is no page at this address.")
+    return Page(N_("Not found"), [Piece("notice.html.j2", {"text": text})], status=404)
 
 
 def _static(request: Request) -> Response:

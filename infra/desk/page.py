@@ -18,12 +18,14 @@ Replay = Callable[[Warehouse, str, str, bool], Recheck]
 class Means:
     """What the desk can do beside asking the warehouse.
 
-    `zone` names the days. `note` keeps who did what to what and why. `replay` is None where
-    nobody said where the input is.
+    `zone` names the days. `note` keeps who did what to what, why, and from which address.
+    `replay` is None where nobody said where the input is.
     """
 
     zone: str = "UTC"
-    note: Callable[[Visitor, str, str, str], None] = lambda visitor, action, about, why: None
+    note: Callable[[Visitor, str, str, str, str], None] = lambda visitor, action, about, why, at: (
+        None
+    )
     replay: Replay | None = None
 
 
@@ -31,7 +33,7 @@ class Means:
 class Asked:
     """One request: the parts of its path, its query, who asks, and the warehouse to ask.
 
-    `form` is what was sent with an action.
+    `form` is what was sent with an action, from the network address `address`.
     """
 
     warehouse: Warehouse
@@ -40,6 +42,7 @@ class Asked:
     visitor: Visitor = ANONYMOUS
     form: Mapping[str, str] = field(default_factory=dict)
     means: Means = Means()
+    address: str = ""
 
     def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[Row]:
         """The rows of a reading statement, each by column name."""
@@ -53,7 +56,7 @@ class Asked:
 
     def note(self, action: str, about: str, why: str) -> None:
         """Keep in the trail what the visitor did."""
-        self.means.note(self.visitor, action, about, why)
+        self.means.note(self.visitor, action, about, why, self.address)
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,9 @@ NUMBERS = frozenset({"number", "decimal", "share", "fen", "kwh"})
 class Column:
     """A column of rows and its heading.
 
-    With `link`, a cell leads to `link` followed by the cell, or by the row's column `to`. `bar`
-    names a column of 0 to 1 that is drawn as a bar beside the number.
+    With `link`, a cell leads to `link` followed by the cell, or by the row's column `to`, and by
+    the column `carry`, which the page it leads to chooses by. `bar` names a column of 0 to 1 that
+    is drawn as a bar beside the number.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Column:
     kind: Kind = "text"
     link: str = ""
     to: str = ""
+    carry: str = ""
     bar: str = ""
 
     @property

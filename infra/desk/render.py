@@ -67,10 +67,10 @@ def renderer(menu: Sequence[Group], zone: tzinfo) -> Render:
         def cell(row: Row, column: Column) -> str | Markup:
             value = row[column.name]
             if column.kind == "word":
-                text = spoken(str(value), words) if value else NOTHING
+                text = spoken(str(value), words, column.name) if value else NOTHING
                 return Markup('<span class="word {}">{}</span>').format(str(value), text)
             if column.kind == "name" and value:
-                return spoken(str(value), words)
+                return spoken(str(value), words, column.name)
             return seen(value, column.kind)
 
         look = request.cookies.get("look")
@@ -95,8 +95,14 @@ def renderer(menu: Sequence[Group], zone: tzinfo) -> Render:
     return render
 
 
-def spoken(word: str, words: Callable[[str], str]) -> str:
-    """One of a few values, as people say it; any other text is as it is."""
+def spoken(word: str, words: Callable[[str], str], column: str = "") -> str:
+    """One of a few values, as people say it (in one column, if it means another thing there).
+
+    Any other text is as it is.
+    """
+    own = f"{column}|{word}"
+    if own in VALUES:
+        return words(own)
     return words(word).replace("_", " ") if word in VALUES else words(word)
 
 

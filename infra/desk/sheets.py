@@ -29,6 +29,9 @@ _LOOKS: Final = {
     "day": "yyyy-mm-dd",
 }
 
+_UNITS: Final = {"fen": " (yuan)", "time": " (UTC)", "second": " (UTC)"}
+_WIDTHS: Final = {"time": 20, "second": 20}
+
 
 def download(
     name: str, kind: str, rows: pa.Table, columns: Sequence[Column], visitor: Visitor
@@ -65,8 +68,9 @@ def _workbook(rows: pa.Table, columns: Sequence[Column]) -> bytes:
     looks = {kind: book.add_format({"num_format": look}) for kind, look in _LOOKS.items()}
     sheet.freeze_panes(1, 0)
     for place, column in enumerate(columns):
-        sheet.set_column(place, place, max(12, len(column.heading) + 2))
-        sheet.write_string(0, place, column.heading, bold)
+        heading = f"{column.heading}{_UNITS.get(column.kind, '')}"
+        sheet.set_column(place, place, max(_WIDTHS.get(column.kind, 12), len(heading) + 2))
+        sheet.write_string(0, place, heading, bold)
     number = 0
     for batch in rows.select([column.name for column in columns]).to_batches():
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):

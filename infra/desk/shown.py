@@ -10,7 +10,7 @@ from infra.desk.parts import Kind
 
 NOTHING = "–"
 #: What could be a phone, a card or a subscriber within a text; days and amounts are shorter.
-NUMBER_OF_A_PERSON = "[0-9]{11,}"
+NUMBER_OF_A_PERSON = "[0-9]{11,}|1[0-9]{2}[ -][0-9]{4}[ -][0-9]{4}"
 
 
 def shown(value: object, kind: Kind = "text", zone: tzinfo | None = None) -> str:

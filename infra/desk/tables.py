@@ -121,7 +121,11 @@ def table_page(listing: Listing, asked: Asked) -> Answer:
 
 def _part(listing: Listing, state: State, choices: Mapping[str, list[str]]) -> Part:
     headings = {column.name: column.heading for column in listing.columns}
-    asked_for = [(name, headings[name], values) for name, values in choices.items()]
+    asked_for = [
+        # One that no row has stands among them: nothing fits, and this is why.
+        (name, headings[name], sorted({*values, state.chosen.get(name, "")} - {""}))
+        for name, values in choices.items()
+    ]
     return Piece("filter.html.j2", {"state": state, "choices": asked_for, "formats": FORMATS})
 
 

@@ -25,7 +25,9 @@ VALUES: Final = frozenset((
     N_("diverted"),
     # energy and bills
     N_("region"), N_("voltage"), N_("feeder"), N_("transformer_area"),
-    N_("high"), N_("negative"), N_("skipped"), N_("in"), N_("customer"), N_("measured"),
+    N_("high"), N_("negative"), N_("skipped"), N_("customer"), N_("measured"),
+    # which way over a unit's boundary: another "out" than that of a shelf
+    N_("side|in"), N_("side|out"),
     N_("estimated"), N_("residential"), N_("commercial"), N_("industrial"),
     N_("property_manager"), N_("demolition_site"), N_("government"),
     # runs

@@ -1,4 +1,5 @@
-"""The languages of the desk: English is in the code, Chinese in `words/zh.po`.
+"""The languages of the desk: English is in the code, Chinese in `words/zh.po`; `words/en.po` has
+the few values that English says otherwise.
 
 `N_` marks a text where it is written; it is translated where it is shown. `babel` collects the
 marked texts and what jobs say in tables (`schemas.sentences`); a test compares them with the
@@ -28,9 +29,7 @@ def N_(text: str) -> str:  # noqa: N802 - gettext's own name
 
 @cache
 def catalog(language: str) -> dict[str, str]:
-    """English text → that language's; empty for English itself."""
-    if language == "en":
-        return {}
+    """The text in the code → that language's. English has only what reads otherwise there."""
     with (resources.files("infra.desk") / "words" / f"{language}.po").open("rb") as file:
         return {str(one.id): str(one.string) for one in read_po(file, language) if one.id}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import os
 import re
 import sqlite3
@@ -291,6 +292,12 @@ def test_wrong_tries_are_slowed_down_and_noted_without_the_password(
     assert "guess" not in str(store.trail(100))
 
 
+def test_a_wrong_try_forgets_not_where_one_was_going(store: AccessStore, mei: str) -> None:
+    app = guarded(store)
+    reply = log_in(app, password="wrong of course", then="/stock-outs")
+    assert 'value="/stock-outs"' in reply.text
+
+
 def test_a_login_forgets_the_wrong_tries_before_it(store: AccessStore, mei: str) -> None:
     app = guarded(store)
     for _ in range(3):
@@ -393,7 +400,9 @@ def test_an_admin_makes_and_ends_logins(store: AccessStore, mei: str) -> None:
     assert do(do="remove", name="ada").status == 422  # not oneself: somebody has to be left
     assert do(do="add", name="x", role="king", password=PASSWORD).status == 422
     assert do(do="nothing", name="mei").status == 422
-    assert {note.action for _, note in store.trail(9)} == {"add", "role", "disable"}
+    assert [(note.action, note.about) for _, note in reversed(store.trail(9))] == [
+        ("add", "vera: viewer"), ("role", "vera: manager"), ("disable", "mei"),
+    ]  # fmt: skip
 
 
 def test_others_make_none(store: AccessStore, mei: str) -> None:
@@ -452,6 +461,11 @@ def test_logins_by_the_command_line(tmp_path: Path) -> None:
     assert command("add", "vera", *data).returncode == 2  # nobody to ask for a password
     command("remove", "mei", *data)
     assert command("list", *data).stdout == ""
+    notes = [note for _, note in reversed(AccessStore(tmp_path / "desk.sqlite").trail(9))]
+    assert [(note.action, note.about) for note in notes] == [
+        ("add", "mei: manager"), ("role", "mei: admin"), ("disable", "mei"), ("remove", "mei"),
+    ]  # fmt: skip
+    assert {(note.who, note.address) for note in notes} == {(getpass.getuser(), "zerostock users")}
 
 
 @pytest.mark.parametrize("text", ["//[", "http://[::1", "/\x00", "/a?b=[", "//]/x"])

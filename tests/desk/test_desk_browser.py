@@ -407,7 +407,7 @@ def test_search_finds_shops_wholesalers_cards_and_phones(opens: Opens, data: Pat
     for text, leads in (
         ("O000001", "/outlets/O000001"),
         (card["iccid"], f"/sims/{card['iccid']}"),
-        (str(card["imsi"]), f"/sims/{card['iccid']}"),
+        (str(card["imsi"]), f"/sims/{card['imsi']}"),
         (phones[0]["phone"], f"/wholesalers/{phones[0]['wholesaler_id']}"),
     ):
         page.get_by_role("searchbox", name="Search").fill(text)

@@ -18,6 +18,7 @@ from infra.cli import app as cli
 from infra.desk.access.visitor import Visitor
 from infra.desk.app import desk_app
 from infra.desk.reading import Standing
+from infra.desk.shown import veiled
 from infra.desk.tables import State
 from infra.desk.views import VIEWS
 from pipelines.warehouse.embedded import Embedded
@@ -81,9 +82,10 @@ def test_now_leads_to_those_with_most_empty_shelves(desk: Any) -> None:
     shown = text(get(desk, "/"))
     assert 'href="/?territory=T"' in shown
     assert 'href="/?wholesaler=W"' in shown
-    assert 'href="/stock-outs?month=&amp;state=open"' in shown
+    longest_first = 'href="/stock-outs?month=&amp;state=open&amp;sort=since&amp;dir=asc'
+    assert f'{longest_first}"' in shown
     only = text(get(desk, "/?wholesaler=W"))
-    assert 'href="/stock-outs?month=&amp;state=open&amp;wholesaler=Wang"' in only
+    assert f'{longest_first}&amp;wholesaler=Wang"' in only
     for address in ("", "&wholesaler=Wang", "&territory=North"):
         assert "/outlets/O1" in text(get(desk, f"/stock-outs?month=&state=open{address}"))
     assert "/outlets/O1" not in text(get(desk, "/stock-outs?month=&state=refilled"))
@@ -106,6 +108,45 @@ def test_now_says_what_nobody_can_be_told_of_and_leads_there(desk: Any) -> None:
     assert "/outlets/O3" in shown
     assert "/outlets/O1" not in shown
     assert "nobody holds" not in text(get(desk, "/?wholesaler=W"))
+
+
+def test_now_of_a_part_shows_nothing_of_the_whole(desk: Any) -> None:
+    whole, part = text(get(desk, "/")), text(get(desk, "/?wholesaler=W"))
+    for said in ("SIMs sold in the last hour", "Messages as they go out", "by the hour"):
+        assert said in whole
+        assert said not in part
+
+
+def test_a_choice_that_no_row_has_is_said(desk: Any) -> None:
+    shown = text(get(desk, "/stock-outs?month=9999-99"))
+    assert '<option value="9999-99" selected>' in shown
+    assert "Nothing matches" in shown
+
+
+def test_an_address_that_there_is_not_is_said_in_the_frame(desk: Any) -> None:
+    reply = get(desk, "/nosuch", Accept_Language="zh")
+    assert reply.status == 404
+    assert "这个地址没有页面" in text(reply)
+    assert 'href="/outlets"' in text(reply)
+
+
+@pytest.mark.parametrize(
+    ("said", "veil"),
+    [
+        ("call 138-0013-8000 today", "call …8000 today"),
+        ("call 138 0013 8000", "call …8000"),
+        ("8986000109092862 and 13800138000", "…2862 and …8000"),
+        ("from 2026-03-01 08:15 to 2026-03-02", "from 2026-03-01 08:15 to 2026-03-02"),
+        ("1,234.56 yuan of 1234567890", "1,234.56 yuan of 1234567890"),
+    ],
+)
+def test_numbers_of_persons_are_veiled_however_they_are_written(said: str, veil: str) -> None:
+    assert veiled(said, "long") == veil
+
+
+def test_a_link_keeps_the_period_it_stands_in(desk: Any) -> None:
+    shown = text(get(desk, "/batch-runs"))
+    assert 'href="/batch-runs/refused?job=arrears&amp;period=2026-02-28"' in shown
 
 
 def test_an_outlet_shows_its_stock_and_an_unknown_one_is_missing(desk: Any) -> None:
@@ -164,7 +205,7 @@ def test_a_table_downloads_as_it_is_filtered(desk: Any) -> None:
     assert reply.headers["content-type"].startswith("text/csv")
     lines = text(reply).splitlines()
     assert len(lines) == 2
-    assert lines[1].startswith('"O2","Hall","North","S",1234')
+    assert lines[1].startswith('"O2","Hall",1234,"S","North"')
 
 
 def test_an_empty_view_names_the_command_that_fills_it(desk: Any) -> None:
@@ -248,6 +289,7 @@ def test_what_a_page_has_already_is_not_sent_again(desk: Any, clock: Any) -> Non
     first = get(desk, "/", HX_Request="true")
     seen = first.headers["etag"].strip('"')
     again = get(desk, "/", HX_Request="true", X_Seen=seen)
+    assert again.headers["etag"] == first.headers["etag"]  # for the question after this one
     assert (again.status, again.body) == (204, b"")
     assert get(desk, "/", HX_Request="true", X_Seen="other").status == 200
 

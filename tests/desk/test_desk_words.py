@@ -26,6 +26,10 @@ def test_every_text_is_translated_and_none_too_many(language: str) -> None:
     assert [text for text, translated in known.items() if not translated] == []
 
 
+def test_english_says_otherwise_only_what_is_said() -> None:
+    assert catalog("en").keys() <= {str(message.id) for message in collected()}
+
+
 def test_templates_say_nothing_that_is_not_marked() -> None:
     """Text between tags stands in `_()`, but for signs and the product's name."""
     for package in ("infra.desk", "infra.desk.access"):

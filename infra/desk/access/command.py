@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import sys
 from pathlib import Path
 
@@ -9,12 +11,22 @@ import typer
 
 from infra.desk.access.passwords import check_password
 from infra.desk.access.store import AccessStore
+from infra.desk.access.visitor import Visitor
 from schemas.errors import InputError, UsageError
 
 
 def store_of(data: Path) -> AccessStore:
     """The logins of a data directory."""
     return AccessStore(data / "desk.sqlite")
+
+
+def noted(store: AccessStore, action: str, about: str) -> None:
+    """Keep in the trail what somebody at this machine changed."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):
+        name = f"user {os.getuid()}"
+    store.note(Visitor(name, ""), action, about, "", "zerostock users")
 
 
 def password_of(name: str, file: str | None) -> str:

@@ -66,12 +66,13 @@ class AccessPages:
         form = dict(await form_of(request))
         given, kept = form.get("word", ""), request.cookies.get(_FORM_COOKIE, "")
         if not kept or not secrets.compare_digest(given.encode(), kept.encode()):
-            return self._login_page(request, N_("The form was too old. Try again."), 403)
+            trouble = N_("The form was too old. Try again.")
+            return self._login_page(request, trouble, 403, going=form.get("next"))
         name, address = form.get("name", "").strip()[:100], _address(request)
         wait = self._wait(name.lower(), address)
         if wait:
             trouble = N_("Too many tries. Wait a minute, then try again.")
-            page = self._login_page(request, trouble, 429, name)
+            page = self._login_page(request, trouble, 429, name, form.get("next"))
             page.headers["Retry-After"] = str(wait)
             return page
         token = await run_in_threadpool(self._store.log_in, name, form.get("password", ""))
@@ -79,7 +80,8 @@ class AccessPages:
         if token is None:
             log.warning("somebody could not log in")
             await run_in_threadpool(self._store.note, who, "log in failed", "", "", address)
-            return self._login_page(request, N_("Name or password is wrong."), 403, name)
+            trouble = N_("Name or password is wrong.")
+            return self._login_page(request, trouble, 403, name, form.get("next"))
         await run_in_threadpool(self._store.note, who, "log in", "", "", address)
         limit, key = _LIMITS[0]
         self._limiter.clear(limit, *key(name.lower(), address))
@@ -134,7 +136,8 @@ class AccessPages:
             except UsageError as error:
                 trouble = str(error)
             else:
-                await self._note(request, form.get("do", ""), form.get("name", ""))
+                role = f": {form['role']}" if form["do"] in ("add", "role") else ""
+                await self._note(request, form["do"], form.get("name", "") + role)
                 return RedirectResponse("/users", 303)
         users = await run_in_threadpool(self._store.users)
         shows = {"users": users, "roles": ROLES, "trouble": trouble, "shortest": SHORTEST}
@@ -176,11 +179,16 @@ class AccessPages:
         return self._page(request, Page(N_("Trail"), [table]))
 
     def _login_page(
-        self, request: Request, trouble: str = "", status: int = 200, name: str = ""
+        self,
+        request: Request,
+        trouble: str = "",
+        status: int = 200,
+        name: str = "",
+        going: str | None = None,
     ) -> Response:
         word = secrets.token_urlsafe(24)
-        shows = {"trouble": trouble, "word": word, "name": name,
-                 "next": local(request.query_params.get("next", "/"))}  # fmt: skip
+        going = local(going or request.query_params.get("next", "/"))
+        shows = {"trouble": trouble, "word": word, "name": name, "next": going}
         request.scope["visitor"] = STRANGER
         response = self._page(request, Page(N_("Log in"), [Piece("login.html.j2", shows)]), status)
         response.set_cookie(

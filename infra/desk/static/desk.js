@@ -86,13 +86,18 @@ function drawAll() {
 }
 
 document.addEventListener("DOMContentLoaded", () => {
+  document.querySelector(".menu [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   drawAll();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 });
 
 // A page that is slow to come says so; a file to keep leaves the page as it is.
 const coming = (is) => document.body.classList.toggle("coming", is);
-addEventListener("submit", () => coming(true));
+addEventListener("submit", (event) => {
+  const question = event.submitter?.dataset.confirm;
+  if (question && !confirm(question)) event.preventDefault();
+  else coming(true);
+});
 addEventListener("click", (event) => {
   const link = event.target.closest("a[href]");
   const elsewhere = event.button || event.ctrlKey || event.metaKey || event.shiftKey;
@@ -103,6 +108,7 @@ addEventListener("pageshow", () => coming(false));
 // A page that renews itself: not while its reader has stopped it, not if nothing changed.
 let seen = "";
 let opened = [];
+let focused = null;
 const stopped = () => document.getElementById("pause")?.getAttribute("aria-pressed") === "true";
 
 document.addEventListener("click", (event) => {
@@ -118,9 +124,13 @@ document.addEventListener("htmx:configRequest", (event) => {
 document.addEventListener("htmx:beforeSwap", (event) => {
   seen = (event.detail.xhr.getResponseHeader("ETag") || "").replaceAll('"', "");
   opened = [...document.querySelectorAll("details[open]")].map((one) => one.id);
+  const link = document.activeElement?.closest("#live a[href]");
+  focused = link && { to: link.getAttribute("href"), place: same(link.getAttribute("href")).indexOf(link) };
 });
+const same = (to) => [...document.querySelectorAll("#live a[href]")].filter((one) => one.getAttribute("href") === to);
 document.addEventListener("htmx:afterSwap", () => {
   opened.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
+  if (focused) same(focused.to)[focused.place]?.focus({ preventScroll: true });
   document.body.classList.remove("cut-off");
   drawAll();
 });

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 from urllib.parse import urlencode
 
@@ -49,7 +50,7 @@ def page(asked: Asked) -> Page:
     wanted, by = asked.query.get("as_of", ""), asked.query.get("by", "")
     day = wanted if wanted in days else days[0]
     by = by if by in _DIMENSIONS else _DIMENSIONS[0]
-    rows = asked.rows(_AGEING, {"day": day, "by": by})
+    rows = _greatest_first(asked.rows(_AGEING, {"day": day, "by": by}))
     total = asked.row(_ALL, {"day": day}) or {}
     due, overdue = total.get("open_fen") or 0, total.get("overdue_fen") or 0
     return Page(
@@ -79,6 +80,16 @@ def page(asked: Asked) -> Page:
     )  # fmt: skip
 
 
+def _greatest_first(rows: list[Row]) -> list[Row]:
+    """The keys that owe most first, the buckets of each in order."""
+    owed = Counter[str]()
+    for row in rows:
+        owed[row["key"]] += row["amount_fen"]
+    return sorted(
+        rows, key=lambda row: (-owed[row["key"]], row["key"], BUCKETS.index(row["bucket"]))
+    )
+
+
 def _ageing(rows: list[Row], by: str) -> Chart:
     """A column a key, a colour a bucket, in yuan."""
     table: dict[str, dict[str, object]] = {}
@@ -97,15 +108,14 @@ def _ageing(rows: list[Row], by: str) -> Chart:
 
 
 def _opening(rows: list[Row], day: str, by: str) -> list[Row]:
-    """Buckets in order, each with the address of its bills."""
+    """Each bucket with the address of its bills."""
     field = {"segment": "segment", "hall": "hall_id"}.get(by)
 
     def bills(row: Row) -> str:
         of = {field: row["key"]} if field else {}
         return urlencode({"as_of": day, "bucket": row["bucket"], **of})
 
-    ordered = sorted(rows, key=lambda row: (row["key"], BUCKETS.index(row["bucket"])))
-    return [{**row, "bills_of": bills(row)} for row in ordered]
+    return [{**row, "bills_of": bills(row)} for row in rows]
 
 
 def _recovery(rows: list[Row]) -> list[Chart | Table]:

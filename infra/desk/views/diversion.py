@@ -103,6 +103,8 @@ def decide(asked: Asked) -> Answer:
         return page(
             asked, N_("The evidence has changed since you looked. Look again, then decide.")
         )
+    if decision == case["status"]:  # sent twice
+        return Elsewhere(f"/diversion/{quote(case['case_id'])}")
     asked.warehouse.insert("diversion_decisions", _row(asked, case, decision, why))
     asked.note("decide", f"{decision}: {case['case_id']}", why)
     return Elsewhere(f"/diversion/{quote(case['case_id'])}")

@@ -52,9 +52,9 @@ OUTLETS: Final = Listing(
     (
         Column("outlet_id", N_("Number"), link="/outlets/"),
         Column("outlet", N_("Outlet"), link="/outlets/", to="outlet_id"),
-        Column("territory", N_("Territory")),
-        Column("sku", N_("SKU")),
         Column("on_hand", N_("On hand (SIMs)"), "number"),
+        Column("sku", N_("SKU")),
+        Column("territory", N_("Territory")),
         _WHOLESALER,
         Column("as_of", N_("As of"), "time"),
     ),
@@ -68,14 +68,15 @@ STOCK_OUTS: Final = Listing(
     N_("Stock-outs"),
     N_("Every time a shelf ran out, since when and until when, month by month."),
     # Not who was told when: that is looked up in all messages, for one outlet on its own page.
-    """SELECT formatDateTime(i.opened_at, '%Y-%m') AS month, i.outlet_id AS outlet_id,
+    """WITH (SELECT max(at) FROM stock_movements_rows) AS newest
+       SELECT formatDateTime(i.opened_at, '%Y-%m') AS month, i.outlet_id AS outlet_id,
               if(o.name = '', i.outlet_id, o.name) AS outlet, t.name AS territory,
               i.wholesaler_id AS wholesaler_id,
               multiIf(i.wholesaler_id = '', '(nobody)', w.name = '', i.wholesaler_id, w.name)
                   AS wholesaler,
               i.sku AS sku, if(i.closed_at IS NULL, 'open', 'refilled') AS state,
               i.opened_at AS since, i.closed_at AS refilled,
-              dateDiff('second', i.opened_at, i.closed_at) / 3600 AS hours
+              dateDiff('second', i.opened_at, ifNull(i.closed_at, newest)) / 3600 AS hours
        FROM (SELECT * FROM stock_incidents_rows FINAL) AS i
        LEFT JOIN outlets AS o ON o.outlet_id = i.outlet_id
        LEFT JOIN territories AS t ON t.territory_id = o.territory_id
@@ -104,12 +105,12 @@ RANKING: Final = Listing(
     (
         _PERIOD,
         _OUTLET,
-        _WHOLESALER,
         Column("sales_rank", N_("Rank"), "number"),
         Column("sales", N_("Sales (SIMs)"), "number"),
+        _WHOLESALER,
         Column("growth", N_("Growth"), "share"),
         Column("deliveries", N_("Fetched (times)"), "number"),
-        Column("stock_out_rate", N_("Days out"), "share"),
+        Column("stock_out_rate", N_("Days out"), "share", bar="stock_out_rate"),
         Column("lost_sales", N_("Lost sales (SIMs)"), "decimal"),
         Column("days_of_cover", N_("Cover (days)"), "decimal"),
         Column("status", N_("Status"), "word"),
@@ -129,11 +130,11 @@ WHOLESALERS: Final = Listing(
     (
         _PERIOD,
         _WHOLESALER,
-        Column("timeliness", N_("In time"), "share"),
+        Column("timeliness", N_("In time"), "share", bar="timeliness"),
         Column("incidents", N_("Stock-outs"), "number"),
         Column("stock_outs_open", N_("Still open"), "number"),
         Column("activations", N_("New subscribers"), "number"),
-        Column("completeness", N_("Papers complete"), "share"),
+        Column("completeness", N_("Papers complete"), "share", bar="completeness"),
         Column("diversion_cases", N_("Diversion cases"), "number"),
         Column("diverted_sims", N_("Diverted (SIMs)"), "number"),
     ),
@@ -155,7 +156,7 @@ DIVERSION: Final = Listing(
         _WHOLESALER,
         Column("sims", N_("Sample (SIMs)"), "number"),
         Column("away", N_("Away (SIMs)"), "number"),
-        Column("share", N_("Share"), "share"),
+        Column("share", N_("Share"), "share", bar="share"),
         Column("low", N_("At least"), "share"),
         Column("level", N_("Level"), "word"),
         Column("status", N_("Status"), "word"),
@@ -173,7 +174,13 @@ COMMISSION: Final = Listing(
     f"SELECT x.*, {_AS_OUTLET} FROM commission AS x {_OUTLET_NAMES}",  # noqa: S608
     (
         _PERIOD,
-        Column("outlet", N_("Outlet"), link="/commission/lines?outlet_id=", to="outlet_id"),
+        Column(
+            "outlet",
+            N_("Outlet"),
+            link="/commission/lines?outlet_id=",
+            to="outlet_id",
+            carry="period",
+        ),
         Column("role", N_("Role"), "word"),
         Column("activations", N_("Activations"), "number"),
         Column("base_fen", N_("Steps"), "fen"),
@@ -193,13 +200,14 @@ COMMISSION_LINES: Final = Listing(
     "/commission/lines",
     N_("Commission by SIM"),
     N_("A line a SIM: what it earned or gave back, and why."),
-    "SELECT * FROM commission_lines",
+    f"SELECT x.*, {_AS_OUTLET} FROM commission_lines AS x {_OUTLET_NAMES}",  # noqa: S608
     (
         _PERIOD,
-        Column("outlet_id", N_("Outlet"), link="/outlets/"),
+        _OUTLET,
+        Column("outlet_id", N_("Number"), link="/outlets/"),
         Column("activated_at", N_("Activated"), "time"),
         Column("sku", N_("SKU")),
-        Column("iccid", N_("Card"), "secret"),
+        Column("iccid", N_("Card"), "secret", link="/sims/"),
         Column("kind", N_("Kind"), "word"),
         Column("fee_fen", N_("Monthly fee"), "fen"),
         Column("amount_fen", N_("Amount"), "fen"),
@@ -248,7 +256,7 @@ SOON_EMPTY: Final = Listing(
         Column("sold_a_day", N_("Sold a day"), "decimal"),
         Column("days_of_cover", N_("Cover (days)"), "decimal"),
         Column("lead_days", N_("Delivery takes (days)"), "decimal"),
-        Column("risk", N_("Risk"), "share"),
+        Column("risk", N_("Risk"), "share", bar="risk"),
     ),
     "risk",
     filled_by="zerostock soon-empty --data DATA",
@@ -273,7 +281,7 @@ LOSS_SUSPECTS: Final = Listing(
         Column("reasons", N_("Why"), "reasons"),
     ),
     "score",
-    filled_by="zerostock batch line-loss --period YYYY-MM --input DIR --data DATA",
+    filled_by="zerostock batch meter-suspects --period YYYY-MM --input DIR --data DATA",
     choices=("period",),
     first=True,
 )
@@ -287,7 +295,7 @@ BILLS: Final = Listing(
         Column("as_of", N_("As of"), "day"),
         Column("bill_id", N_("Bill")),
         Column("customer_id", N_("Customer")),
-        Column("segment", N_("Segment")),
+        Column("segment", N_("Segment"), "word"),
         Column("hall_id", N_("Hall")),
         Column("billing_period", N_("Billed for")),
         Column("due_on", N_("Due on"), "day"),
@@ -309,7 +317,7 @@ CREDIT: Final = Listing(
     "SELECT * FROM customer_credit",
     (
         Column("as_of", N_("As of"), "day"),
-        Column("customer_id", N_("Customer"), link="/arrears/bills?q="),
+        Column("customer_id", N_("Customer"), link="/arrears/bills?q=", carry="as_of"),
         Column("grade", N_("Grade")),
         Column("score", N_("Score"), "decimal"),
         Column("open_fen", N_("Open"), "fen"),
@@ -333,7 +341,7 @@ BATCH_RUNS: Final = Listing(
        FROM batch_runs""",
     (
         Column("started_at", N_("Started"), "time"),
-        Column("job", N_("Job"), link="/batch-runs/refused?job="),
+        Column("job", N_("Job"), link="/batch-runs/refused?job=", carry="period"),
         Column("period", N_("Period")),
         Column("status", N_("Status"), "word"),
         Column("seconds", N_("Took (s)"), "number"),

@@ -29,7 +29,7 @@ ORDER BY level, unit_id LIMIT 2000
 _LEVELS: Final = """
 SELECT level, toInt64(count()) AS units, sum(supplied_kwh) AS supplied,
        sumIf(loss_kwh, supplied_kwh IS NOT NULL) AS lost,
-       lost / nullIf(supplied, 0) AS rate,
+       lost / nullIf(supplied, 0) AS rate, sum(own_loss_kwh) AS own,
        toInt64(countIf(status = 'high')) AS high, toInt64(countIf(status = 'negative')) AS negative,
        toInt64(countIf(status = 'skipped')) AS skipped
 FROM line_loss WHERE period = {period:String}
@@ -94,7 +94,8 @@ def page(asked: Asked) -> Page:
     periods = [row["period"] for row in asked.rows(_PERIODS)]
     if not periods:
         return Page(N_("Loss"), [Piece("unfilled.html.j2", {"command": _JOB})])
-    period = asked.query.get("period", periods[0])[:20]
+    wanted = asked.query.get("period", "")
+    period = wanted if wanted in periods else periods[0]
     this = {"period": period}
     top, levels = asked.rows(_TOP, this), asked.rows(_LEVELS, this)
     roots = [row for row in top if not row["parent_id"]]
@@ -111,19 +112,21 @@ def page(asked: Asked) -> Page:
                 Figure(N_("Units over their limit"), sum(row["high"] for row in levels),
                        tone="bad" if any(row["high"] for row in levels) else ""),
             ]),
-            Chart(N_("Loss by level, share of what was supplied"), "bar", (
-                Column("level", N_("Level"), "word"), Column("rate", N_("Loss"), "share"),
+            Chart(N_("Where it is lost: kWh of each level's own"), "bar", (
+                Column("level", N_("Level"), "word"), Column("own", N_("Of its own (kWh)"), "kwh"),
             ), levels, ""),
             Table(N_("By level"), (
                 Column("level", N_("Level"), "word"), Column("units", N_("Units"), "number"),
                 Column("supplied", N_("Supplied (kWh)"), "kwh"),
-                Column("lost", N_("Lost (kWh)"), "kwh"), Column("rate", N_("Loss"), "share"),
+                Column("own", N_("Of its own (kWh)"), "kwh"),
+                Column("lost", N_("Lost, with all below (kWh)"), "kwh"),
+                Column("rate", N_("Loss, with all below"), "share"),
                 Column("high", N_("Too high"), "number"),
                 Column("negative", N_("Negative"), "number"),
                 Column("skipped", N_("No reading"), "number"),
             ), levels, ""),
             Piece("tree.html.j2", {"rows": tree(top), "columns": _COLUMNS, "period": period}),
-            Table(N_("Where most is lost beyond the limit"), (
+            Table(N_("Over the limit, or below nothing"), (
                 *_COLUMNS, Column("own_loss_kwh", N_("Of its own (kWh)"), "kwh"),
                 Column("unexplained_kwh", N_("Not explained (kWh)"), "kwh"),
             ), asked.rows(_WORST, this), N_("No unit is over its limit.")),

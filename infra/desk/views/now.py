@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Final, Literal
 from urllib.parse import urlencode
@@ -100,6 +101,7 @@ _COLUMNS: Final = (
     Column("wholesaler", N_("Wholesaler"), "name", link="/wholesalers/", to="wholesaler_id"),
     Column("sku", N_("SKU")),
     Column("since", N_("Since"), "time"),
+    Column("hours", N_("Empty for (hours)"), "decimal"),
     Column("told", N_("Told"), "time"),
     Column("answer", N_("Answer"), "word"),
 )
@@ -139,12 +141,12 @@ def page(asked: Asked) -> Page:
 
 def _page(now: Channel, query: Mapping[str, str]) -> Page:
     territory, wholesaler = query.get("territory", ""), query.get("wholesaler", "")
-    rows = [
-        row
+    newest = now.flow.get("newest")
+    rows: list[Row] = [
+        {**row, "hours": _hours_until(newest, row["since"])}
         for row in now.at_zero
         if territory in ("", row["territory_id"]) and wholesaler in ("", row["wholesaler_id"])
     ]
-    flow, delays = now.flow, now.delays
     untold = sum(row["told"] is None for row in rows)
     waiting = sum(not row["answer"] for row in rows)
     figures = [
@@ -153,10 +155,6 @@ def _page(now: Channel, query: Mapping[str, str]) -> Page:
         Figure(N_("Nobody told yet"), untold, tone="bad" if untold else ""),
         *_unheld(rows),
         Figure(N_("No answer yet"), waiting),
-        Figure(N_("Median delay of messages (s)"), delays.get("half") if delays.get("n") else None),
-        Figure(N_("9 of 10 within (s)"), delays.get("most") if delays.get("n") else None),
-        Figure(N_("SIMs sold in the last hour"), flow.get("sold")),
-        Figure(N_("Newest movement"), flow.get("newest"), "time"),
     ]
     here = {
         name: next((row[name] for row in rows), "")
@@ -173,21 +171,37 @@ def _page(now: Channel, query: Mapping[str, str]) -> Page:
             )
         ],
         parts=[
-            Figures(figures),
+            Figures([*figures, *([] if here else _flow(now))]),
             Pair((
                 _most(N_("Where most shelves are empty"), N_("Territory"), "territory", rows),
                 _most(N_("Whose shelves are empty"), N_("Wholesaler"), "wholesaler", rows),
             )),
-            Pair((
+            # What is not told apart by place and person stands on the page of the whole alone.
+            *([] if here else [Pair((
                 _hours(now.hours),
                 Messages(N_("Messages as they go out"), now.messages,
                          N_("No message went out yet.")),
-            )),
+            ))]),
             Table(N_("At zero, the longest first"), _COLUMNS, rows[:_MOST],
                   N_("No outlet is at zero."),
                   more=_all_open(**here)),
         ],
     )  # fmt: skip
+
+
+def _flow(now: Channel) -> list[Figure]:
+    """How the whole channel goes."""
+    delays = now.delays if now.delays.get("n") else {}
+    return [
+        Figure(N_("Half are told within (s)"), delays.get("half")),
+        Figure(N_("Nine of ten are told within (s)"), delays.get("most")),
+        Figure(N_("SIMs sold in the last hour"), now.flow.get("sold")),
+        Figure(N_("Newest movement"), now.flow.get("newest"), "time"),
+    ]
+
+
+def _hours_until(newest: datetime | None, since: datetime) -> float | None:
+    return (newest - since).total_seconds() / 3_600 if newest and newest >= since else None
 
 
 def _unheld(rows: list[Row]) -> list[Figure]:
@@ -199,7 +213,8 @@ def _unheld(rows: list[Row]) -> list[Figure]:
 
 
 def _all_open(**only: str) -> str:
-    return f"/stock-outs?{urlencode({'month': '', 'state': 'open', **only})}"
+    longest_first = {"month": "", "state": "open", "sort": "since", "dir": "asc"}
+    return f"/stock-outs?{urlencode({**longest_first, **only})}"
 
 
 def _bad(rows: list[Row]) -> Literal["bad", "good"]:

@@ -36,8 +36,11 @@ FROM outlet_ranking WHERE outlet_id = {outlet:String} ORDER BY period DESC LIMIT
 """
 _INCIDENTS: Final = """
 SELECT i.sku AS sku, i.opened_at AS opened_at, i.notified_at AS notified_at,
-       i.closed_at AS closed_at, i.wholesaler_id AS wholesaler_id
+       i.closed_at AS closed_at, i.wholesaler_id AS wholesaler_id,
+       multiIf(i.wholesaler_id = '', '(nobody)', w.name = '', i.wholesaler_id, w.name)
+           AS wholesaler
 FROM stock_incidents AS i
+LEFT JOIN wholesalers AS w ON w.wholesaler_id = i.wholesaler_id
 WHERE i.outlet_id = {outlet:String} ORDER BY i.opened_at DESC LIMIT 20
 """
 _MOVEMENTS: Final = """
@@ -63,14 +66,15 @@ def page(asked: Asked) -> Page:
             Figures([
                 Figure(N_("On hand (SIMs)"), on_hand, tone="bad" if on_hand == 0 else ""),
                 Figure(N_("Sold in 28 days (SIMs)"), _sold(days)),
-                Figure(N_("Days of cover"), last.get("days_of_cover"), "decimal"),
-                Figure(N_("Estimated lost sales (SIMs)"), last.get("lost_sales"), "decimal"),
+                Figure(N_("Days of cover, newest month"), last.get("days_of_cover"), "decimal"),
+                Figure(N_("Lost sales, newest month (SIMs)"), last.get("lost_sales"), "decimal"),
             ]),
             Facts([
                 Figure(N_("Number"), shop["outlet_id"], "text"),
                 Figure(N_("Kind"), shop["kind"], "word"),
                 Figure(N_("Territory"), shop["territory"], "text"),
                 *_holder(holders),
+                Figure(N_("Newest month ranked"), last.get("period"), "text"),
                 Figure(N_("Status"), last.get("status"), "word"),
                 *([Figure(N_("Why to promote"), last["reasons"], "reasons")]
                   if last.get("promote") else []),
@@ -86,7 +90,8 @@ def page(asked: Asked) -> Page:
                 Column("sku", N_("SKU")), Column("opened_at", N_("Since"), "time"),
                 Column("notified_at", N_("Told"), "time"),
                 Column("closed_at", N_("Refilled"), "time"),
-                Column("wholesaler_id", N_("Wholesaler"), link="/wholesalers/"),
+                Column("wholesaler", N_("Wholesaler"), "name", link="/wholesalers/",
+                       to="wholesaler_id"),
             ), asked.rows(_INCIDENTS, this), N_("Never at zero.")),
             Table(N_("Last movements"), (
                 Column("at", N_("At"), "second"), Column("sku", N_("SKU")),

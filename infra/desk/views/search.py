@@ -40,7 +40,7 @@ def page(asked: Asked) -> Answer:
     digits = re.sub(r"[\s()+-]", "", text)
     card = sim.find(asked, digits)
     if card is not None:
-        return Elsewhere(f"/sims/{card['card']}")
+        return Elsewhere(f"/sims/{digits}")  # as it was typed: no more than the visitor knew
     outlets = asked.rows(_OUTLETS, {"text": text})
     people = asked.rows(_WHOLESALERS, {"text": text})
     if digits.isdigit() and len(digits) >= 8:

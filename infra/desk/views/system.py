@@ -17,7 +17,7 @@ SELECT toInt64(count()) AS n FROM dead_letters_open
 """
 _STORED: Final = """
 SELECT table, toInt64(sum(rows)) AS rows, toInt64(sum(bytes_on_disk)) AS bytes,
-       round(bytes / 1e6, 1) AS megabytes
+       bytes / 1000 AS kilobytes
 FROM system.parts WHERE active AND database = currentDatabase()
 GROUP BY table ORDER BY bytes DESC LIMIT 60
 """
@@ -78,7 +78,7 @@ def page(asked: Asked) -> Page:
             ), asked.rows(_COMPARED), N_("Never compared: zerostock reconcile does it.")),
             Table(N_("What is stored"), (
                 Column("table", N_("Table")), Column("rows", N_("Rows"), "number"),
-                Column("megabytes", N_("MB"), "decimal"),
+                Column("kilobytes", N_("Size (kB)"), "number"),
             ), asked.rows(_STORED), N_("Nothing.")),
         ],
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import urlencode
 
 from infra.desk.page import Asked, Page
 from infra.desk.parts import Chart, Column, Facts, Figure, Figures, Messages, Piece, Table
@@ -51,6 +52,10 @@ WHERE wholesaler_id = {who:String} AND kind != 'status' ORDER BY at DESC LIMIT 1
 _NO_PHONE: Final = N_("No phone number is on file: nobody is told when an outlet runs out.")
 
 
+def _outlets(name: str) -> str:
+    return f"/outlets?{urlencode({'wholesaler': name})}" if name else ""
+
+
 def page(asked: Asked) -> Page:
     """One wholesaler; 404 for one that is not in the reference tables."""
     this = {"who": asked.path["wholesaler"]}
@@ -64,11 +69,11 @@ def page(asked: Asked) -> Page:
         N_("Wholesaler"),
         [
             Figures([
-                Figure(N_("Outlets held"), held and held["n"]),
+                Figure(N_("Outlets held"), held and held["n"], link=_outlets(who["name"])),
                 Figure(N_("Empty shelves"), len(opened), tone="bad" if opened else "good"),
-                Figure(N_("In time, last period"), last.get("timeliness"), "share"),
-                Figure(N_("New subscribers, last period"), last.get("activations")),
-                Figure(N_("Papers complete, last period"), last.get("completeness"), "share"),
+                Figure(N_("In time, newest month"), last.get("timeliness"), "share"),
+                Figure(N_("New subscribers, newest month"), last.get("activations")),
+                Figure(N_("Papers complete, newest month"), last.get("completeness"), "share"),
             ]),
             *([] if who["phone"] else [Piece("notice.html.j2", {"text": _NO_PHONE})]),
             Facts([

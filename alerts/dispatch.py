@@ -216,6 +216,7 @@ class Dispatcher:
             tuple(incidents),
             text.segments,
             0 if group.kind == "stock_out" else group.due_at,
+            group.kind != "resolved",
         )
 
     def _text(

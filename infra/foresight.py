@@ -189,6 +189,7 @@ def _messages(
             (),
             text.segments,
             at,
+            asks=False,
         )
         messages.append((message, contacts))
     return messages

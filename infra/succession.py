@@ -184,6 +184,7 @@ def _message(
         (),
         text.segments,
         entry.valid_from,
+        asks=False,
     )
 
 

@@ -114,6 +114,7 @@ class Lag:
             bootstrap_servers=broker,
             group_id=group_id(worker),
             enable_auto_commit=False,
+            fetch_max_wait_ms=100,
             **(security or {}),
         )
         self._partitions = partitions
@@ -137,6 +138,9 @@ class Lag:
             self._consumer.seek(part, committed)
         if behind:
             return behind
-        # The embedded broker may report an end too low: only reading shows that nothing follows.
-        left = await self._consumer.getmany(timeout_ms=200)
-        return sum(len(messages) for messages in left.values())
+        # The embedded broker may report an end too low: only reading shows that nothing follows,
+        # and only once it has answered for each partition, however long that takes.
+        while any(self._consumer.highwater(part) is None for part in parts):
+            left = await self._consumer.getmany(timeout_ms=200)
+            behind += sum(len(messages) for messages in left.values())
+        return behind

@@ -39,13 +39,18 @@ class Sent:
         self._journal = Journal(path)
         self._by_message: dict[str, int] = {}
         self._by_number: dict[str, int] = {}
+        self._asked: dict[str, int] = {}
         self._by_provider: dict[str, str] = {}
         self._read()
 
     def latest_to(self, number: str) -> SentMessage | None:
-        """The last message that went to a number (E.164), or None."""
+        """What an answer from a number (E.164) is about, or None.
+
+        The last message there that asked for something: a note in between does not. If none did,
+        the last of all.
+        """
         self._read()
-        return self._at(self._by_number.get(number))
+        return self._at(self._asked.get(number, self._by_number.get(number)))
 
     def message(self, message_id: str) -> SentMessage | None:
         """The message of this name, or None."""
@@ -86,6 +91,8 @@ class Sent:
             if isinstance(entry, Attempt):
                 self._by_message[entry.message.message_id] = place
                 self._by_number[entry.message.to] = place
+                if entry.message.asks:
+                    self._asked[entry.message.to] = place
             else:
                 # An attempt says more; senders on this machine record none.
                 self._by_message.setdefault(entry.record.message_id, place)

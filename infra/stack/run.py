@@ -205,8 +205,18 @@ async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | 
     started = time.monotonic()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    work = asyncio.current_task()
+    assert work is not None
+
+    def told_to_stop() -> None:
+        if stop.is_set():
+            work.cancel()
+        else:
+            screen.note("finishing what was read; once more ends it at once, to go on later")
+            stop.set()
+
     for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stop.set)
+        loop.add_signal_handler(name, told_to_stop)
     options = IngestOptions(
         disorder_ms=plan.settings.disorder,
         mapping=mapping,
@@ -234,6 +244,8 @@ async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | 
             await _drain(stack, plan.settings.partitions)
         report = reading.result()
         await _drain(stack, plan.settings.partitions)
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     finally:
         reading.cancel()
         for name in (signal.SIGINT, signal.SIGTERM):

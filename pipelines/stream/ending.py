@@ -14,6 +14,8 @@ import threading
 
 from mode import Worker
 
+from schemas.errors import SettingsError
+
 log = logging.getLogger(__name__)
 
 #: Seconds a worker may take to stop; containers are killed after ten.
@@ -24,8 +26,16 @@ def die(reason: str) -> None:
     """End the process at once, leaving everything since the last commit to be done again."""
     error = sys.exc_info()[1]
     why = f" ({type(error).__name__}: {error})" if error is not None else ""
-    log.critical("%s%s; this worker ends and starts again", reason, why, exc_info=error)
+    corrected = isinstance(error, SettingsError)  # by somebody: to start again does not help
+    log.critical(
+        "%s%s; this worker ends and starts again",
+        reason,
+        why,
+        exc_info=None if corrected else error,
+    )
     logging.shutdown()
+    if corrected:  # the last word of the log, as of any command
+        print(f"zerostock: {error}", file=sys.stderr, flush=True)
     os._exit(1)
 
 

@@ -90,8 +90,12 @@ class Block:
         self._place = np.zeros(SIM_BLOCK, np.int16)
 
     def hold_placement(self, fact: Placement) -> bool:
-        """Keep a placement until its time; False if it is known already."""
-        if fact.key in self._seen:
+        """Keep a placement until its time; False if it is known already, and not later.
+
+        A copy from a source that was too late with it may come before the punctual one.
+        """
+        held = self.held_placements.get(fact.key)
+        if fact.key in self._seen and (held is None or held.known_at <= fact.known_at):
             return False
         self._seen.add(fact.key)
         self.held_placements[fact.key] = fact
@@ -220,15 +224,18 @@ class Block:
     def _settle(self, folded: int) -> None:
         """What was known before the newest mark has been folded, whatever an older entry holds."""
         self.folded = max(self.folded, folded)
+        done = {f.key for f in self.history}
         self.held_placements = {
-            key: f for key, f in self.held_placements.items() if f.known_at >= self.folded
+            key: f
+            for key, f in self.held_placements.items()
+            if f.known_at >= self.folded and key not in done  # an older entry has a later copy
         }
         kept = {
             imsi: [u for u in uses if u.known_at >= self.folded]
             for imsi, uses in self.held_uses.items()
         }
         self.held_uses = {imsi: uses for imsi, uses in kept.items() if uses}
-        self._seen = {f.key for f in self.history} | set(self.held_placements)
+        self._seen = done | set(self.held_placements)
 
     def _replay(self, fact: Placement) -> None:
         """Move the SIMs of a folded placement, given in event order, without a word to anybody."""

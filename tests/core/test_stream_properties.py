@@ -51,11 +51,11 @@ def histories(draw: st.DrawFn) -> list[Fact]:
 
 
 def arrival(facts: list[Fact], random: Random, sources: int) -> dict[str, list[Fact]]:
-    """Some sources' files: shuffled within the bound, some lines twice."""
+    """Some sources' files: shuffled within the bound, some lines twice, the copy however late."""
     some: dict[str, list[Fact]] = {f"s{i}": [] for i in range(sources)}
     delayed = [(f.at + random.randint(0, DISORDER), random.random(), f) for f in facts]
     delayed += [
-        (f.at + random.randint(0, DISORDER), random.random(), f)
+        (f.at + random.randint(0, random.choice([DISORDER, 1_500])), random.random(), f)
         for f in facts
         if random.random() < 0.3
     ]
@@ -107,6 +107,25 @@ def test_late_events_still_correct_the_stock(facts, seed, partitions) -> None:
     rig.run()
     stock = {shelf: sims for shelf, sims in rig.stock().items() if sims}
     assert stock == {shelf: sims for shelf, sims in fold(facts, sku_of).stock.items() if sims}
+
+
+@pytest.mark.parametrize("late", [1, 2, 3])
+def test_a_copy_that_is_late_elsewhere_does_not_make_the_punctual_one_late(late) -> None:
+    """The copy of a delivery, a use or a return comes first, from a source that is far ahead."""
+    facts = [
+        Fact(100, "d1", "delivery", tuple(IMSIS[:1]), "o1"),
+        Fact(200, "d2", "delivery", tuple(IMSIS[1:3]), "o1"),
+        Fact(300, "c1", "use", (IMSIS[1],)),
+        Fact(400, "r1", "return", tuple(IMSIS[:1]), "o1"),
+        Fact(500, "c2", "use", (IMSIS[2],)),
+    ]
+    ahead = [Fact(900, "far", "use", (IMSIS[20],)), facts[late]]
+    for seed in range(20):
+        logs = envelopes_of({"ahead": ahead, "b": facts}, 1, DISORDER, Random(seed))
+        rig = Rig(logs, seed)
+        rig.run()
+        assert rig.incidents() == fold(facts, sku_of).incidents == {("o1", "prepaid", 500, None)}
+        assert {kind for _, _, kind in rig.anomalies()} == {"active_before_delivery"}
 
 
 def test_a_late_activation_is_listed_and_corrects_the_stock() -> None:

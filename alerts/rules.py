@@ -77,6 +77,7 @@ class Rules:
         wall: bool = False,
     ) -> None:
         self.policy = policy or Policy()
+        self._minds_closing = policy is not None
         self.places = places or Nowhere()
         self.wall = wall
         written = self.policy.model_dump_json().encode()
@@ -128,7 +129,7 @@ class Rules:
     def held(self, wholesaler_id: str, incident: ListedIncident, at: int) -> Held | None:
         """Why nobody is told of a stock-out at a time, apart from quiet hours."""
         policy = self.policy
-        closed_on = self.places.closed_on(incident.outlet_id)
+        closed_on = self.places.closed_on(incident.outlet_id) if self._minds_closing else None
         if closed_on is not None and at >= _midnight(closed_on, self._zone):
             return Held("outlet_closed", None, f"closed on {closed_on}", "outlets.csv")
         for leave in policy.leave:

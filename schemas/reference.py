@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,11 @@ _Day = Annotated[date | None, EmptyIsNone]
 
 
 class _Row(BaseModel):
+    """A row; without a right value in a `dispensable` field it is a row all the same."""
+
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+    dispensable: ClassVar[frozenset[str]] = frozenset()
 
 
 class Territory(_Row):
@@ -39,6 +43,8 @@ class Cell(_Row):
 
 class Wholesaler(_Row):
     """Who refills outlets; phones in E.164."""
+
+    dispensable: ClassVar[frozenset[str]] = frozenset({"phone", "backup_phone"})
 
     wholesaler_id: Identifier
     name: str

@@ -144,17 +144,19 @@ def compare(expected: Standing, found: Standing, passed: set[Shelf]) -> list[Dif
     """
     late = expected.late_sims ^ found.late_sims
     return [
-        *_stock(expected, found),
+        *_stock(expected, found, passed if late else set()),
         *_incidents(expected, found, passed if late else set()),
         *_anomalies(expected, found, late),
     ]
 
 
-def _stock(expected: Standing, found: Standing) -> Iterator[Difference]:
+def _stock(expected: Standing, found: Standing, passed: set[Shelf]) -> Iterator[Difference]:
     for shelf in sorted(expected.stock.keys() | found.stock.keys()):
         one, other = expected.stock.get(shelf), found.stock.get(shelf)
         if one != other:
-            yield Difference("stock", *shelf, "", _count(one), _count(other), "")
+            # A SIM known to be used before its delivery came was never on the shelf, nor the shelf.
+            explained = "late" if shelf in passed and not (one or other) else ""
+            yield Difference("stock", *shelf, "", _count(one), _count(other), explained)
 
 
 def _incidents(expected: Standing, found: Standing, passed: set[Shelf]) -> Iterator[Difference]:

@@ -94,13 +94,31 @@ def _table(path: Path, model: type[Any], refused: list[RefusedLine]) -> Iterator
             fields = _fields(line)
             if fields is None or len(fields) != len(header):
                 raise Refused(f"malformed: {len(header)} fields expected")  # noqa: TRY301
-            row = validate(model, dict(zip(header, fields, strict=True)))
+            row, without = _row(model, dict(zip(header, fields, strict=True)))
+            if without:
+                refused.append(RefusedLine(f"reference/{path.name}", number, without, line))
             if isinstance(row, tables.SimBatch) and batches.setdefault(row.batch_id, row) != row:
                 # Taken for a newer version of the first, it would make that one's SIMs strangers.
                 raise Refused(f"invalid_field: batch_id: {row.batch_id} is another batch's")  # noqa: TRY301
             yield row
         except Refused as reason:
             refused.append(RefusedLine(f"reference/{path.name}", number, str(reason), line))
+
+
+def _row(model: type[Any], values: dict[str, str]) -> tuple[Any, str]:
+    """The row, and what was wrong with it that it can do without. Raises `Refused`.
+
+    Else a slip in a wholesaler's phone would take all their deliveries away, as of nobody known.
+    """
+    without = ""
+    while True:
+        try:
+            return validate(model, values), without
+        except Refused as reason:
+            if reason.field not in model.dispensable or not values.get(reason.field):
+                raise
+            values = values | {reason.field: ""}
+            without = without or f"{reason} (the rest of the row is used)"
 
 
 def _fields(line: bytes) -> list[str] | None:

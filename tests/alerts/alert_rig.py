@@ -96,9 +96,11 @@ def incident(name: str, opened_at: int = NOW) -> ListedIncident:
     return ListedIncident(name, f"o-{name}", "4G", opened_at)
 
 
-def message(name: str = "m1", *, to: str = PHONE, opened_at: int = NOW) -> Message:
+def message(
+    name: str = "m1", *, to: str = PHONE, opened_at: int = NOW, asks: bool = True
+) -> Message:
     listed = (incident(f"i-{name}", opened_at),)
-    return Message(name, "w", to, f"out of cards: {name}", "en", opened_at, listed, 1)
+    return Message(name, "w", to, f"out of cards: {name}", "en", opened_at, listed, 1, asks=asks)
 
 
 def group(*incidents: ListedIncident, wholesaler_id: str = "w", wait: int = 60_000) -> Group:

@@ -359,3 +359,20 @@ def test_no_number_and_no_secret_in_the_log(
 def test_the_address_of_the_tests_has_a_path() -> None:
     """A proxy may strip it: what is signed has it, what arrives has not."""
     assert ADDRESS.count("/") == 3
+
+
+def test_an_answer_is_about_what_asked_for_one(webhook: Webhook) -> None:
+    """A note that all is in stock again, or the evening's list, in between asks for nothing."""
+    webhook.sent("asked", provider_id="SM1")
+    webhook.sent("note", provider_id="SM2", asks=False)
+    assert webhook.says("1", "R1").status == 200
+    assert webhook.kafka.told == [("acknowledged", "asked")]
+    webhook.sent("asked again", provider_id="SM3")
+    webhook.says("2", "R2")
+    assert webhook.kafka.told[1:] == [("cannot", "asked again")]
+
+
+def test_who_was_never_asked_may_still_stop(webhook: Webhook) -> None:
+    webhook.sent("note", provider_id="SM2", asks=False)
+    webhook.says("STOP", "R1")
+    assert webhook.kafka.told == [("stop", "note")]

@@ -1,4 +1,4 @@
-"""A worker whose start fails is gone in time, also if something in it does not stop."""
+"""How a worker ends: in time if its start fails, and with one line if a setting is wrong."""
 
 from __future__ import annotations
 
@@ -30,3 +30,23 @@ def test_a_worker_whose_start_fails_is_gone_in_time() -> None:
     )
     assert ended.returncode == 1
     assert "about to end, and still here" in ended.stderr
+
+
+SETTING = """
+from pipelines.stream.ending import die
+from schemas.errors import SettingsError
+try:
+    raise SettingsError("Twilio: the credentials are wrong")
+except SettingsError:
+    die("an agent failed")
+"""
+
+
+def test_a_setting_that_is_wrong_is_the_last_word_without_a_trace() -> None:
+    """`zerostock run` passes on what begins so, and does not start the worker ten times more."""
+    ended = subprocess.run(
+        [sys.executable, "-c", SETTING], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == "zerostock: Twilio: the credentials are wrong"
+    assert "Traceback" not in ended.stderr

@@ -380,14 +380,19 @@ def test_what_is_no_exchange_directory_is_said_in_one_line(tmp_path: Path, city:
 
 def test_reference_rows_that_cannot_be_used_are_dead_letters(city: Path) -> None:
     path = city / "reference/wholesalers.csv"
-    path.write_text("\ufeff" + path.read_text() + "W2,Bad,12,,en\nW3\n\nW4,Quiet,,,\n")
+    path.write_text(
+        "\ufeff" + path.read_text() + "W2,Bad,12,,en\nW3\n\nW4,Quiet,,,\n,Nameless,12,,\n"
+    )
     loaded = load_reference(city / "reference")
-    assert set(loaded.reference.wholesalers) == {"W1", "W4"}
+    assert set(loaded.reference.wholesalers) == {"W1", "W2", "W4"}
     assert [(line.source, line.line, line.reason.split(":")[0]) for line in loaded.refused] == [
         ("reference/wholesalers.csv", 3, "invalid_field"),
         ("reference/wholesalers.csv", 4, "malformed"),
+        ("reference/wholesalers.csv", 7, "invalid_field"),
     ]
-    assert [(p, w) for p, w in read(city)[0].reasons()] == [(3, "invalid_field"), (4, "malformed")]
+    assert [(p, w) for p, w in read(city)[0].reasons()] == [
+        (3, "invalid_field"), (4, "malformed"), (7, "invalid_field"),
+    ]  # fmt: skip
 
 
 # Stops and restarts

@@ -102,10 +102,20 @@ def test_the_newest_assignment_holds_from_its_moment_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("phone", ["13800138000", "+86", "+8613800138000123456", "call me"])
-def test_a_wholesaler_with_no_such_phone_is_a_dead_letter(tmp_path: Path, phone: str) -> None:
-    loaded = load(tmp_path, "wholesalers", f"W2,Hill,{phone},,zh")
-    assert list(loaded.reference.wholesalers) == ["W1"]
-    assert loaded.refused[0].reason.startswith("invalid_field: phone: ")
+def test_a_phone_that_is_none_is_a_dead_letter_and_its_wholesaler_stays(
+    tmp_path: Path, phone: str
+) -> None:
+    """Else all their deliveries would be of nobody known, and their shops without stock."""
+    loaded = load(
+        tmp_path, "wholesalers", f"W2,Hill,{phone},+8613800138001,zh", f"W3,Dale,{phone},{phone},"
+    )
+    kept = loaded.reference.wholesalers
+    assert (kept["W2"].phone, kept["W2"].backup_phone) == (None, "+8613800138001")
+    assert (kept["W3"].phone, kept["W3"].backup_phone) == (None, None)
+    assert [line.line for line in loaded.refused] == [3, 4]
+    for line in loaded.refused:
+        assert line.reason.startswith("invalid_field: phone: ")
+        assert line.reason.endswith("(the rest of the row is used)")
 
 
 def test_a_missing_table_or_column_is_one_clear_line(tmp_path: Path) -> None:

@@ -45,6 +45,17 @@ def test_late_events_explain_incidents_of_the_shelves_they_passed_but_no_stock()
     assert incident.explained == ""
 
 
+def test_a_shelf_whose_only_sim_was_used_before_its_delivery_was_known_is_explained() -> None:
+    late = {("delivered_twice", "89"): 1, ("late", "88"): 1}
+    empty = standing(stock={("o2", "std"): 0})
+    passed = {("o2", "std")}
+    stock, _ = compare(empty, standing(anomalies=late), passed)
+    assert stock == ("stock", "o2", "std", "", "0", "", "late")
+    assert compare(empty, standing(), passed)[0].explained == ""
+    full = standing(stock={("o2", "std"): 1})
+    assert compare(full, standing(anomalies=late), passed)[0].explained == ""
+
+
 def test_late_events_on_both_sides_explain_nothing() -> None:
     late = {("late", "88"): 1}
     (found,) = compare(standing(anomalies=late), standing(closed=None, anomalies=late), {SHELF})

@@ -134,15 +134,16 @@ class Dispatcher:
             name = group.to.removeprefix(CHANNEL)
             text = self._text(group, group.message_id, group.incidents, whole=True)
             records = [await self.managers.tell(name, group, text, self._name(group))]
-            return Told([], news_of(group, records) + unaware)
-        if group.kind == "stock_out":
+        elif group.kind == "stock_out":
             records = await self._send_first(group)
         else:
             records = [await self._send_later(group)]
         for record in records:
-            if group.to == PHONE and record.status in ("undeliverable", "refused", "failed"):
+            if record.status in ("undeliverable", "refused", "failed"):
                 unaware += await self.managers.fall_back(group, record, self._name(group))
-        return Told(records, news_of(group, records) + unaware)
+        # What went to a channel is no SMS, and not among them.
+        texts = [] if group.to.startswith(CHANNEL) else records
+        return Told(texts, news_of(group, records) + unaware)
 
     async def _send_first(self, group: Group) -> list[MessageRecord]:
         records = []

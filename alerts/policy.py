@@ -238,7 +238,7 @@ def parse_policy(text: str, name: str = "policy") -> Policy:
     try:
         return Policy.model_validate(tables)
     except ValidationError as error:
-        raise SettingsError("\n".join(_complaints(error, text, name))) from None
+        raise SettingsError("; ".join(_complaints(error, text, name))) from None
 
 
 def load_policy(path: Path) -> Policy:
@@ -254,13 +254,17 @@ def load_policy(path: Path) -> Policy:
 
 def _complaints(error: ValidationError, text: str, name: str) -> list[str]:
     found: dict[tuple[int, str], str] = {}
-    for detail in error.errors(include_url=False, include_input=False):
+    details = error.errors(include_url=False, include_input=False)
+    # Of quiet hours that are a table, nobody needs to hear that they are not `false`.
+    tables = [one for one in details if "literal[False]" not in one["loc"]]
+    for detail in tables or details:
         # What pydantic adds to tell the members of a union apart is in no file.
         parts = [p for p in detail["loc"] if p not in ("QuietHours", "literal[False]")]
         path = tuple("except" if p == "except_" else p for p in parts)
         what = {
             "extra_forbidden": "there is no such key",
             "missing": "is missing",
+            "model_type": "write a table: name = value, one for each",
         }.get(detail["type"], detail["msg"].removeprefix("Value error, "))
         line, shown = line_of(text, path), _shown(path)
         found.setdefault((line, shown), f"{name}, line {line}: {shown}{': ' * bool(shown)}{what}")

@@ -154,7 +154,7 @@ class Rules:
         hours = self.policy.quiet_hours
         own = self.policy.wholesalers.get(wholesaler_id)
         if own is not None and own.quiet_hours is not None:
-            hours = own.quiet_hours or None
+            hours = _as_different(hours, own.quiet_hours) if own.quiet_hours else None
         if hours is None or any(self._matches(m, wholesaler_id, incident) for m in hours.except_):
             return None
         for start, end in self._spans(hours, at):
@@ -182,6 +182,13 @@ class Rules:
     def _within(self, incident: ListedIncident, territories: tuple[str, ...]) -> bool:
         around = self.places.territories(incident.outlet_id)
         return any(territory in territories for territory in around)
+
+
+def _as_different(hours: QuietHours | None, own: QuietHours) -> QuietHours:
+    """Quiet hours with what is written otherwise for one wholesaler."""
+    if hours is None:
+        return own
+    return hours.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
 
 def _holds(start: int, end: int | None, at: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -152,3 +152,27 @@ def test_wholesalers_may_have_their_own_wait() -> None:
     rules = Rules(60_000, policy, zone=UTC)
     assert (rules.group_wait("w"), rules.group_wait("v")) == (300_000, 30_000)
     assert Rules(60_000, zone=UTC).group_wait("w") == 60_000
+
+
+def test_quiet_hours_of_one_wholesaler_are_those_of_all_but_for_what_is_written() -> None:
+    policy = parse_policy(
+        """
+        [quiet_hours]
+        start = "21:00"
+        end = "07:00"
+        zone = "Europe/London"
+        days = ["mon"]
+        except = [{ outlet = "o-station" }]
+        [wholesalers.w]
+        quiet_hours = { start = "23:00", end = "06:00" }
+        """
+    )
+    rules = Rules(0, policy, zone=ZoneInfo("Asia/Shanghai"))
+
+    def quiet(day: int, hour: int, outlet: str = "o") -> bool:
+        moment = datetime(2026, 3, day, hour, tzinfo=UTC)  # London keeps UTC in March
+        return rules.quiet("w", listed(outlet), round(moment.timestamp() * 1_000)) is not None
+
+    assert [quiet(2, hour) for hour in (22, 23)] == [False, True]  # a Monday
+    assert not quiet(2, 23, "o-station")
+    assert [quiet(3, hour) for hour in (5, 6, 23)] == [True, False, False]

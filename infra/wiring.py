@@ -29,6 +29,7 @@ from alerts.ports import Link
 from alerts.receipts import FileReceipts
 from alerts.rules import Rules
 from alerts.senders import open_sender
+from alerts.strangers import strangers
 from alerts.usual import NAME as USUAL
 from alerts.usual import UsualSales
 from alerts.wholesaler_side import WholesalerSide
@@ -244,10 +245,13 @@ def _alerts(settings: Settings) -> faust.App:
     for state, blocked in (("blocked", True), ("unreachable", False)):
         known = partial(delivery.numbers.count, blocked=blocked)
         metrics.SMS_NUMBERS.labels(state).set_function(known)
-    directory = ReferenceDirectory(reference_of(settings))
+    reference, policy = reference_of(settings), policy_of(settings)
+    if policy is not None and (unknown := strangers(policy, reference)):
+        log.warning("%s", unknown)
+    directory = ReferenceDirectory(reference)
     rules = Rules(
         settings.group_wait,
-        policy_of(settings),
+        policy,
         zone=zone,
         places=directory,
         wall=options.clock == "wall",

@@ -9,7 +9,7 @@ import typer
 
 from infra.commands.options import Data, Reference, Sms, Url, absolute
 from infra.settings import load_settings
-from schemas.errors import UsageError
+from schemas.errors import SettingsError, UsageError
 
 app = typer.Typer()
 alerts = typer.Typer(help="Who was told of a stock-out, and why.", no_args_is_help=True)
@@ -43,14 +43,22 @@ def explain_alerts(
 @alerts.command("check")
 def check_policy(
     policy: Annotated[Path, typer.Argument(help="The TOML file; see docs/alerts.md.")],
+    reference: Reference = None,
 ) -> None:
     """Check a policy as the alerts worker does at its start; errors name line and key.
 
-    Example: `zerostock alerts check policy.toml`
+    With --reference also that the outlets, territories and wholesalers it speaks of are there.
+
+    Example: `zerostock alerts check policy.toml --reference city/reference`
     """
     from alerts.policy import load_policy
+    from alerts.strangers import strangers
+    from pipelines.ingest.reference import load_reference
 
-    load_policy(policy)
+    found = load_policy(policy)
+    unknown = strangers(found, load_reference(reference).reference) if reference else ""
+    if unknown:
+        raise SettingsError(unknown)
     typer.echo(f"{policy} is a policy")
 
 

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from alerts.strangers import strangers
 from infra.limits import DeadLetterLimit, FeedRefused
 from infra.replaying import carry_out, orders, waiting
 from infra.settings import Settings
@@ -156,9 +157,11 @@ async def run(plan: RunPlan, screen: Screen) -> Outcome:
     reference = plan.input / "reference"
     if not plan.input.is_dir():
         raise InputError(f"--input {plan.input} is not a directory")
-    load_reference(reference)
+    tables = load_reference(reference).reference
     check_way_out(plan.settings)
-    policy_of(plan.settings)
+    policy = policy_of(plan.settings)
+    if policy is not None and (unknown := strangers(policy, tables)):
+        screen.note(unknown)
     mapping = load_mapping(plan.mapping) if plan.mapping is not None else None
     with owned(plan.data):
         snapshot = load_snapshot(plan.data / "state.snapshot", plan.settings.partitions)

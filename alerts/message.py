@@ -31,6 +31,9 @@ _TYPOGRAPHY = str.maketrans(
 
 
 #: Kinds of messages, and the template of each; other kinds have their own.
+#: Characters of an outlet's or territory's name.
+_LONGEST_NAME: Final = 60
+
 _TEMPLATES: Final = {"delayed": "stock_out", "lost": "escalation"}
 
 _TITLES: Final = {
@@ -97,9 +100,10 @@ def compose(
     """The text about one or more shelves for a reader of `language` (zh, zh-CN, en, …).
 
     Outlets that do not fit into one segment become "and N more", unless it shall be the `whole`
-    list; one outlet is always named, even if that takes two. `signature`, the sender's registered
-    name, goes first where it is required, then a `lead`; a `link` goes last. `kind` is a group's;
-    `at` (ms) is when it fell due: a stock-out of another day is told with its day.
+    list; one outlet is always named, even if that takes two, and then as many as fit those.
+    `signature`, the sender's registered name, goes first where it is required, then a `lead`; a
+    `link` goes last. `kind` is a group's; `at` (ms) is when it fell due: a stock-out of another day
+    is told with its day.
     """
     spoken = _spoken(language)
     style = _Style(spoken, timezone, signature, _TEMPLATES.get(kind, kind), at, link, whole, lead)
@@ -152,7 +156,7 @@ def _spoken(language: str) -> str:
 
 
 def _fitted(shelves: Sequence[Shelf], style: _Style) -> Text:
-    """As many outlets as fit, at least one."""
+    """As many outlets as fit into the segments that the first of them takes."""
     spoken = style.spoken
     skus = {shelf.sku for shelf in shelves}
     time = style.when(min(s.opened_at for s in shelves))
@@ -185,9 +189,9 @@ def _fitted(shelves: Sequence[Shelf], style: _Style) -> Text:
     if whole.segments == 1 or len(visits) == 1 or style.whole:
         return whole
     best = render(1)
-    for shown in range(2, len(visits)):
+    for shown in range(2, len(visits) + 1):
         longer = render(shown)
-        if longer.segments > 1:
+        if longer.segments > best.segments:
             break
         best = longer
     return best
@@ -197,8 +201,8 @@ def _visits(shelves: Sequence[Shelf], language: str, *, name_skus: bool) -> list
     """Territory and outlet of each stop, in the order of the way."""
     named = [
         shelf._replace(
-            outlet=_plain(shelf.outlet, language) or _plain(shelf.outlet_id, language),
-            territory=_plain(shelf.territory, language),
+            outlet=_short(_plain(shelf.outlet, language) or _plain(shelf.outlet_id, language)),
+            territory=_short(_plain(shelf.territory, language)),
         )
         for shelf in shelves
     ]
@@ -233,6 +237,11 @@ def _plain(name: str, language: str) -> str:
     name = _DOT_INSIDE.sub(" ", _LINKS.sub("", name))
     # Curly quotes and dashes alone would turn an English text into UCS-2 and halve its room.
     return name if language == "zh" else name.translate(_TYPOGRAPHY)
+
+
+def _short(name: str) -> str:
+    """A name of which an SMS has room for others: what is longer is a slip in a table."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
 
 
 @cache

@@ -23,6 +23,7 @@ from city import (
     stock,
     zerostock,
 )
+from services.ports import free_port
 
 from pipelines.simulate import CityPlan, Truth, read_truth, simulate, vary
 
@@ -152,6 +153,32 @@ def test_a_live_run_answers_queries_refuses_a_second_and_stops_cleanly(tmp_path:
         assert process.wait(60) == 0, (tmp_path / "log").read_text()
     assert rows(data, "SELECT 1") == [(1,)]
     assert orphans(data) == []
+
+
+@pytest.mark.slow
+def test_a_run_that_waits_for_a_provider_ends_on_the_second_ctrl_c(tmp_path: Path) -> None:
+    truth = make(tmp_path / "city", 11)
+    data = tmp_path / "data"
+    command = [*ZEROSTOCK, "run", "--input", tmp_path / "city", "--data", data, "--sms", "twilio"]
+    away = {"ACCOUNT_SID": "AC" + "0" * 32, "AUTH_TOKEN": "t" * 32, "FROM": "+8613800138000"}
+    away |= {"BASE_URL": f"http://127.0.0.1:{free_port()}"}
+    env = os.environ | {f"ZEROSTOCK_TWILIO_{name}": value for name, value in away.items()}
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(list(map(str, command)), stdout=out, stderr=out, env=env)
+    try:
+        wait_until(lambda: "waiting for the last rows" in log.read_text())
+        process.send_signal(signal.SIGINT)
+        wait_until(lambda: "once more ends it at once" in log.read_text())
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 1, log.read_text()
+    finally:
+        process.kill()
+    assert log.read_text().splitlines()[-1] == "zerostock: stopped"
+    assert orphans(data) == []
+    run(tmp_path / "city", data)
+    assert_equals_truth(data, sms(data), truth)
 
 
 def wait_until(condition, patience: float = 120) -> None:

@@ -251,6 +251,7 @@ async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | 
         raise KeyboardInterrupt from None
     finally:
         reading.cancel()
+        await asyncio.wait([reading])  # it gives its connections back
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(name)
     return Outcome(report, time.monotonic() - started, stop.is_set())

@@ -161,7 +161,8 @@ def _said(row: Row, zone: tzinfo) -> str:
         return f"refilled before anybody was told: {_HELD.get(waited, waited)}"
     to = _addressee(detail.get("to", ""))
     if kind == "never_told":
-        return f"{to or 'nobody'} not told that it is over: {_HELD.get(why, why)}"
+        who = f"{to} was not" if to else "nobody was"
+        return f"{who} told that it is over: {_HELD.get(why, why)}"
     if kind in _WENT:
         digest = ", in the digest" if detail.get("what") == "digest" else ""
         return _WENT[kind].format(to=to) + digest
@@ -195,7 +196,8 @@ def _verdict(account: Account) -> str:
     if reasons:
         detail = _detail(reasons[-1])
         why = detail.get("waited_for") or detail.get("why", "")
-        return f"Nobody was told: {_HELD.get(why, why)}."
+        waits = reasons[-1]["kind"] == "waiting" and account.incident["closed_at"] is None
+        return f"Nobody {'has been told yet' if waits else 'was told'}: {_HELD.get(why, why)}."
     return "Nothing was decided yet: it is being gathered, or the alerts worker has not come to it."
 
 

@@ -111,7 +111,7 @@ def test_one_screen_tells_why(
     assert (status, out) == (0, TOLD)
     _, out, _ = explained(data, "i-2", monkeypatch, capsys)
     assert "09:01:00  not told now: silenced, as long as that lasts: rebuilding (Li)" in out
-    assert out.endswith("\nNobody was told: silenced.\n")
+    assert out.endswith("\nNobody has been told yet: silenced.\n")
     _, out, _ = explained(data, "i-3", monkeypatch, capsys)
     assert out.endswith("or the alerts worker has not come to it.\n")
 

@@ -133,9 +133,11 @@ def hand_over(settings: Settings, at: str | None) -> list[str]:
 async def _tell(
     settings: Settings, warehouse: Warehouse, reference: Reference, entry: Succession
 ) -> str:
+    to = f"{entry.succession_id} to {entry.successor_id}"
+    if not _taken(reference, entry.succession_id):
+        return f"{to}: moves no outlet, nothing to tell"
     delivery = delivery_of(settings)
     message = _message(settings, warehouse, reference, entry)
-    to = f"{entry.succession_id} to {entry.successor_id}"
     if await delivery.settled(message.message_id) is not None:
         return f"{to}: told before"
     if not message.to:

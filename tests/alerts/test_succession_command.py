@@ -119,6 +119,13 @@ def test_an_entry_is_written_once_and_undone_but_never_taken_away(settings: Sett
     assert list_successions(settings).startswith(f"{name}  w1 -> w2 in t1 from 2026-03-01")
 
 
+def test_a_succession_that_moves_no_outlet_sends_nobody_a_message(settings: Settings) -> None:
+    name = add_succession(settings, "w2", "w1", None, LEFT).partition(":")[0]
+    (line,) = hand_over(settings, "2026-03-02T12:00:00Z")
+    assert line == f"{name} to w1: moves no outlet, nothing to tell"
+    assert messages(settings) == []
+
+
 def test_one_hand_over_message_with_what_is_empty(settings: Settings) -> None:
     name = add_succession(settings, "w1", "w2", "t1", LEFT).partition(":")[0]
     assert hand_over(settings, "2026-02-28T00:00:00Z") == ["no succession holds now"]

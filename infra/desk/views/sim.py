@@ -14,8 +14,12 @@ _BATCHES: Final = "SELECT batch_id, sku, first_iccid, first_imsi, count FROM sim
 _MOVEMENTS: Final = """
 SELECT m.at AS at, m.cause AS cause, m.delta AS delta, m.sku AS sku, m.outlet_id AS outlet_id,
        if(o.name = '', m.outlet_id, o.name) AS outlet,
-       m.wholesaler_id AS wholesaler_id
-FROM stock_movements AS m LEFT JOIN outlets AS o ON o.outlet_id = m.outlet_id
+       m.wholesaler_id AS wholesaler_id,
+       multiIf(m.wholesaler_id = '', '(nobody)', w.name = '', m.wholesaler_id, w.name)
+           AS wholesaler
+FROM stock_movements AS m
+LEFT JOIN outlets AS o ON o.outlet_id = m.outlet_id
+LEFT JOIN wholesalers AS w ON w.wholesaler_id = m.wholesaler_id
 WHERE m.imsi = {imsi:Int64} AND m.outlet_id IN
       (SELECT outlet_id FROM stock_movements_rows WHERE imsi = {imsi:Int64})
 ORDER BY m.at, m.delta
@@ -67,7 +71,8 @@ def page(asked: Asked) -> Page:
                 Column("at", N_("At"), "second"), Column("cause", N_("Cause"), "word"),
                 Column("outlet", N_("Outlet"), link="/outlets/", to="outlet_id"),
                 Column("delta", N_("Change"), "number"),
-                Column("wholesaler_id", N_("Wholesaler"), link="/wholesalers/"),
+                Column("wholesaler", N_("Wholesaler"), "name", link="/wholesalers/",
+                       to="wholesaler_id"),
             ), moves, N_("It was never delivered to an outlet.")),
         ],
     )  # fmt: skip

@@ -145,6 +145,11 @@ _FACTS = (
 
 _LISTS = (
     (
+        "Why SMS did not go out",
+        "SELECT status, error AS why, count() AS SMS FROM sms_messages WHERE status != 'sent'"
+        " GROUP BY status, why ORDER BY 3 DESC, 1, 2 LIMIT 5",
+    ),
+    (
         "Busiest outlets",
         "SELECT outlet_id AS outlet, argMax(wholesaler_id, at) AS wholesaler,"
         " count() AS `SIMs sold`"

@@ -212,6 +212,7 @@ def test_now_shows_the_run_and_renews_itself(opens: Opens, data: Path) -> None:
     expect(figure).to_have_text(f"{before:,}")
     expect(page.locator(".plot canvas")).to_have_count(1)
     page.get_by_text("The numbers").click()
+    page.locator("#live table a").first.focus()
     # Whoever runs the stream takes the warehouse; the page goes on, by that one's door or after.
     with closing(open_warehouse(data=data)) as owner:
         now = pa.array([1_775_000_000_000], pa.timestamp("ms", tz="UTC"))
@@ -221,6 +222,7 @@ def test_now_shows_the_run_and_renews_itself(opens: Opens, data: Path) -> None:
         }))  # fmt: skip
     expect(figure).to_have_text(f"{before + 1:,}")
     assert page.locator("details[open]").count() == 1  # what its reader opened stays open
+    assert page.evaluate("document.activeElement.matches('#live table a')")  # where they were
 
 
 def test_now_follows_a_run_from_its_first_stock_out_on(

@@ -57,9 +57,10 @@ _ON_THE_WAY: Final = re.compile(
     r"|\bimmediately\b|\bat once\b|\basap\b|\bleaving (?:now|soon)\b|^(?:now|soon|on way)$"
 )
 _GOT_IT: Final = re.compile(
-    r"1? ?(?:(?:收到|已|知道|明白|了解|好|行|可以|是|嗯|没问题|谢谢|多谢|[的了滴啊哦哈呀您你]"
+    r"1? ?(?:(?:收到|已送|送达|送到|送完|补好|补货|已|知道|明白|了解|好|行|可以|是|嗯|没问题"
+    r"|谢谢|多谢|[的了滴啊哦哈呀您你]"
     r"|okay|ok|k|yes|yep|yeah|y|received|got it|roger|copy|ack|acknowledged|noted|sure|fine"
-    r"|no problem|will do|understood|thanks|thank you|thx)(?![a-z]) ?)*1?"
+    r"|no problem|will do|understood|done|delivered|thanks|thank you|thx)(?![a-z]) ?)*1?"
 )
 
 _PLAIN: Final = str.maketrans(
@@ -101,6 +102,11 @@ _MORNING: Final = re.compile(r"凌晨|早上|早晨|上午|[今明]早|\d ?a\.?m
 _NOON: Final = re.compile(r"中午|\bnoon\b")
 _EVENING: Final = re.compile(r"晚上|[今明]晚|夜里|\btonight\b|\bnight\b")
 _AFTERNOON: Final = re.compile(r"下午|傍晚|\d ?p\.?m\b|\bafternoon\b|\bevening\b")
+#: Parts of a day, and the hour at which they end.
+_PARTS: Final = (
+    (12, re.compile(r"上午|早上|早晨|[今明]早|中午|\b(?:morning|noon)\b")),
+    (18, re.compile(r"下午|\bafternoon\b")),
+)
 
 
 def read(text: str, *, now: int, zone: tzinfo, stopped: bool = False) -> Answer:
@@ -159,8 +165,14 @@ def _promise(plain: str, now: datetime) -> datetime | None:
     clock = _CLOCK.search(counted)
     if clock is not None:
         return _moment(clock, counted, day, now)
-    # A day without an hour ends at its midnight.
-    return _at(now.date() + timedelta(days=day), 24, 0, now) if day is not None else None
+    # A day without an hour ends at its midnight, a part of it where that ends.
+    ends = next((hour for hour, part in _PARTS if part.search(plain)), 24)
+    if day is not None:
+        return _at(now.date() + timedelta(days=day), ends, 0, now)
+    if _NOON.search(plain):
+        noons = _moments(now.date(), [12], 0, now, 2)
+        return next(moment for moment in noons if moment >= now - _SLACK)
+    return None
 
 
 def _span(plain: str) -> timedelta | None:

@@ -218,17 +218,20 @@ def _visits(shelves: Sequence[Shelf], language: str, *, name_skus: bool) -> list
         label = (
             outlet if names[territory, outlet] == 1 else f"{outlet} {_plain(outlet_id, language)}"
         )
-        if name_skus:
-            label += f" ({', '.join(sku + _a_day(usual) for sku, usual in sorted(skus.items()))})"
-        else:
-            label += "".join(map(_a_day, skus.values()))
+        said = [
+            " ".join(filter(None, (sku if name_skus else "", _a_day(usual))))
+            for sku, usual in sorted(skus.items())
+        ]
+        inside = ", ".join(filter(None, said))
+        if inside:
+            label += f" ({inside})"
         visits.append((territory, label))
     return visits
 
 
 def _a_day(usual: float | None) -> str:
-    """What is usually sold a day, as it stands behind a name: at least 1, as it is sold at all."""
-    return "" if usual is None else f" {max(1, round(usual))}"
+    """What is usually sold a day: at least 1, as it is sold at all."""
+    return "" if usual is None else str(max(1, round(usual)))
 
 
 def _plain(name: str, language: str) -> str:

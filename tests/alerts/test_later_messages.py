@@ -208,7 +208,7 @@ def test_usual_sales_and_the_link_go_into_what_asks_for_cards(tmp_path: Path) ->
         later("resolved", "phone", "a", after={"a": ("id-digest-phone",)}),
     )
     digest, note = (m.body for m in rig.sender.accepted)
-    assert "Hill: Shop o-a 6, Shop o-b 1, Shop o-c." in digest
+    assert "Hill: Shop o-a (6), Shop o-b (1), Shop o-c." in digest
     assert digest.endswith(f" https://x.example/id-digest-phone/w/{NOW}")
     assert note == "In stock again: Hill: Shop o-a. Thank you."
 

@@ -113,7 +113,7 @@ def test_told_once_however_often_it_is_made(settings: Settings) -> None:
         assert said[3].startswith("doubted stock was told to nobody")
     (message,) = sent(settings)
     assert message["to"] == "+8613800138000"
-    assert message["body"] == "Soon out of CARD-20 cards (sold a day): East: Shop low 4."
+    assert message["body"] == "Soon out of CARD-20 cards (sold a day): East: Shop low (4)."
     found = ask(settings, "SELECT outlet_id, on_hand, risk FROM soon_empty ORDER BY outlet_id")
     assert [(r["outlet_id"], r["on_hand"]) for r in found] == [("low", 2), ("nobodys", 2)]
     assert all(row["risk"] > 0.9 for row in found)
@@ -168,7 +168,7 @@ def test_who_wants_it_earlier_is_told_earlier_and_once(settings: Settings) -> No
 
 def test_a_dry_run_tells_and_keeps_nothing(settings: Settings) -> None:
     said = run_soon_empty(settings, date(2026, 1, 10), 0.3, dry_run=True)
-    assert "w1: Soon out of CARD-20 cards (sold a day): East: Shop low 4." in said
+    assert "w1: Soon out of CARD-20 cards (sold a day): East: Shop low (4)." in said
     assert sent(settings) == []
     assert ask(settings, "SELECT * FROM foresight_runs") == []
 

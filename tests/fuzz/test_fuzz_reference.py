@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -47,8 +48,22 @@ def one_by_one(table: str, lines: list[bytes]) -> tuple[list[Any], list[tuple[in
                 raise Refused(f"malformed: {len(header)} fields expected")  # noqa: TRY301
             rows.append(validate(reading._MODELS[table], dict(zip(header, fields, strict=True))))
         except Refused as reason:
+            if reason.field in ("phone", "backup_phone"):
+                kept, _ = one_by_one(table, [without(fields, header, reason.field)])
+                if kept:
+                    rows += kept
+                    refused.append((number, f"{reason} (the rest of the row is used)", line))
+                    continue
             refused.append((number, str(reason), line))
     return rows, refused
+
+
+def without(fields: list[str], header: list[str], name: str) -> bytes:
+    """A line with one of its fields left out."""
+    out = io.StringIO()
+    left = ["" if field == name else value for field, value in zip(header, fields, strict=True)]
+    csv.writer(out, lineterminator="").writerow(left)
+    return out.getvalue().encode()
 
 
 def spoiled_table(city: Path, table: str, lines: list[bytes]) -> LoadedReference:

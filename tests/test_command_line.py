@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,15 @@ def test_help_and_version_are_0(arguments: str) -> None:
 def test_ctrl_c_is_one_line_and_1(tmp_path: Path) -> None:
     out = tmp_path / "city"
     making = subprocess.Popen(
-        [*COMMAND, "simulate", "--out", str(out), "--cdrs", "50000000"],
+        [*COMMAND, "simulate", "--out", str(out), "--cdrs", "500000000"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     wait_until(lambda: any(tmp_path.iterdir()), "the first files")
-    making.send_signal(signal.SIGINT)
-    _, said = making.communicate(timeout=120)
+    said = ""
+    while not said and making.poll() is None:
+        # A library's C code may swallow a KeyboardInterrupt (seen once); people press again.
+        making.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            _, said = making.communicate(timeout=20)
     assert (making.returncode, said) == (1, "zerostock: stopped\n")
     assert not out.exists()

@@ -7,6 +7,7 @@ from typing import Final
 
 from infra.desk.parts import Column
 from infra.desk.tables import Listing
+from infra.desk.views.holder import holder
 from infra.desk.words import N_
 
 _CHANNEL: Final = "zerostock batch channel --period YYYY-MM --input DIR --data DATA"
@@ -68,19 +69,18 @@ STOCK_OUTS: Final = Listing(
     N_("Stock-outs"),
     N_("Every time a shelf ran out, since when and until when, month by month."),
     # Not who was told when: that is looked up in all messages, for one outlet on its own page.
-    """WITH (SELECT max(at) FROM stock_movements_rows) AS newest
+    f"""WITH (SELECT max(at) FROM stock_movements_rows) AS newest
        SELECT formatDateTime(i.opened_at, '%Y-%m') AS month, i.outlet_id AS outlet_id,
               if(o.name = '', i.outlet_id, o.name) AS outlet, t.name AS territory,
               i.wholesaler_id AS wholesaler_id,
-              multiIf(i.wholesaler_id = '', '(nobody)', w.name = '', i.wholesaler_id, w.name)
-                  AS wholesaler,
+              {holder("i")},
               i.sku AS sku, if(i.closed_at IS NULL, 'open', 'refilled') AS state,
               i.opened_at AS since, i.closed_at AS refilled,
               dateDiff('second', i.opened_at, ifNull(i.closed_at, newest)) / 3600 AS hours
        FROM (SELECT * FROM stock_incidents_rows FINAL) AS i
        LEFT JOIN outlets AS o ON o.outlet_id = i.outlet_id
        LEFT JOIN territories AS t ON t.territory_id = o.territory_id
-       LEFT JOIN wholesalers AS w ON w.wholesaler_id = i.wholesaler_id""",
+       LEFT JOIN wholesalers AS w ON w.wholesaler_id = i.wholesaler_id""",  # noqa: S608 - our own
     (
         Column("month", N_("Month (UTC)")),
         _OUTLET,

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from infra.desk.page import Asked, Page
 from infra.desk.parts import Chart, Column, Figure, Figures, Messages, Pair, Row, Table
 from infra.desk.views.choose import choose, of_named
+from infra.desk.views.holder import holder
 from infra.desk.views.told import TOLD
 from infra.desk.words import N_
 
@@ -28,8 +29,7 @@ WITH open AS
 SELECT i.outlet_id AS outlet_id, if(o.name = '', i.outlet_id, o.name) AS outlet,
        o.territory_id AS territory_id, t.name AS territory,
        i.wholesaler_id AS wholesaler_id,
-       multiIf(i.wholesaler_id = '', '(nobody)', w.name = '', i.wholesaler_id, w.name)
-           AS wholesaler,
+       {holder("i")},
        i.sku AS sku,
        i.opened_at AS since, told.at AS told, said.kind AS answer
 FROM open AS i

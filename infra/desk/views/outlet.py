@@ -6,6 +6,7 @@ from typing import Final
 
 from infra.desk.page import Asked, Page
 from infra.desk.parts import Chart, Column, Facts, Figure, Figures, Row, Shape, Table
+from infra.desk.views.holder import holder
 from infra.desk.views.missing import missing
 from infra.desk.words import N_
 
@@ -34,15 +35,14 @@ _RANK: Final = """
 SELECT period, status, sales, growth, days_of_cover, lost_sales, stock_out_rate, promote, reasons
 FROM outlet_ranking WHERE outlet_id = {outlet:String} ORDER BY period DESC LIMIT 12
 """
-_INCIDENTS: Final = """
+_INCIDENTS: Final = f"""
 SELECT i.sku AS sku, i.opened_at AS opened_at, i.notified_at AS notified_at,
        i.closed_at AS closed_at, i.wholesaler_id AS wholesaler_id,
-       multiIf(i.wholesaler_id = '', '(nobody)', w.name = '', i.wholesaler_id, w.name)
-           AS wholesaler
+       {holder("i")}
 FROM stock_incidents AS i
 LEFT JOIN wholesalers AS w ON w.wholesaler_id = i.wholesaler_id
-WHERE i.outlet_id = {outlet:String} ORDER BY i.opened_at DESC LIMIT 20
-"""
+WHERE i.outlet_id = {{outlet:String}} ORDER BY i.opened_at DESC LIMIT 20
+"""  # noqa: S608 - pieces of our own
 _MOVEMENTS: Final = """
 SELECT at, sku, cause, sum(delta) AS sims, min(iccid) AS iccid
 FROM stock_movements

@@ -6,24 +6,24 @@ from typing import Final
 
 from infra.desk.page import Asked, Page
 from infra.desk.parts import Column, Facts, Figure, Row, Table
+from infra.desk.views.holder import holder
 from infra.desk.views.missing import missing
 from infra.desk.words import N_
 
 _BATCHES: Final = "SELECT batch_id, sku, first_iccid, first_imsi, count FROM sim_batches"
 # Where it ever was is found first, by a column of numbers alone: the key leads to the rest.
-_MOVEMENTS: Final = """
+_MOVEMENTS: Final = f"""
 SELECT m.at AS at, m.cause AS cause, m.delta AS delta, m.sku AS sku, m.outlet_id AS outlet_id,
        if(o.name = '', m.outlet_id, o.name) AS outlet,
        m.wholesaler_id AS wholesaler_id,
-       multiIf(m.wholesaler_id = '', '(nobody)', w.name = '', m.wholesaler_id, w.name)
-           AS wholesaler
+       {holder("m")}
 FROM stock_movements AS m
 LEFT JOIN outlets AS o ON o.outlet_id = m.outlet_id
 LEFT JOIN wholesalers AS w ON w.wholesaler_id = m.wholesaler_id
-WHERE m.imsi = {imsi:Int64} AND m.outlet_id IN
-      (SELECT outlet_id FROM stock_movements_rows WHERE imsi = {imsi:Int64})
+WHERE m.imsi = {{imsi:Int64}} AND m.outlet_id IN
+      (SELECT outlet_id FROM stock_movements_rows WHERE imsi = {{imsi:Int64}})
 ORDER BY m.at, m.delta
-"""
+"""  # noqa: S608 - pieces of our own
 _PAPERS: Final = """
 SELECT at, if(complete = 1, 'complete', 'incomplete') AS papers FROM registrations
 WHERE imsi = {imsi:Int64} ORDER BY at

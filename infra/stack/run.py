@@ -183,6 +183,8 @@ async def run(plan: RunPlan, screen: Screen) -> Outcome:
                 await take_snapshot(stack.broker.bootstrap, plan.settings.partitions, plan.input),
             )
             screen.summary(plan.data, outcome.report, outcome.seconds)
+        except asyncio.CancelledError:  # told to stop once more
+            raise KeyboardInterrupt from None
         finally:
             screen.close()
             stack.stop()
@@ -247,8 +249,6 @@ async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | 
             await _drain(stack, plan.settings.partitions)
         report = reading.result()
         await _drain(stack, plan.settings.partitions)
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
     finally:
         reading.cancel()
         await asyncio.wait([reading])  # it gives its connections back

@@ -30,10 +30,10 @@ _TYPOGRAPHY = str.maketrans(
 )
 
 
-#: Kinds of messages, and the template of each; other kinds have their own.
 #: Characters of an outlet's or territory's name.
 _LONGEST_NAME: Final = 60
 
+#: Kinds of messages, and the template of each; other kinds have their own.
 _TEMPLATES: Final = {"delayed": "stock_out", "lost": "escalation"}
 
 _TITLES: Final = {

@@ -104,7 +104,8 @@ _EVENING: Final = re.compile(r"晚上|[今明]晚|夜里|\btonight\b|\bnight\b")
 _AFTERNOON: Final = re.compile(r"下午|傍晚|\d ?p\.?m\b|\bafternoon\b|\bevening\b")
 #: Parts of a day, and the hour at which they end.
 _PARTS: Final = (
-    (12, re.compile(r"上午|早上|早晨|[今明]早|中午|\b(?:morning|noon)\b")),
+    (12, _NOON),
+    (12, re.compile(r"上午|早上|早晨|[今明]早|\bmorning\b")),
     (18, re.compile(r"下午|\bafternoon\b")),
 )
 

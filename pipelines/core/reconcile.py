@@ -143,9 +143,10 @@ def compare(expected: Standing, found: Standing, passed: set[Shelf]) -> list[Dif
     `passed` are the shelves that SIMs with late events passed through.
     """
     late = expected.late_sims ^ found.late_sims
+    passed = passed if late else set()
     return [
-        *_stock(expected, found, passed if late else set()),
-        *_incidents(expected, found, passed if late else set()),
+        *_stock(expected, found, passed),
+        *_incidents(expected, found, passed),
         *_anomalies(expected, found, late),
     ]
 

@@ -332,14 +332,13 @@ def _with_uses(sure: Checked, uses: list[tuple[int, Event]]) -> Checked:
 
 def _in_time(checked: Checked, before: int, line_of: Callable[[int], bytes]) -> Checked:
     """Without the rows whose time is `before` or later; those are refused."""
-    early = checked.at < before
-    if early.all() and all(event.at < before for _, event in checked.others):
+    early, kept = checked.at < before, [event.at < before for _, event in checked.others]
+    if early.all() and all(kept):
         return checked
-    late = [line for line, event in checked.others if event.at >= before]
+    late = [line for (line, _), fits in zip(checked.others, kept, strict=True) if not fits]
     late += checked.lines[~early].tolist()
     checked.refused += [(line, AHEAD_OF_CLOCK, line_of(line)) for line in late]
     checked.refused.sort(key=lambda refused: refused[0])
-    kept = [event.at < before for _, event in checked.others]
     checked.others = list(compress(checked.others, kept))
     checked.raw_others = list(compress(checked.raw_others, kept))
     checked.lines, checked.imsis = checked.lines[early], checked.imsis[early]

@@ -6,6 +6,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from limits import RateLimitItem, parse
@@ -64,15 +65,15 @@ class AccessPages:
         if request.method != "POST":
             return self._login_page(request)
         form = dict(await form_of(request))
+        again = partial(self._login_page, request, going=form.get("next"))
         given, kept = form.get("word", ""), request.cookies.get(_FORM_COOKIE, "")
         if not kept or not secrets.compare_digest(given.encode(), kept.encode()):
-            trouble = N_("The form was too old. Try again.")
-            return self._login_page(request, trouble, 403, going=form.get("next"))
+            return again(N_("The form was too old. Try again."), 403)
         name, address = form.get("name", "").strip()[:100], _address(request)
         wait = self._wait(name.lower(), address)
         if wait:
             trouble = N_("Too many tries. Wait a minute, then try again.")
-            page = self._login_page(request, trouble, 429, name, form.get("next"))
+            page = again(trouble, 429, name)
             page.headers["Retry-After"] = str(wait)
             return page
         token = await run_in_threadpool(self._store.log_in, name, form.get("password", ""))
@@ -80,8 +81,7 @@ class AccessPages:
         if token is None:
             log.warning("somebody could not log in")
             await run_in_threadpool(self._store.note, who, "log in failed", "", "", address)
-            trouble = N_("Name or password is wrong.")
-            return self._login_page(request, trouble, 403, name, form.get("next"))
+            return again(N_("Name or password is wrong."), 403, name)
         await run_in_threadpool(self._store.note, who, "log in", "", "", address)
         limit, key = _LIMITS[0]
         self._limiter.clear(limit, *key(name.lower(), address))

@@ -7,7 +7,9 @@ from typing import Annotated, Final
 
 import typer
 
-from infra.commands import alerting, desk, jobs, making, refused, stream, warehouse
+from infra.commands import alerting, desk, jobs, stream, warehouse
+from infra.commands import dead_letters as refused
+from infra.commands import simulate_bench as making
 from schemas.errors import UsageError, ZerostockError
 
 app = typer.Typer(
@@ -72,7 +74,7 @@ def _and_where_help_is(error: typer.TyperException) -> str:
 
 
 def _complain(error: object, code: int) -> int:
-    from infra.wording import printable
+    from infra.text import printable
 
     if str(error):
         print(f"zerostock: {printable(str(error))}", file=sys.stderr)

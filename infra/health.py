@@ -19,7 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, ProcessCollector, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pipelines.core.sims import SimSide
+from pipelines.core.stock.sim_stage import SimSide
 from pipelines.stream import metrics
 from pipelines.stream.app import TOPICS
 from schemas.envelope import NO_WATERMARK

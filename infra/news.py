@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from schemas import topics
+from schemas.answers import News, pack_news
 from schemas.errors import BrokerDown, BrokerError
-from schemas.news import News, pack_news
 
 #: Seconds that Kafka gets to take news: Twilio waits fifteen for our answer.
 PATIENCE: Final = 8.0

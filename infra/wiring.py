@@ -20,33 +20,33 @@ from tenacity import (
 )
 
 from alerts.answers.links import Links
-from alerts.delivery import Delivery
-from alerts.directory import ReferenceDirectory
-from alerts.dispatch import Dispatcher
-from alerts.numbers import RefusedNumbers
-from alerts.policy import Policy, load_policy
-from alerts.ports import Link
-from alerts.receipts import FileReceipts
-from alerts.rules import Rules
+from alerts.delivery.delivery import Delivery
+from alerts.delivery.dispatcher import Dispatcher
+from alerts.delivery.ports import Link
+from alerts.delivery.receipts import FileReceipts
+from alerts.delivery.refused_numbers import RefusedNumbers
+from alerts.lifecycle.stage import WholesalerSide
+from alerts.message.directory import ReferenceDirectory
+from alerts.message.typical_sales import NAME as USUAL
+from alerts.message.typical_sales import UsualSales
+from alerts.policy.policy import Policy, load_policy
+from alerts.policy.rules import Rules
+from alerts.policy.unknown_ids import strangers
 from alerts.senders import open_sender
-from alerts.strangers import strangers
-from alerts.usual import NAME as USUAL
-from alerts.usual import UsualSales
-from alerts.wholesaler_side import WholesalerSide
 from infra.health import watch
 from infra.settings import Settings
 from infra.topics import ensure_topics
 from pipelines.core.effects import Effect, Promise, Rows, envelopes
-from pipelines.core.register import SimRange
+from pipelines.core.stock.sim_registry import SimRange
 from pipelines.ingest.reference import load_reference
 from pipelines.stream import metrics, trace
-from pipelines.stream.alerts import alerts_app
+from pipelines.stream.alerts_worker import alerts_app
 from pipelines.stream.options import StreamOptions
-from pipelines.stream.stock import stock_app
-from pipelines.stream.warehouse import warehouse_app
+from pipelines.stream.stock_worker import stock_app
+from pipelines.stream.warehouse_worker import warehouse_app
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
 from pipelines.warehouse.buffer import Buffer
-from pipelines.warehouse.door import Door
+from pipelines.warehouse.loopback.server import Door
 from pipelines.warehouse.reference import reference_rows, replace_reference
 from pipelines.warehouse.rows import to_rows
 from schemas import topics
@@ -54,7 +54,7 @@ from schemas.errors import BrokerDown, SettingsError, WarehouseDown
 from schemas.reference import Reference
 
 if TYPE_CHECKING:
-    from alerts.channels import AppriseChannels
+    from alerts.delivery.channels import AppriseChannels
     from alerts.senders.twilio import TwilioOptions
 
 log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ def channels_of(settings: Settings) -> AppriseChannels | None:
     """The managers' channels, if there are any. Raises `SettingsError`."""
     if settings.channels is None:
         return None
-    from alerts.channels import AppriseChannels
+    from alerts.delivery.channels import AppriseChannels
 
     return AppriseChannels(settings.channels.get_secret_value())
 

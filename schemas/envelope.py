@@ -23,7 +23,7 @@ import pyarrow as pa
 from schemas import topics
 from schemas.errors import EnvelopeError
 from schemas.fields import TIME_END
-from schemas.soundness import unsound
+from schemas.invariants import unsound
 
 _PREFIX: Final = struct.Struct("<2sBBIII")
 _MAGIC: Final = b"ZS"
@@ -83,7 +83,7 @@ INCIDENTS = pa.schema(
     ]
 )
 
-#: What was heard about messages; see `schemas.news`.
+#: What was heard about messages; see `schemas.answers`.
 NEWS = pa.schema(
     [
         ("news_id", pa.string()),
@@ -123,7 +123,7 @@ MESSAGES = pa.schema(
     ]
 )
 
-#: What was decided and heard about stock-outs; see `schemas.alert_news`.
+#: What was decided and heard about stock-outs; see `schemas.alert_events`.
 ALERT_NEWS = pa.schema(
     [
         ("incident_id", pa.string()),

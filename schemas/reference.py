@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from schemas.errors import InputError
 from schemas.fields import Count, EmptyIsNone, Iccid, Identifier, Imsi, Phone, Time
-from schemas.succession import Holding, Succession, Takeover, take_over
+from schemas.hand_over import Holding, Succession, Takeover, take_over
 
 _Day = Annotated[date | None, EmptyIsNone]
 

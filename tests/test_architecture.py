@@ -76,5 +76,7 @@ def test_a_folder_imports_only_what_stands_above_it(room: str) -> None:
 
 
 def test_the_check_sees_something() -> None:
-    assert "pipelines.core.register" in imports(ROOT / "pipelines/core/sims.py")
+    assert "pipelines.core.stock.sim_registry" in imports(
+        ROOT / "pipelines/core/stock/sim_stage.py"
+    )
     assert len(list(modules("infra"))) > 5

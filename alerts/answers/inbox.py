@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 
 from alerts.answers.reading import Answer
-from alerts.journal import REMOVE_LINE, Journal
-from schemas.news import News
+from alerts.delivery.journal import REMOVE_LINE, Journal
+from schemas.answers import News
 
 
 class Heard(msgspec.Struct, frozen=True, tag="heard"):

@@ -18,13 +18,13 @@ from alerts.answers.inbox import Heard, Inbox
 from alerts.answers.reading import UNCLEAR, Answer, read
 from alerts.answers.sent import Sent, SentMessage
 from alerts.answers.statuses import LOST, STATUSES
-from alerts.clock import Clock, WallClock
-from alerts.numbers import STOPPED, RefusedNumber, RefusedNumbers
-from alerts.phones import masked, usable
+from alerts.delivery.clock import Clock, WallClock
+from alerts.delivery.refused_numbers import STOPPED, RefusedNumber, RefusedNumbers
+from alerts.message.phones import masked, usable
 from alerts.senders.port import NumberRefused, SendLater
 from alerts.senders.twilio_errors import failed
+from schemas.answers import News
 from schemas.errors import BrokerError
-from schemas.news import News
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Which message an answer is about, from the record of what was sent.
 
 An attempt is on the disk before its message leaves, so it is known here before any phone can
-answer it. Reading that record for sending is `alerts.receipts`'s.
+answer it. Reading that record for sending is `alerts.delivery.receipts`'s.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from alerts.journal import Journal
-from alerts.receipts import Attempt, decode
+from alerts.delivery.journal import Journal
+from alerts.delivery.receipts import Attempt, decode
 from schemas.messages import ListedIncident
 
 

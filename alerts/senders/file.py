@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from alerts.journal import Journal
+from alerts.delivery.journal import Journal
 from schemas.errors import InputError
 from schemas.messages import Message, Receipt
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
 from twilio.rest import Client
 
-from alerts.pace import Pace
+from alerts.senders.pace import Pace
 from alerts.senders.port import SendThrottled
 from alerts.senders.twilio_errors import failed, meaning
 from alerts.senders.twilio_http import TwilioHttp

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
-from pipelines.warehouse.parameters import bind
+from pipelines.warehouse.sql.parameters import bind
 from schemas.errors import UsageError
 
 _PARAM: Final = re.compile(r"param (\w+) = (.*?): (.*)")

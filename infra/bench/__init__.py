@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from infra.bench.report import print_json, print_text
+from infra.bench.common.report import print_json, print_text
 from schemas.errors import UsageError
 
 NAMES = (

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from infra.bench.report import Line, of_runs
+from infra.bench.common.report import Line, of_runs
 from pipelines.batch import run_job
 from pipelines.warehouse.migrations import migrate
 from pipelines.warehouse.open import open_warehouse

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from infra.bench.town import DAWN, SOURCE, Town
-from infra.bench.traffic import call_ids
-from pipelines.core.ledger import OutletSide
-from pipelines.core.register import Register
-from pipelines.core.sims import SimSide
+from infra.bench.common.seeded_state import DAWN, SOURCE, Town
+from infra.bench.common.traffic import call_ids
+from pipelines.core.stock.outlet_stage import OutletSide
+from pipelines.core.stock.sim_registry import Register
+from pipelines.core.stock.sim_stage import SimSide
 from schemas.envelope import USES, Header
 
 #: Activations of a busy day in a city, and commits of a day at one a second.

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import polars as pl
 
-from infra.bench.cities import lived
-from infra.bench.report import Line
+from infra.bench.common.cities import lived
+from infra.bench.common.report import Line
 from pipelines.simulate import CityPlan
 from pipelines.warehouse import open_for_reading
 

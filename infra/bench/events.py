@@ -18,9 +18,9 @@ import numpy as np
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from infra.bench import peers
-from infra.bench.progress import Mark, rate
-from infra.bench.rig import Rig
-from infra.bench.traffic import Traffic
+from infra.bench.common.harness import Rig
+from infra.bench.common.progress import Mark, rate
+from infra.bench.common.traffic import Traffic
 from infra.stack.children import Child
 from schemas.errors import ZerostockError
 from schemas.topics import block_of, partition_of_block

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import polars as pl
 
-from infra.bench.cities import lived
-from infra.bench.report import Line, of_runs
-from pipelines.core.forecast import WINDOW, consumption, lead_times, soon_empty
+from infra.bench.common.cities import lived
+from infra.bench.common.report import Line, of_runs
+from pipelines.core.channel.forecast import WINDOW, consumption, lead_times, soon_empty
 from pipelines.simulate import CityPlan
 from pipelines.warehouse import Warehouse, open_for_reading
 

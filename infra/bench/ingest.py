@@ -18,10 +18,10 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
-from infra.bench.report import Line, of_runs
-from infra.bench.rig import Rig
-from infra.bench.town import Town
-from infra.bench.traffic import Traffic, call_ids, make_traffic
+from infra.bench.common.harness import Rig
+from infra.bench.common.report import Line, of_runs
+from infra.bench.common.seeded_state import Town
+from infra.bench.common.traffic import Traffic, call_ids, make_traffic
 from pipelines.ingest import IngestOptions, ingest
 from schemas.errors import ZerostockError
 from schemas.events import Refused, accept

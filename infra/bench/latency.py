@@ -18,14 +18,14 @@ import numpy as np
 import pyarrow as pa
 from aiokafka import AIOKafkaProducer
 
-from infra.bench.provider import SETTINGS, provider
-from infra.bench.report import Line
-from infra.bench.rig import Rig
-from infra.bench.town import DAWN, LOT, SOURCE, Town
-from infra.bench.traffic import call_ids
+from infra.bench.common.harness import Rig
+from infra.bench.common.provider import SETTINGS, provider
+from infra.bench.common.report import Line
+from infra.bench.common.seeded_state import DAWN, LOT, SOURCE, Town
+from infra.bench.common.traffic import call_ids
 from pipelines.core.effects import Rows
-from pipelines.core.placement import PlacementType
-from pipelines.core.register import Int64s
+from pipelines.core.stock.placement import PlacementType
+from pipelines.core.stock.sim_registry import Int64s
 from schemas import topics
 from schemas.envelope import USES, Header, pack
 from schemas.errors import UsageError

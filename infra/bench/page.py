@@ -20,7 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from infra.bench.report import Line, of_runs
+from infra.bench.common.report import Line, of_runs
 from pipelines.simulate import CityPlan, simulate
 from pipelines.warehouse import migrate, open_warehouse
 from schemas.errors import InputError

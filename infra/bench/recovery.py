@@ -12,11 +12,11 @@ from collections.abc import Iterator
 
 from aiokafka import AIOKafkaConsumer
 
-from infra.bench.report import Line, of_runs
-from infra.bench.rig import Rig
+from infra.bench.common.harness import Rig
+from infra.bench.common.report import Line, of_runs
+from infra.bench.common.seeded_state import Town
+from infra.bench.common.traffic import Traffic, make_traffic
 from infra.bench.stream import progress_and_answers
-from infra.bench.town import Town
-from infra.bench.traffic import Traffic, make_traffic
 from infra.stack.children import Child
 from pipelines.stream.app import group_id
 from schemas import topics

@@ -1,7 +1,7 @@
 """How cost grows: registered SIMs, outlets, and workers.
 
 For each number of SIMs: CDRs a second, seconds to start, the worker's memory a SIM. For each number
-of outlets: CDRs a second. Several workers need Apache Kafka, see `infra.bench.kafka`; their figure
+of outlets: CDRs a second. Several workers need Apache Kafka, see `infra.bench.common.kafka`; their figure
 is what all of them do together, beside what the first number of them does.
 """
 
@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from statistics import median
 
 from infra.bench.changelog import bytes_a_day
-from infra.bench.progress import rate
-from infra.bench.report import Line, of_runs
-from infra.bench.rig import Rig
+from infra.bench.common.harness import Rig
+from infra.bench.common.progress import rate
+from infra.bench.common.report import Line, of_runs
+from infra.bench.common.seeded_state import Town
+from infra.bench.common.traffic import make_traffic
 from infra.bench.stream import Followed, follow, progress_and_answers
-from infra.bench.town import Town
-from infra.bench.traffic import make_traffic
 from schemas import topics
 
 _SIMS = 10_000_000

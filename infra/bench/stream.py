@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from infra.bench import events, peers
-from infra.bench.progress import Mark, rate
-from infra.bench.report import Line, of_runs
-from infra.bench.rig import Rig, cpu_seconds, resident
-from infra.bench.town import Town
-from infra.bench.traffic import Traffic, make_traffic
+from infra.bench.common.harness import Rig, cpu_seconds, resident
+from infra.bench.common.progress import Mark, rate
+from infra.bench.common.report import Line, of_runs
+from infra.bench.common.seeded_state import Town
+from infra.bench.common.traffic import Traffic, make_traffic
 from infra.stack.children import Child
 from schemas import topics
 from schemas.envelope import unpack

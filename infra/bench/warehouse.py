@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 from clickhouse_driver import Client
 
-from infra.bench.report import Line, of_runs
-from infra.bench.town import DAWN
-from infra.bench.traffic import call_ids
+from infra.bench.common.report import Line, of_runs
+from infra.bench.common.seeded_state import DAWN
+from infra.bench.common.traffic import call_ids
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
 from pipelines.warehouse.rows import to_rows
 from schemas.envelope import MOVEMENTS

@@ -35,7 +35,7 @@ def explain_alerts(
 
     Example: `zerostock alerts explain O00017/4G-50/c123 --data state`
     """
-    from infra.explaining import explain
+    from infra.operations.explain_alert import explain
 
     explain(load_settings(data=data, warehouse=warehouse), incident)
 
@@ -51,8 +51,8 @@ def check_policy(
 
     Example: `zerostock alerts check policy.toml --reference city/reference`
     """
-    from alerts.policy import load_policy
-    from alerts.strangers import strangers
+    from alerts.policy.policy import load_policy
+    from alerts.policy.unknown_ids import strangers
     from pipelines.ingest.reference import load_reference
 
     found = load_policy(policy)
@@ -92,7 +92,7 @@ def soon_empty(
     """
     from datetime import date
 
-    from infra.foresight import run_soon_empty
+    from infra.operations.soon_empty import run_soon_empty
 
     try:
         day = date.fromisoformat(as_of) if as_of is not None else None
@@ -118,7 +118,7 @@ def add_succession(
 
     Example: `zerostock succession add W007 --to W012 --reference city/reference`
     """
-    from infra.succession import add_succession as add
+    from infra.operations.hand_over import add_succession as add
 
     typer.echo(add(load_settings(reference=reference), wholesaler, to, territory, at))
 
@@ -129,7 +129,7 @@ def list_successions(reference: Reference = None) -> None:
 
     Example: `zerostock succession list --reference city/reference`
     """
-    from infra.succession import list_successions as show
+    from infra.operations.hand_over import list_successions as show
 
     typer.echo(show(load_settings(reference=reference)))
 
@@ -144,7 +144,7 @@ def undo_succession(
 
     Example: `zerostock succession undo s-1f2e3d4c --reference city/reference`
     """
-    from infra.succession import undo_succession as undo
+    from infra.operations.hand_over import undo_succession as undo
 
     typer.echo(undo(load_settings(reference=reference), name, at))
 
@@ -163,7 +163,7 @@ def hand_over(
 
     Example: `zerostock succession hand-over --reference city/reference --data state --sms twilio`
     """
-    from infra.succession import hand_over as tell
+    from infra.operations.hand_over import hand_over as tell
 
     settings = load_settings(
         reference=reference, data=data, warehouse=warehouse, sms=absolute(sms), clock="event"
@@ -182,7 +182,7 @@ def numbers(
 
     Example: `zerostock numbers --data state --forget +8613800138000`
     """
-    from infra.refused import forget_number, show_numbers
+    from infra.operations.refused_numbers import forget_number, show_numbers
 
     if forget is None:
         show_numbers(data)

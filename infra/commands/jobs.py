@@ -32,7 +32,7 @@ def batch(
 
     Example: `zerostock batch line-loss --period 2026-03 --input city --data state`
     """
-    from infra.batching import run_batch
+    from infra.operations.batch import run_batch
 
     settings = load_settings(data=data, warehouse=warehouse)
     run_batch(
@@ -56,6 +56,6 @@ def schedule(
 
     Example: `zerostock schedule nights.toml --warehouse clickhouse://default@localhost:9000/zs`
     """
-    from infra.batching import run_schedule
+    from infra.operations.batch import run_schedule
 
     run_schedule(plan, load_settings(data=data, warehouse=warehouse))

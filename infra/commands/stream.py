@@ -85,7 +85,7 @@ def ingest(
 
     Example: `zerostock ingest city --broker kafka-1:9092`
     """
-    from infra.ingesting import ingest_paths
+    from infra.operations.ingest import ingest_paths
 
     settings = load_settings(broker=broker, partitions=partitions, disorder=disorder)
     asyncio.run(ingest_paths(paths, settings, follow=follow, mapping=mapping))
@@ -118,7 +118,7 @@ def worker(
         raise UsageError(f"there is no worker {name!r}: use stock, alerts or warehouse")
     from infra.logs import start_logging
     from infra.wiring import new_worker
-    from pipelines.stream.ending import EndingWorker
+    from pipelines.stream.faust_fixes.exit import EndingWorker
 
     settings = load_settings(
         broker=broker,
@@ -161,7 +161,7 @@ def webhook(
     Example: `zerostock webhook --data state --broker kafka-1:9092 --url https://sms.example.com`
     """
     from infra.logs import start_logging
-    from infra.webhook import run_webhook
+    from infra.webhook.serve import run_webhook
 
     settings = load_settings(
         data=data,

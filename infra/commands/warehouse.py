@@ -49,7 +49,7 @@ def ask(
 
     Example: `zerostock ask busiest-outlets --data state --param top=10`
     """
-    from infra.asking import list_questions, statement
+    from infra.operations.ask import list_questions, statement
 
     if name is None:
         typer.echo(list_questions())
@@ -65,7 +65,7 @@ def tables(
 
     Example: `zerostock tables stock_incidents`
     """
-    from infra.asking import show_table
+    from infra.operations.ask import show_table
 
     typer.echo(show_table(name))
 

@@ -23,9 +23,9 @@ from infra.desk.page import Answer, Asked, Download, Elsewhere, Means, Page, Vie
 from infra.desk.parts import Piece
 from infra.desk.reading import Opens
 from infra.desk.render import LOOKS, Render, language_of, renderer
+from infra.desk.translation import LANGUAGES, N_
 from infra.desk.views import MENU, VIEWS
-from infra.desk.words import LANGUAGES, N_
-from infra.web.plumbing import form_of, web_app
+from infra.webhook.http import form_of, web_app
 from schemas.errors import WarehouseDown, WarehouseError, ZerostockError
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
-from infra.desk.words import LANGUAGES
+from infra.desk.translation import LANGUAGES
 from schemas.sentences import BETWEEN, SENTENCES
 
 _HERE: Final = Path(__file__).parent
@@ -36,7 +36,7 @@ def update() -> None:
     for language in LANGUAGES:
         if language == "en":
             continue
-        path = _HERE / "words" / f"{language}.po"
+        path = _HERE / "translations" / f"{language}.po"
         had = read_po(path.open("rb"), language) if path.exists() else Catalog(language)
         new = Catalog(language)
         for message in said:

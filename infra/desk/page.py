@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from infra.dead_letters.replay import Recheck
 from infra.desk.access.visitor import ANONYMOUS, Visitor
 from infra.desk.parts import Chart, Pair, Part, Row
-from infra.replaying import Recheck
 from pipelines.warehouse.port import Warehouse
 
 #: Puts open letters whose reason and source begin so to the checks; sends them on if told to.

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from pipelines.warehouse import migrate
-from pipelines.warehouse.door import open_door
-from pipelines.warehouse.door_client import DoorClient
+from pipelines.warehouse.loopback.client import DoorClient
+from pipelines.warehouse.loopback.server import open_door
 from pipelines.warehouse.open import open_for_reading
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import WarehouseDown

@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from infra.desk.access.visitor import ANONYMOUS
+from infra.desk.formats import NOTHING, shown, veiled
 from infra.desk.page import Group
 from infra.desk.parts import Column, Kind, Row
-from infra.desk.shown import NOTHING, shown, veiled
-from infra.desk.values import VALUES
-from infra.desk.words import LANGUAGES, preferred, retold, translator
+from infra.desk.translation import LANGUAGES, preferred, retold, translator
+from infra.desk.value_names import VALUES
 
 LOOKS: Final = ("light", "dark")
 _POLICY: Final = {

@@ -9,14 +9,14 @@ from typing import Final
 
 import uvicorn
 
+from infra.dead_letters.listing import Wanted, open_letters, send_on
+from infra.dead_letters.replay import Recheck, fix_of, recheck
 from infra.desk.access.guard import Guard, by_https
 from infra.desk.access.pages import AccessPages
 from infra.desk.access.store import AccessStore
 from infra.desk.app import desk_app
 from infra.desk.page import Means, Replay
 from infra.desk.reading import Standing
-from infra.letters import Wanted, open_letters, send_on
-from infra.replaying import Recheck, fix_of, recheck
 from infra.settings import Settings
 from pipelines.ingest.mapping import load_mapping
 from pipelines.warehouse.port import Warehouse

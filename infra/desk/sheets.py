@@ -12,9 +12,9 @@ import pyarrow.csv
 import xlsxwriter
 
 from infra.desk.access.visitor import Visitor
+from infra.desk.formats import veiled
 from infra.desk.page import Download
 from infra.desk.parts import Column
-from infra.desk.shown import veiled
 
 FORMATS: Final = {"csv": "text/csv", "xlsx": "application/vnd.openxmlformats-officedocument"
                   ".spreadsheetml.sheet"}  # fmt: skip

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
+from infra.desk.formats import NUMBER_OF_A_PERSON
 from infra.desk.page import Answer, Asked, Page
 from infra.desk.parts import Column, Part, Piece
 from infra.desk.sheets import FORMATS, download
-from infra.desk.shown import NUMBER_OF_A_PERSON
 
 PAGE_ROWS: Final = 50
 #: More rows than a person reads, fewer than would hold up the other pages.

@@ -11,9 +11,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from alerts.strangers import strangers
-from infra.limits import DeadLetterLimit, FeedRefused
-from infra.replaying import carry_out, orders, waiting
+from alerts.policy.unknown_ids import strangers
+from infra.dead_letters.limit import DeadLetterLimit, FeedRefused
+from infra.dead_letters.replay import carry_out, orders, waiting
 from infra.settings import Settings
 from infra.stack.broker import EmbeddedBroker
 from infra.stack.children import Child
@@ -33,7 +33,7 @@ from pipelines.ingest.mapping import Mapping, load_mapping
 from pipelines.ingest.post import KafkaPost
 from pipelines.ingest.reference import load_reference
 from pipelines.stream.app import group_id
-from pipelines.stream.warehouse import RESULT_TOPICS
+from pipelines.stream.warehouse_worker import RESULT_TOPICS
 from schemas import topics
 from schemas.errors import BrokerError, InputError, ZerostockError
 

@@ -19,7 +19,7 @@ from infra.topics import CHANGELOGS
 from pipelines.ingest.files import find_sources
 from pipelines.ingest.mapping import Mapping
 from pipelines.ingest.positions import decode, has_more
-from pipelines.stream.keeper import unstamped
+from pipelines.stream.stateful import unstamped
 from schemas.errors import InputError
 from schemas.topics import INGEST_POSITIONS
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from infra.wording import counted
+from infra.text import counted
 from pipelines.ingest import IngestProgress, IngestReport
 from pipelines.warehouse import open_for_reading
 from pipelines.warehouse.port import Warehouse

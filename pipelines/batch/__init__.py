@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.batch.report import Changes, Progress, RunReport
+from pipelines.batch.engine.report import Changes, Progress, RunReport
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ __all__ = ["JOBS", "Changes", "Progress", "RunReport", "run_job"]
 
 #: Job → the module whose JOB it is.
 JOBS = {
-    "line-loss": "pipelines.batch.line_loss",
-    "meter-suspects": "pipelines.batch.meter_suspects",
-    "arrears": "pipelines.batch.arrears",
-    "subscriber-loss": "pipelines.batch.subscriber_loss",
-    "channel": "pipelines.batch.channel",
+    "line-loss": "pipelines.batch.line_loss.job",
+    "meter-suspects": "pipelines.batch.line_loss.meter_suspects",
+    "arrears": "pipelines.batch.arrears.job",
+    "subscriber-loss": "pipelines.batch.subscriber_loss.job",
+    "channel": "pipelines.batch.channel.job",
 }
 
 
@@ -57,7 +57,7 @@ def run_job(
     if name not in JOBS:
         raise UsageError(f"no batch job {name!r}; there are {', '.join(JOBS)}")
     with _without_google():
-        from pipelines.batch.runner import run
+        from pipelines.batch.engine.runner import run
 
         job = importlib.import_module(JOBS[name]).JOB
     return run(

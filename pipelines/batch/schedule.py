@@ -20,7 +20,7 @@ from apscheduler.triggers.cron import CronTrigger  # type: ignore[import-untyped
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.batch import JOBS, run_job
-from pipelines.batch.report import Progress, RunReport
+from pipelines.batch.engine.report import Progress, RunReport
 from schemas.errors import SettingsError, ZerostockError
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.batch.columns import REJECTS
-from pipelines.batch.once import once
-from pipelines.batch.sources import Chunk
-from pipelines.batch.subscriber_files import HAPPENED, PLACED
-from pipelines.batch.transforms import COUNTED, Group, Results, Side, to_bytes
-from pipelines.core.placement import PlacementType
+from pipelines.batch.engine.columns import REJECTS
+from pipelines.batch.engine.deduplicate import once
+from pipelines.batch.engine.sources import Chunk
+from pipelines.batch.engine.transforms import COUNTED, Group, Results, Side, to_bytes
+from pipelines.batch.subscriber_loss.files import HAPPENED, PLACED
+from pipelines.core.stock.placement import PlacementType
 from pipelines.ingest.csv_rows import BOM
 from pipelines.ingest.sim_ranges import Placed, sim_ranges
 from schemas.events import (

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.core.effects import Effect, Rows
-from pipelines.core.placement import PlacementType
+from pipelines.core.stock.placement import PlacementType
 from pipelines.ingest.check import Checked
 from pipelines.ingest.sim_ranges import Placed, sim_ranges
 from pipelines.ingest.times import Int64s

@@ -11,8 +11,8 @@ from typing import Any
 from schemas import reference as tables
 from schemas.errors import InputError
 from schemas.events import Refused, validate
+from schemas.hand_over import Succession
 from schemas.reference import Reference
-from schemas.succession import Succession
 
 #: The tables and their models. Cells matter only to the analysts.
 _MODELS: dict[str, type[Any]] = {

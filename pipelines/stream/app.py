@@ -8,7 +8,7 @@ import tempfile
 import faust
 from mode.utils.queues import FlowControlEvent
 
-from pipelines.stream.consumer import SteadyConsumer
+from pipelines.stream.faust_fixes.consumer import SteadyConsumer
 from pipelines.stream.options import StreamOptions
 from schemas import topics
 

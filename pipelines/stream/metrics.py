@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from pipelines.core.effects import Effect
-from pipelines.core.register import Int64s, Register
-from pipelines.core.sims import SimSide
-from schemas.alert_news import KINDS as ALERT_NEWS_KINDS
+from pipelines.core.stock.sim_registry import Int64s, Register
+from pipelines.core.stock.sim_stage import SimSide
+from schemas.alert_events import KINDS as ALERT_NEWS_KINDS
 from schemas.envelope import Header
 
 REGISTRY: Final = CollectorRegistry()

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from pipelines.warehouse.lexer import statements
 from pipelines.warehouse.port import Warehouse
+from pipelines.warehouse.sql.lexer import statements
 from schemas.errors import WarehouseError
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from pipelines.warehouse.door_client import DoorClient
+from pipelines.warehouse.loopback.client import DoorClient
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import BusyError, InputError, UsageError, WarehouseError
 
@@ -22,12 +22,12 @@ def open_warehouse(
     """
     # Each engine is a big library: load only the one that is asked for.
     if url is not None:
-        from pipelines.warehouse.native import Native
+        from pipelines.warehouse.engines.native import Native
 
         return Native(url)
     if data is None:
         raise UsageError("no warehouse was named: give a data directory or a URL")
-    from pipelines.warehouse.embedded import Embedded
+    from pipelines.warehouse.engines.embedded import Embedded
 
     try:
         return Embedded(data)
@@ -55,7 +55,7 @@ def open_for_reading(
         return open_warehouse(data=data, url=url)
     if not (data / "warehouse").is_dir():
         raise InputError(f"there is no warehouse in {data}: `zerostock run --data {data}` makes it")
-    from pipelines.warehouse.embedded import Embedded
+    from pipelines.warehouse.engines.embedded import Embedded
 
     until = time.monotonic() + patience
     while True:

@@ -19,13 +19,16 @@ from zoneinfo import ZoneInfo
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
 
-from alert_rig import BACKUP, NOW, FakeDirectory, group, incident, wholesaler  # noqa: E402
+from alert_harness import BACKUP, NOW, FakeDirectory, group, incident, wholesaler  # noqa: E402
 from twilio_server import ACCOUNT, FROM, TOKEN  # noqa: E402
 
-from alerts import journal  # noqa: E402
-from alerts.delivery import Delivery, Patience  # noqa: E402
-from alerts.dispatch import Dispatcher  # noqa: E402
-from alerts.receipts import FileReceipts  # noqa: E402
+from alerts.delivery.delivery import (  # noqa: E402
+    Delivery,
+    Patience,
+    journal,  # noqa: E402
+)
+from alerts.delivery.dispatcher import Dispatcher  # noqa: E402
+from alerts.delivery.receipts import FileReceipts  # noqa: E402
 from alerts.senders import open_sender  # noqa: E402
 from alerts.senders.twilio import TwilioOptions  # noqa: E402
 

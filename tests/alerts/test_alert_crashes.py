@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from alert_rig import BACKUP, NOW, PHONE, group, incident
+from alert_harness import BACKUP, NOW, PHONE, group, incident
 from twilio_server import Twilio
 
 HERE = Path(__file__).parent

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from alerts.channels import AppriseChannels
+from alerts.delivery.channels import AppriseChannels
 from schemas.errors import SendError, SettingsError
 
 

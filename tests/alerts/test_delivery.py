@@ -7,11 +7,11 @@ import logging
 from pathlib import Path
 
 import pytest
-from alert_rig import BACKUP, NOW, PHONE, FakeClock, ScriptedSender, message
+from alert_harness import BACKUP, NOW, PHONE, FakeClock, ScriptedSender, message
 
-from alerts.delivery import Delivery, Patience
-from alerts.numbers import RefusedNumber, RefusedNumbers
-from alerts.receipts import FileReceipts
+from alerts.delivery.delivery import Delivery, Patience
+from alerts.delivery.receipts import FileReceipts
+from alerts.delivery.refused_numbers import RefusedNumber, RefusedNumbers
 from alerts.senders.port import NumberRefused, SendLater, SendThrottled
 from schemas.errors import SendError, SendRefused, SendUncertain, SettingsError
 from schemas.messages import MessageRecord

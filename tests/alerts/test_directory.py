@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from alert_rig import NOW, PHONE, incident
+from alert_harness import NOW, PHONE, incident
 
-from alerts.directory import ReferenceDirectory, Wholesaler
-from alerts.message import Shelf
+from alerts.message.compose import Shelf
+from alerts.message.directory import ReferenceDirectory, Wholesaler
 from schemas.reference import Outlet, Reference, Territory
 from schemas.reference import Wholesaler as Row
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pyarrow as pa
 import pytest
-from alert_rig import (
+from alert_harness import (
     BACKUP,
     NOW,
     PHONE,
@@ -23,11 +23,11 @@ from alert_rig import (
     wholesaler,
 )
 
-from alerts.delivery import Delivery
-from alerts.directory import Wholesaler
-from alerts.dispatch import Dispatcher
-from alerts.grouping import Group, message_id
-from alerts.receipts import FileReceipts
+from alerts.delivery.delivery import Delivery
+from alerts.delivery.dispatcher import Dispatcher
+from alerts.delivery.receipts import FileReceipts
+from alerts.lifecycle.grouping import Group, message_id
+from alerts.message.directory import Wholesaler
 from schemas.envelope import MESSAGES
 from schemas.errors import SettingsError
 from schemas.messages import MessageRecord

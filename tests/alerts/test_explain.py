@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from life_rig import Day, at
+from lifecycle_harness import Day, at
 
 from infra.cli import main
 from pipelines.warehouse import migrate, open_warehouse

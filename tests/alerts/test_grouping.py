@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts import life
-from alerts.casebook import WholesalerState, decode, encode, hold
-from alerts.grouping import Change, Group, message_id
-from alerts.rules import Rules
+from alerts.lifecycle import lifecycle as life
+from alerts.lifecycle.grouping import Change, Group, message_id
+from alerts.lifecycle.state import WholesalerState, decode, encode, hold
+from alerts.policy.rules import Rules
 from schemas.errors import EnvelopeError
 
 GROUP_WAITS = st.sampled_from([0, 1, 3, 10, 1_000])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts import journal as journal_module
-from alerts.journal import Journal
+from alerts.delivery import journal as journal_module
+from alerts.delivery.journal import Journal
 from schemas.errors import SettingsError
 
 LINES = st.lists(st.binary(max_size=20).map(lambda b: b.replace(b"\n", b"")), max_size=6)

@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from alert_rig import (
+from alert_harness import (
     BACKUP,
     NOW,
     PHONE,
@@ -23,12 +23,12 @@ from alert_rig import (
     wholesaler,
 )
 
-from alerts.delivery import Delivery
-from alerts.directory import Wholesaler
-from alerts.dispatch import Dispatcher, Told
-from alerts.grouping import Group
-from alerts.message import LANGUAGES, Shelf, compose, title
-from alerts.receipts import FileReceipts
+from alerts.delivery.delivery import Delivery
+from alerts.delivery.dispatcher import Dispatcher, Told
+from alerts.delivery.receipts import FileReceipts
+from alerts.lifecycle.grouping import Group
+from alerts.message.compose import LANGUAGES, Shelf, compose, title
+from alerts.message.directory import Wholesaler
 from alerts.senders.port import NumberRefused
 from schemas.errors import SendError
 

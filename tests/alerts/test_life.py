@@ -6,12 +6,12 @@ import json
 
 import msgspec
 import pytest
-from life_rig import HOUR, MINUTE, START, Day, at, shown
+from lifecycle_harness import HOUR, MINUTE, START, Day, at, shown
 
-from alerts.casebook import WholesalerState, decode, encode
-from alerts.grouping import Change, Gathering, message_id
-from alerts.life import advance
-from alerts.rules import Rules
+from alerts.lifecycle.grouping import Change, Gathering, message_id
+from alerts.lifecycle.lifecycle import advance
+from alerts.lifecycle.state import WholesalerState, decode, encode
+from alerts.policy.rules import Rules
 from schemas.messages import ListedIncident
 
 NINE = at(9, -1)  # so that with a minute of gathering the first message is due at nine
@@ -124,8 +124,8 @@ def test_an_answer_may_be_about_one_of_several() -> None:
     day.open("b", NINE + 1)
     (first,) = day.until(at(9))
     assert len(first.incidents) == 2
-    from alerts.casebook import hear
-    from schemas.news import News
+    from alerts.lifecycle.state import hear
+    from schemas.answers import News
 
     hear(day.state, News("n", at(9), "w", "acknowledged", first.message_id, "a", "{}", "page"), 0)
     assert shown(day.until(at(9, 30))) == [("escalation", "backup_phone", 9.5, ["b"])]

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from life_rig import DAY, HOUR, MINUTE, POLICY, START, at, closed, news, opened, rules
+from lifecycle_harness import DAY, HOUR, MINUTE, POLICY, START, at, closed, news, opened, rules
 
-from alerts.casebook import WholesalerState, decode, encode, hear, hold
-from alerts.grouping import Change, Group
-from alerts.life import ANSWERS, advance
-from schemas.alert_news import AlertNews
-from schemas.news import News
+from alerts.lifecycle.grouping import Change, Group
+from alerts.lifecycle.lifecycle import ANSWERS, advance
+from alerts.lifecycle.state import WholesalerState, decode, encode, hear, hold
+from schemas.alert_events import AlertNews
+from schemas.answers import News
 
 RULES = rules()
 END = at(10 * 24)

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from alert_rig import NOW, PHONE, message
+from alert_harness import NOW, PHONE, message
 
 from alerts.senders.console import ConsoleSender
 from alerts.senders.file import FileSender

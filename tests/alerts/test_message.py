@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.message import Shelf, Text, compose
-from alerts.segments import segments
+from alerts.message.compose import Shelf, Text, compose
+from alerts.message.segments import segments
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 #: 14:05 in Shanghai.

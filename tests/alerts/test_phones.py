@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alerts.phones import masked, usable
+from alerts.message.phones import masked, usable
 
 
 @pytest.mark.parametrize(

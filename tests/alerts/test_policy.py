@@ -8,11 +8,11 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from life_rig import HOUR, Map, at
+from lifecycle_harness import HOUR, Map, at
 
-from alerts.policy import Policy, load_policy, parse_policy
-from alerts.policy_lines import line_of
-from alerts.rules import Rules
+from alerts.policy.policy import Policy, load_policy, parse_policy
+from alerts.policy.rules import Rules
+from alerts.policy.toml_lines import line_of
 from schemas.errors import SettingsError
 from schemas.messages import ListedIncident
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from alerts.policy import parse_policy
-from alerts.strangers import strangers
+from alerts.policy.policy import parse_policy
+from alerts.policy.unknown_ids import strangers
 from infra.cli import app
 from schemas.errors import SettingsError
 from schemas.reference import Outlet, Reference, Territory, Wholesaler

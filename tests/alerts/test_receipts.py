@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from alert_rig import BACKUP, NOW, PHONE, message
+from alert_harness import BACKUP, NOW, PHONE, message
 
-from alerts.numbers import RefusedNumber, RefusedNumbers
-from alerts.receipts import Attempt, FileReceipts
+from alerts.delivery.receipts import Attempt, FileReceipts
+from alerts.delivery.refused_numbers import RefusedNumber, RefusedNumbers
 from schemas.errors import InputError
 from schemas.messages import MessageRecord
 

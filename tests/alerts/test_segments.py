@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.segments import segments
+from alerts.message.segments import segments
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from alerts.numbers import RefusedNumber, RefusedNumbers
-from alerts.usual import NAME, UsualSales, write_usual
-from infra.foresight import run_soon_empty
+from alerts.delivery.refused_numbers import RefusedNumber, RefusedNumbers
+from alerts.message.typical_sales import NAME, UsualSales, write_usual
+from infra.operations.soon_empty import run_soon_empty
 from infra.settings import Settings
 from pipelines.warehouse import migrate, open_warehouse
 from pipelines.warehouse.reference import REFERENCE, replace_reference

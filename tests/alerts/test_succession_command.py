@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
-from alert_rig import (
+from alert_harness import (
     PHONE,
     FakeClock,
     FakeDirectory,
@@ -20,11 +20,11 @@ from alert_rig import (
     wholesaler,
 )
 
-from alerts.delivery import Delivery
-from alerts.dispatch import Dispatcher
-from alerts.receipts import FileReceipts
+from alerts.delivery.delivery import Delivery
+from alerts.delivery.dispatcher import Dispatcher
+from alerts.delivery.receipts import FileReceipts
+from infra.operations.hand_over import add_succession, hand_over, list_successions, undo_succession
 from infra.settings import Settings
-from infra.succession import add_succession, hand_over, list_successions, undo_succession
 from infra.wiring import reference_of
 from pipelines.warehouse import migrate, open_warehouse
 from pipelines.warehouse.rows import to_rows

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from alert_rig import BACKUP, PHONE, message
+from alert_harness import BACKUP, PHONE, message
 from twilio_server import (
     ACCEPT,
     ACCOUNT,
@@ -27,12 +27,12 @@ from twilio_server import (
     error,
 )
 
-from alerts.clock import WallClock
-from alerts.delivery import Delivery, Patience
-from alerts.numbers import RefusedNumbers
-from alerts.pace import Pace
-from alerts.receipts import FileReceipts
+from alerts.delivery.clock import WallClock
+from alerts.delivery.delivery import Delivery, Patience
+from alerts.delivery.receipts import FileReceipts
+from alerts.delivery.refused_numbers import RefusedNumbers
 from alerts.senders import open_sender
+from alerts.senders.pace import Pace
 from alerts.senders.port import NumberRefused, SendLater, SendThrottled
 from alerts.senders.twilio import TwilioOptions, TwilioSender
 from alerts.senders.twilio_errors import BUSY, LATER, NUMBER, REFUSED, SETTINGS, meaning

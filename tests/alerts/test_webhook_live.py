@@ -14,19 +14,19 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from alert_rig import BACKUP, PHONE, message
+from alert_harness import BACKUP, PHONE, message
 from services.broker import EmbeddedBroker
 from twilio.request_validator import RequestValidator
 from twilio_server import ACCOUNT, FROM, TOKEN, Twilio
 
-from alerts.delivery import Delivery, Patience
-from alerts.numbers import RefusedNumbers
-from alerts.receipts import FileReceipts
+from alerts.delivery.delivery import Delivery, Patience
+from alerts.delivery.receipts import FileReceipts
+from alerts.delivery.refused_numbers import RefusedNumbers
 from alerts.senders.twilio import RETRIES, TwilioOptions, TwilioSender
 from infra.topics import ensure_topics
 from schemas import topics
+from schemas.answers import News, news_of
 from schemas.envelope import unpack
-from schemas.news import News, news_of
 
 PUBLIC = "https://sms.example.com"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from alert_rig import NOW, PHONE
+from alert_harness import NOW, PHONE
 from hypothesis import given
 from hypothesis import strategies as st
-from webhook_rig import ADDRESS, KEY, Webhook
+from webhook_harness import ADDRESS, KEY, Webhook
 
 from alerts.answers.intake import MOST_ANSWERS
 from alerts.answers.links import LinkRefused, Links

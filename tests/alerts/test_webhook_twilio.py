@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from alert_rig import BACKUP, PHONE
+from alert_harness import BACKUP, PHONE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from webhook_rig import ADDRESS, TOKEN, FakeKafka, Webhook, sign
+from webhook_harness import ADDRESS, TOKEN, FakeKafka, Webhook, sign
 
 from alerts.answers.intake import HELP
 from alerts.senders.twilio import RETRIES
@@ -204,7 +204,7 @@ def test_help_comes_once_a_conversation(webhook: Webhook) -> None:
 
 
 def test_help_is_one_segment_in_the_readers_language(webhook: Webhook) -> None:
-    from alerts.segments import segments
+    from alerts.message.segments import segments
 
     assert {segments(text) for text in HELP.values()} == {1}
     webhook.receipts.attempt(

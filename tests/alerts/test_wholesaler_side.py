@@ -10,18 +10,18 @@ from random import Random
 import msgspec
 import pyarrow as pa
 import pytest
-from alert_rig import BACKUP, PHONE, FakeClock, FakeDirectory, ScriptedSender, wholesaler
-from life_rig import MINUTE, START, at, closed, news, opened, rules
+from alert_harness import BACKUP, PHONE, FakeClock, FakeDirectory, ScriptedSender, wholesaler
+from lifecycle_harness import MINUTE, START, at, closed, news, opened, rules
 
-from alerts.delivery import Delivery, Patience
-from alerts.dispatch import Dispatcher
-from alerts.grouping import Change, Gathering, message_id
-from alerts.receipts import FileReceipts
-from alerts.wholesaler_side import WholesalerSide
-from schemas.alert_news import AlertNews
+from alerts.delivery.delivery import Delivery, Patience
+from alerts.delivery.dispatcher import Dispatcher
+from alerts.delivery.receipts import FileReceipts
+from alerts.lifecycle.grouping import Change, Gathering, message_id
+from alerts.lifecycle.stage import WholesalerSide
+from schemas.alert_events import AlertNews
+from schemas.answers import News, pack_news
 from schemas.envelope import INCIDENTS, Header, pack, unpack
 from schemas.messages import ListedIncident
-from schemas.news import News, pack_news
 
 PEERS = ("outlets/0",)
 

@@ -22,18 +22,18 @@ import msgspec  # noqa: E402
 import pyarrow as pa  # noqa: E402
 
 from alerts.answers.reading import read  # noqa: E402
-from alerts.delivery import Delivery  # noqa: E402
-from alerts.directory import ReferenceDirectory  # noqa: E402
-from alerts.dispatch import Dispatcher  # noqa: E402
-from alerts.message import Shelf, compose, title  # noqa: E402
-from alerts.phones import masked  # noqa: E402
-from alerts.policy import parse_policy  # noqa: E402
-from alerts.receipts import FileReceipts  # noqa: E402
-from alerts.rules import Rules  # noqa: E402
-from alerts.wholesaler_side import WholesalerSide  # noqa: E402
+from alerts.delivery.delivery import Delivery  # noqa: E402
+from alerts.delivery.dispatcher import Dispatcher  # noqa: E402
+from alerts.delivery.receipts import FileReceipts  # noqa: E402
+from alerts.lifecycle.stage import WholesalerSide  # noqa: E402
+from alerts.message.compose import Shelf, compose, title  # noqa: E402
+from alerts.message.directory import ReferenceDirectory  # noqa: E402
+from alerts.message.phones import masked  # noqa: E402
+from alerts.policy.policy import parse_policy  # noqa: E402
+from alerts.policy.rules import Rules  # noqa: E402
+from schemas.answers import News, pack_news  # noqa: E402
 from schemas.envelope import INCIDENTS, Header, unpack  # noqa: E402
 from schemas.messages import Message, Receipt  # noqa: E402
-from schemas.news import News, pack_news  # noqa: E402
 from schemas.reference import Outlet, Reference, Territory, Wholesaler  # noqa: E402
 
 PAGE = ROOT / "docs" / "alerts.md"

@@ -15,7 +15,7 @@ import pytest
 from infra.analysts.access import MASKS, rights, views
 from infra.analysts.pages import schema
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
-from pipelines.warehouse.lexer import statements
+from pipelines.warehouse.sql.lexer import statements
 
 IMSI = 460_000_000_000_001
 

@@ -10,10 +10,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from pipelines.warehouse.lexer import statements
 from pipelines.warehouse.migrations import migrations
 from pipelines.warehouse.open import open_warehouse
 from pipelines.warehouse.port import Warehouse
+from pipelines.warehouse.sql.lexer import statements
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
 
-from batch_rig import compute_tables  # noqa: E402
+from batch_harness import compute_tables  # noqa: E402
 
 if __name__ == "__main__":
     job, when, root, endpoint, out = sys.argv[1:]

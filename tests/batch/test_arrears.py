@@ -9,12 +9,12 @@ from typing import Any
 
 import polars as pl
 import pytest
-from batch_rig import compute_tables, reasons, write_csv
+from batch_harness import compute_tables, reasons, write_csv
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_batch import bucket, plain_arrears
+from oracle.plain_batch import bucket, plain_arrears
 
-from pipelines.core import arrears
+from pipelines.core.billing import arrears
 
 AS_OF = date(2026, 3, 31)
 CUSTOMER = ("customer_id", "segment", "hall_id")

@@ -12,7 +12,7 @@ import pytest
 import test_arrears
 import test_line_loss
 import test_subscriber_loss
-from batch_rig import compute_tables
+from batch_harness import compute_tables
 from flink_server import FlinkServer
 from services.child import Child
 from services.need import ServiceMissing, missing

@@ -14,17 +14,18 @@ import apache_beam as beam
 import polars as pl
 import pyarrow as pa
 import pytest
-from batch_rig import write_csv
+from batch_harness import write_csv
 
-from pipelines.batch import JOBS, run_job, run_lock
-from pipelines.batch.columns import REJECTS, ROW, SOURCE
-from pipelines.batch.job import Plan
-from pipelines.batch.line_loss import CUSTOMER, JOB
-from pipelines.batch.report import Changes, RunReport
-from pipelines.batch.runner import run
-from pipelines.batch.sources import read
-from pipelines.batch.transforms import COUNTED
-from pipelines.core import loss
+from pipelines.batch import JOBS, run_job
+from pipelines.batch.engine import run_lock
+from pipelines.batch.engine.columns import REJECTS, ROW, SOURCE
+from pipelines.batch.engine.job import Plan
+from pipelines.batch.engine.report import Changes, RunReport
+from pipelines.batch.engine.runner import run
+from pipelines.batch.engine.sources import read
+from pipelines.batch.engine.transforms import COUNTED
+from pipelines.batch.line_loss.job import CUSTOMER, JOB
+from pipelines.core.energy import line_loss as loss
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import (
     BatchError,
@@ -348,7 +349,7 @@ def test_bad_calls_and_missing_input_are_told_before_anything_is_recorded(
 def test_tables_are_as_the_jobs_write_them(warehouse: Warehouse) -> None:
     from importlib import import_module
 
-    from pipelines.batch.tables import REJECTS_TABLE
+    from pipelines.batch.engine.tables import REJECTS_TABLE
 
     tables = [table for module in JOBS.values() for table in import_module(module).JOB.tables]
     for table in (*tables, REJECTS_TABLE):

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipelines.batch.columns import (
+from pipelines.batch.engine.columns import (
     ROW,
     SOURCE,
     Column,
@@ -26,8 +26,8 @@ from pipelines.batch.columns import (
     text,
     whole,
 )
-from pipelines.batch.once import once
-from pipelines.batch.sources import checksum, find, plan, read
+from pipelines.batch.engine.deduplicate import once
+from pipelines.batch.engine.sources import checksum, find, plan, read
 from schemas.errors import InputError
 
 PAIRS = Dataset("pairs", (text("a"), text("b", required=False)))

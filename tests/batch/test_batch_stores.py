@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import polars as pl
 import pytest
 from apache_beam.io.filesystem import CompressionTypes, FileMetadata, FileSystem
-from batch_rig import compute_tables
+from batch_harness import compute_tables
 from test_line_loss import reading, run, unit, write
 
-from pipelines.batch.columns import Dataset, text
-from pipelines.batch.sources import checksum, find
+from pipelines.batch.engine.columns import Dataset, text
+from pipelines.batch.engine.sources import checksum, find
 
 
 class Store(FileSystem):  # type: ignore[misc]

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from batch_rig import compute_tables, reasons, write_csv
+from batch_harness import compute_tables, reasons, write_csv
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_batch import plain_line_loss
+from oracle.plain_batch import plain_line_loss
 
-from pipelines.core import loss, overlapping
+from pipelines.core.energy import line_loss as loss
+from pipelines.core.energy import overlaps as overlapping
 
 START = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1000)
 END = int(datetime(2026, 2, 1, tzinfo=UTC).timestamp() * 1000)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.batch.report import RunReport
+from pipelines.batch.engine.report import RunReport
 from pipelines.batch.schedule import Schedule, Timed, catch_up, due, load_schedule, serve
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import BatchError, SettingsError

@@ -11,10 +11,10 @@ from typing import Any
 
 import polars as pl
 import pytest
-from batch_rig import compute_tables, reasons, write_csv
+from batch_harness import compute_tables, reasons, write_csv
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_batch import plain_subscriber_loss
+from oracle.plain_batch import plain_subscriber_loss
 
 from schemas.errors import InputError
 

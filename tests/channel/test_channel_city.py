@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import plain_channel as plain
 import pytest
+from oracle import plain_channel as plain
 
 from pipelines.batch import run_job
 from pipelines.simulate import CityPlan, simulate

@@ -11,9 +11,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pipelines.batch import run_job, run_lock
-from pipelines.batch.channel_calls import sums_of
-from pipelines.batch.transforms import Group
+from pipelines.batch import run_job
+from pipelines.batch.channel.calls import sums_of
+from pipelines.batch.engine import run_lock
+from pipelines.batch.engine.transforms import Group
 from pipelines.warehouse import migrate, open_warehouse
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import ZerostockError

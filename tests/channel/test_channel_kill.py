@@ -17,7 +17,7 @@ from pipelines.warehouse import open_for_reading, open_warehouse
 #: The command, killed by the kernel as soon as a table has its rows.
 _KILLED = """
 import os, signal, sys
-from pipelines.warehouse.embedded import Embedded
+from pipelines.warehouse.engines.embedded import Embedded
 
 def insert(self, table, rows, real=Embedded.insert):
     real(self, table, rows)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.batch.channel_plans import read_plans
-from pipelines.core import commission, diversion, ranking, scorecard, shelf_days
+from pipelines.batch.channel.plans import read_plans
+from pipelines.core.channel import commission, diversion, ranking, scorecard, shelf_days
 from schemas.errors import InputError
 
 HOUR = 3_600_000

@@ -22,7 +22,7 @@ from faust.types import TP, EventT
 from mode.utils.objects import cached_property
 from mode.utils.queues import FlowControlEvent
 
-from pipelines.stream.consumer import SteadyConsumer
+from pipelines.stream.faust_fixes.consumer import SteadyConsumer
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.core.forecast import (
+from pipelines.core.channel.forecast import (
     PHANTOM,
     USUAL_LEAD,
     chance_of_running_out,

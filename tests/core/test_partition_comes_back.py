@@ -4,10 +4,10 @@ time, although the register of SIMs outlives it."""
 from __future__ import annotations
 
 import pyarrow as pa
-from tests_rig import IMSIS, RANGES, holder
+from oracle.stream_harness import IMSIS, RANGES, holder
 
-from pipelines.core.register import Register
-from pipelines.core.sims import SimSide
+from pipelines.core.stock.sim_registry import Register
+from pipelines.core.stock.sim_stage import SimSide
 from schemas.envelope import PLACEMENTS, USES, Header
 
 

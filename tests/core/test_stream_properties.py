@@ -7,11 +7,12 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests_plain import Fact, fold
-from tests_rig import IMSIS, OUTLETS, RANGES, Rig, envelopes_of, sku_of
+from oracle.plain_fold import Fact, fold
+from oracle.stream_harness import IMSIS, OUTLETS, RANGES, Rig, envelopes_of, sku_of
 
-from pipelines.core import effects, sims
-from pipelines.core.register import Register
+from pipelines.core import effects
+from pipelines.core.stock import sim_stage as sims
+from pipelines.core.stock.sim_registry import Register
 
 DISORDER = 40
 

@@ -13,7 +13,7 @@ import pytest
 
 from infra.desk.app import desk_app
 from pipelines.warehouse import migrate
-from pipelines.warehouse.embedded import Embedded
+from pipelines.warehouse.engines.embedded import Embedded
 
 T0 = dt.datetime(2026, 3, 1, 8, tzinfo=dt.UTC)
 

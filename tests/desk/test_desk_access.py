@@ -30,7 +30,7 @@ from infra.desk.access.store import SESSION_IDLE, SESSION_LASTS, AccessStore
 from infra.desk.access.visitor import ANONYMOUS, ROLES, STRANGER, Visitor
 from infra.desk.render import renderer
 from infra.desk.views import MENU
-from infra.web.plumbing import form_of, web_app
+from infra.webhook.http import form_of, web_app
 from schemas.errors import InputError, UsageError
 
 PASSWORD = "korrekt pferd batterie"

@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 from infra.cli import app as cli
 from infra.desk.access.visitor import Visitor
 from infra.desk.app import desk_app
+from infra.desk.formats import veiled
 from infra.desk.reading import Standing
-from infra.desk.shown import veiled
 from infra.desk.tables import State
 from infra.desk.views import VIEWS
-from pipelines.warehouse.embedded import Embedded
+from pipelines.warehouse.engines.embedded import Embedded
 from schemas.errors import UsageError, WarehouseDown
 
 MENU = [view.path for view in VIEWS if view.title]

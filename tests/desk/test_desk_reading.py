@@ -10,8 +10,8 @@ import pytest
 
 from infra.desk.reading import Standing
 from pipelines.warehouse import migrate, open_for_reading, open_warehouse
-from pipelines.warehouse.door import open_door
-from pipelines.warehouse.door_client import DoorClient
+from pipelines.warehouse.loopback.client import DoorClient
+from pipelines.warehouse.loopback.server import open_door
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.desk.catalog import collected
-from infra.desk.words import LANGUAGES, catalog, preferred, retold, translator
+from infra.desk.translation import LANGUAGES, catalog, preferred, retold, translator
 from schemas.sentences import BETWEEN, SENTENCES
 
 OTHERS = [language for language in LANGUAGES if language != "en"]

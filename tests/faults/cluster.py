@@ -17,7 +17,7 @@ from services.waiting import wait_until
 
 from infra.topics import Lag, ensure_topics
 from pipelines.stream.app import group_id
-from pipelines.stream.warehouse import RESULT_TOPICS
+from pipelines.stream.warehouse_worker import RESULT_TOPICS
 from schemas import topics
 
 #: What a worker may need to go on after a kill: its predecessor's session has to run out first.

@@ -27,9 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import alerts.senders.twilio
-from alerts.delivery import Patience
+from alerts.delivery.delivery import Patience
 from infra import wiring
-from pipelines.stream import consumer, keeper, warehouse
+from pipelines.stream import stateful as keeper
+from pipelines.stream import warehouse_worker as warehouse
+from pipelines.stream.faust_fixes import consumer
 from pipelines.warehouse import Warehouse
 from pipelines.warehouse.migrations import migrations
 from schemas.errors import WarehouseError

@@ -8,7 +8,7 @@ import sys
 PROGRAM = """
 import asyncio, logging
 from mode import Service
-from pipelines.stream import ending
+from pipelines.stream.faust_fixes import exit as ending
 
 class Unready(Service):
     async def on_start(self):
@@ -33,7 +33,7 @@ def test_a_worker_whose_start_fails_is_gone_in_time() -> None:
 
 
 SETTING = """
-from pipelines.stream.ending import die
+from pipelines.stream.faust_fixes.exit import die
 from schemas.errors import SettingsError
 try:
     raise SettingsError("Twilio: the credentials are wrong")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiokafka import TopicPartition
 
-from pipelines.stream.progress import Stillness
+from pipelines.stream.faust_fixes.stall_guard import Stillness
 
 HERE, THERE = TopicPartition("t", 0), TopicPartition("t", 1)
 

@@ -11,7 +11,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "ing
 @pytest.fixture
 def city(tmp_path: Path) -> Path:
     """An exchange directory with reference tables and nothing to read."""
-    from ingest_rig import make_reference
+    from ingest_harness import make_reference
 
     directory = tmp_path / "city"
     make_reference(directory)

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from ingest_rig import HEADER, ListPost, call_fields, csv_of, moment, put, read
+from ingest_harness import HEADER, ListPost, call_fields, csv_of, moment, put, read
 from spoil import MANY, spoiled
 
 from schemas.events import accept_call

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from ingest_rig import (
+from ingest_harness import (
     FIRST_ICCID,
     FIRST_IMSI,
     HEADER,

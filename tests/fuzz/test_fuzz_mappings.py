@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from ingest_rig import ListPost, put, read
+from ingest_harness import ListPost, put, read
 from spoil import MANY, spoiled_line
 
 from pipelines.ingest import files

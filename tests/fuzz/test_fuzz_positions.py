@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from ingest_rig import ListPost, call_row, csv_of, put, read
+from ingest_harness import ListPost, call_row, csv_of, put, read
 from spoil import MANY, spoiled
 
 from pipelines.ingest.positions import encode, noted

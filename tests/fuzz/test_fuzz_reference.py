@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from ingest_rig import FIRST_ICCID, FIRST_IMSI, REFERENCE, put
+from ingest_harness import FIRST_ICCID, FIRST_IMSI, REFERENCE, put
 from spoil import MANY, spoiled, spoiled_line
 
 from pipelines.ingest import reference as reading

@@ -18,14 +18,14 @@ import pyarrow as pa
 import pytest
 from spoil import MANY, spoiled
 
-from alerts.policy import parse_policy
-from alerts.rules import Rules
-from alerts.wholesaler_side import WholesalerSide
-from pipelines.core.ledger import OutletSide
-from pipelines.core.register import Register, SimRange
-from pipelines.core.sims import SimSide
-from pipelines.stream.keeper import Side
+from alerts.lifecycle.stage import WholesalerSide
+from alerts.policy.policy import parse_policy
+from alerts.policy.rules import Rules
+from pipelines.core.stock.outlet_stage import OutletSide
+from pipelines.core.stock.sim_registry import Register, SimRange
+from pipelines.core.stock.sim_stage import SimSide
 from pipelines.stream.messages import Messages
+from pipelines.stream.stateful import Side
 from pipelines.warehouse.rows import to_rows
 from schemas import topics
 from schemas.envelope import KINDS, SCHEMAS, Header, pack, unpack

@@ -12,10 +12,10 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "alerts"))
 
-from alert_rig import PHONE
+from alert_harness import PHONE
 from services.asgi import call
 from twilio_server import ACCOUNT
-from webhook_rig import Webhook, sign
+from webhook_harness import Webhook, sign
 
 REQUESTS = 12_000
 JUNK = [

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ingest_rig import make_reference
+from ingest_harness import make_reference
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ingest_rig import FIRST_ICCID, FIRST_IMSI, make_reference, put, read
+from ingest_harness import FIRST_ICCID, FIRST_IMSI, make_reference, put, read
 
-from infra.replaying import Letter, recheck
+from infra.dead_letters.replay import Letter, recheck
 from pipelines.ingest.check import AHEAD_OF_CLOCK, Format, check
 from pipelines.ingest.csv_rows import Dialect
 from pipelines.ingest.files import Chunk

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from ingest_rig import HEADER, call_fields, call_json, moment
+from ingest_harness import HEADER, call_fields, call_json, moment
 
 from pipelines.ingest.check import Checked, Format, check
 from pipelines.ingest.csv_rows import Dialect

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ingest_rig import FIRST_ICCID, FIRST_IMSI, call_fields, csv_of, moment, put, read
+from ingest_harness import FIRST_ICCID, FIRST_IMSI, call_fields, csv_of, moment, put, read
 
 
 def test_long_ids(city: Path) -> None:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ingest_rig import ListPost, call_row, csv_of, put, read
+from ingest_harness import ListPost, call_row, csv_of, put, read
 
 import pipelines.ingest
 from pipelines.ingest import files

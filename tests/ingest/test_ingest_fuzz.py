@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from ingest_rig import (
+from ingest_harness import (
     FIRST_ICCID,
     FIRST_IMSI,
     HEADER,

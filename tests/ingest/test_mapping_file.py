@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ingest_rig import put
+from ingest_harness import put
 
 from pipelines.ingest.mapping import Mapping, load_mapping, parse_offset
 from schemas.errors import MappingError

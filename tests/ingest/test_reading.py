@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ingest_rig import (
+from ingest_harness import (
     FIRST_ICCID,
     FIRST_IMSI,
     HEADER,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ingest_rig import FIRST_ICCID, FIRST_IMSI, SIMS, make_reference
+from ingest_harness import FIRST_ICCID, FIRST_IMSI, SIMS, make_reference
 
 from pipelines.ingest.reference import LoadedReference, load_reference
 from schemas.errors import InputError

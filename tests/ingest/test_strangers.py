@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ingest_rig import FIRST_IMSI, make_reference, moment, put
+from ingest_harness import FIRST_IMSI, make_reference, moment, put
 
 from pipelines.core.effects import Effect
 from pipelines.ingest import IngestOptions, IngestReport, read_directory

@@ -16,13 +16,13 @@ from aiokafka import AIOKafkaProducer
 from services.broker import EmbeddedBroker
 from test_by_hand import FILES, ms
 
-from alerts.grouping import Change, message_id
+from alerts.lifecycle.grouping import Change, message_id
 from infra.news import KafkaNews
 from infra.stack.children import Child
 from infra.topics import ensure_topics
 from schemas import topics
+from schemas.answers import News
 from schemas.envelope import INCIDENTS, Header, pack
-from schemas.news import News
 
 POLICY = 'repeat_interval = "1h"\nrepeat_limit = 1\n'
 

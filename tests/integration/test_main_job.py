@@ -23,9 +23,10 @@ from city import (
     stock,
     zerostock,
 )
+from oracle import vary
 from services.ports import free_port
 
-from pipelines.simulate import CityPlan, Truth, read_truth, simulate, vary
+from pipelines.simulate import CityPlan, Truth, read_truth, simulate
 
 #: How many cities; more with ZEROSTOCK_TEST_CITIES=20.
 CITIES = int(os.environ.get("ZEROSTOCK_TEST_CITIES", "6"))

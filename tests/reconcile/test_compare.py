@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pipelines.core.reconcile import Standing, Stockout, compare
+from pipelines.core.stock.rebuild import Standing, Stockout, compare
 
 SHELF = ("o1", "std")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.letters import Wanted
-from infra.wording import counted, printable
+from infra.dead_letters.listing import Wanted
+from infra.text import counted, printable
 from pipelines.simulate import read_truth
 from schemas.errors import UsageError
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from infra.reconciling import MemoryPost
-from infra.replaying import Letter, carry_out, place_order, read_order, recheck, waiting
-from pipelines.core.placement import LATE
-from pipelines.core.reconcile import Rebuild
-from pipelines.core.register import Register, SimRange
+from infra.dead_letters.replay import Letter, carry_out, place_order, read_order, recheck, waiting
+from infra.operations.reconcile import MemoryPost
+from pipelines.core.stock.placement import LATE
+from pipelines.core.stock.rebuild import Rebuild
+from pipelines.core.stock.sim_registry import Register, SimRange
 from pipelines.ingest import IngestOptions, read_directory
 from pipelines.ingest.mapping import load_mapping
 from pipelines.ingest.reference import load_reference

@@ -8,11 +8,11 @@ from pathlib import Path
 from rich.console import Console
 from services.broker import EmbeddedBroker
 
-from infra.reconciling import rebuild_from, rebuild_from_log
+from infra.operations.reconcile import rebuild_from, rebuild_from_log
 from infra.settings import Settings
 from infra.stack.summary import Screen
 from infra.topics import ensure_topics
-from pipelines.core.reconcile import compare
+from pipelines.core.stock.rebuild import compare
 from pipelines.ingest import IngestOptions, ingest
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.hand_over import Succession
 from schemas.reference import Assignment, Outlet, Reference, Territory
-from schemas.succession import Succession
 
 WHOLESALERS = ["w1", "w2", "w3", "w4"]
 OUTLETS = ["o1", "o2", "o3", "o4"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulate_rig import PLANS, REFERENCE, Made, Town
+from simulate_harness import PLANS, REFERENCE, Made, Town
 
 from pipelines.simulate import simulate
 

@@ -12,9 +12,11 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from simulate_rig import Made, Town
+from oracle import judge, vary
+from oracle.judge import fold_truth
+from simulate_harness import Made, Town
 
-from pipelines.simulate import CityPlan, books, fold_truth, judge, read_truth, simulate, vary
+from pipelines.simulate import CityPlan, books, read_truth, simulate
 from pipelines.simulate.truth import Anomaly, Incident, Message, incident_order
 from schemas.errors import InputError
 

@@ -14,7 +14,7 @@ from typing import Any
 import phonenumbers
 import polars as pl
 import pytest
-from simulate_rig import Made
+from simulate_harness import Made
 
 from pipelines.simulate import CityPlan, simulate
 from pipelines.simulate.calls import rows_a_slice

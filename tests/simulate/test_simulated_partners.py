@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.batch.channel_plans import read_plans
-from pipelines.core.commission import fees
+from pipelines.batch.channel.plans import read_plans
+from pipelines.core.channel.commission import fees
 from pipelines.simulate.city import build_city
 from pipelines.simulate.demand import SKUS
 from pipelines.simulate.partners import write_channel

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from services.clickhouse import ClickHouseServer
 from services.need import ServiceMissing, missing
-from warehouse_rig import OpenDoor
+from warehouse_harness import OpenDoor
 
 from pipelines.warehouse import Warehouse, open_warehouse
 

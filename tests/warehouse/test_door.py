@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from services.waiting import wait_until
-from warehouse_rig import OpenDoor
+from warehouse_harness import OpenDoor
 
 from pipelines.warehouse import Warehouse, migrate, open_for_reading, open_warehouse
-from pipelines.warehouse.door_client import DoorClient
+from pipelines.warehouse.loopback.client import DoorClient
 from schemas.errors import BusyError, WarehouseDown, WarehouseError
 
 

@@ -15,7 +15,7 @@ from services.need import ServiceMissing, missing
 from services.ports import free_port
 
 from pipelines.warehouse import Warehouse, open_for_reading, open_warehouse
-from pipelines.warehouse.native_columns import driver_column
+from pipelines.warehouse.engines.native_columns import driver_column
 from schemas.errors import SettingsError, WarehouseDown, WarehouseError
 
 ROWS = pa.table({"id": range(1_000), "name": [f"n{i}" for i in range(1_000)]})

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from warehouse_rig import OpenDoor
+from warehouse_harness import OpenDoor
 
 from pipelines.warehouse import Warehouse
-from pipelines.warehouse.chdb_server import directory, reader
-from pipelines.warehouse.guard import Reading, reading
+from pipelines.warehouse.engines.chdb_server import directory, reader
+from pipelines.warehouse.sql.guard import Reading, reading
 from schemas.errors import WarehouseError
 
 WRITING = [

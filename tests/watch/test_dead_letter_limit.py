@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.limits import DeadLetterLimit, FeedRefused
+from infra.dead_letters.limit import DeadLetterLimit, FeedRefused
 from pipelines.ingest import IngestProgress
 from pipelines.simulate import CityPlan, simulate
 

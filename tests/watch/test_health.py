@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.health import Gauges, Offset, Pulse, application, open_marks
-from pipelines.core.register import Register
-from pipelines.core.sims import SimSide
+from pipelines.core.stock.sim_registry import Register
+from pipelines.core.stock.sim_stage import SimSide
 from pipelines.stream import metrics
 from schemas.envelope import NO_WATERMARK, Header
 

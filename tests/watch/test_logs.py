@@ -16,7 +16,7 @@ from schemas.envelope import Header
 
 
 def record(text: str, *args: object, **extra: object) -> logging.LogRecord:
-    made = logging.LogRecord("alerts.delivery", logging.WARNING, "f", 1, text, args, None)
+    made = logging.LogRecord("alerts.delivery.delivery", logging.WARNING, "f", 1, text, args, None)
     made.created = 1_772_439_330.123
     vars(made).update(extra)
     return made
@@ -25,7 +25,7 @@ def record(text: str, *args: object, **extra: object) -> logging.LogRecord:
 def test_a_line_has_time_level_logger_text_and_ids() -> None:
     line = OneLine().format(record("not %s", "through", message_id="m1", event_id="e1", other=3))
     assert line == (
-        "2026-03-02T08:15:30.123Z WARNING alerts.delivery not through event_id=e1 message_id=m1"
+        "2026-03-02T08:15:30.123Z WARNING alerts.delivery.delivery not through event_id=e1 message_id=m1"
     )
 
 

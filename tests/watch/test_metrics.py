@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.core.effects import Effect, Rows
-from pipelines.core.register import SimRange
+from pipelines.core.stock.sim_registry import SimRange
 from pipelines.stream import metrics
 from schemas.envelope import SCHEMAS, USES, Header
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from pipelines.core.ledger import OutletSide
-from pipelines.core.register import Register, SimRange
-from pipelines.core.sims import SimSide
+from pipelines.core.stock.outlet_stage import OutletSide
+from pipelines.core.stock.sim_registry import Register, SimRange
+from pipelines.core.stock.sim_stage import SimSide
 from pipelines.ingest.reference import load_reference
 from schemas import topics
 from schemas.envelope import pack, unpack

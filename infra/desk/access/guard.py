@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.desk.access.store import AccessStore
 from infra.desk.access.visitor import ANONYMOUS, STRANGER, Visitor
-from infra.web.plumbing import HEADERS, LONGEST, MOST_BYTES
+from infra.webhook.http import HEADERS, LONGEST, MOST_BYTES
 from schemas.errors import InputError
 
 log = logging.getLogger(__name__)

@@ -24,8 +24,8 @@ from infra.desk.access.visitor import ROLES, STRANGER, Visitor
 from infra.desk.page import Page
 from infra.desk.parts import Column, Piece, Table
 from infra.desk.render import Render
-from infra.desk.words import N_
-from infra.web.plumbing import form_of
+from infra.desk.translation import N_
+from infra.webhook.http import form_of
 from schemas.errors import UsageError
 
 log = logging.getLogger(__name__)

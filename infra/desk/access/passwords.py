@@ -8,7 +8,7 @@ from typing import Final
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
-from infra.desk.words import N_
+from infra.desk.translation import N_
 from schemas.errors import InputError, UsageError
 
 SHORTEST: Final = 12

@@ -16,7 +16,7 @@ from typing import Final
 from infra.desk.access.file import AccessFile
 from infra.desk.access.passwords import Passwords, check_password
 from infra.desk.access.visitor import ROLES, Visitor
-from infra.desk.words import N_
+from infra.desk.translation import N_
 from schemas.errors import UsageError
 
 #: Seconds: a session ends so long after it began, and after it was last used.

@@ -7,10 +7,10 @@ from typing import Final
 
 from infra.desk.page import Entry, Group, View
 from infra.desk.tables import table_page
+from infra.desk.translation import N_
 from infra.desk.views import (
     arrears,
     diversion,
-    letters,
     lists,
     loss,
     now,
@@ -20,7 +20,7 @@ from infra.desk.views import (
     system,
     wholesaler,
 )
-from infra.desk.words import N_
+from infra.desk.views import dead_letters as letters
 
 _LISTS: Final = {
     one.path: View(one.path, one.title, partial(table_page, one))

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 from infra.desk.page import Asked, Page
 from infra.desk.parts import Chart, Column, Figure, Figures, Piece, Row, Table
+from infra.desk.translation import N_
 from infra.desk.views.choose import choose, of_values
-from infra.desk.words import N_
 
 _JOB: Final = "zerostock batch arrears --as-of YYYY-MM-DD --input DIR --data DATA"
 BUCKETS: Final = (

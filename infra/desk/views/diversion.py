@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from infra.desk.page import Answer, Asked, Elsewhere, Page
 from infra.desk.parts import Column, Facts, Figure, Figures, Piece, Row, Table
-from infra.desk.views.missing import missing
-from infra.desk.words import N_
+from infra.desk.translation import N_
+from infra.desk.views.not_found import missing
 
 _CASE: Final = """
 SELECT x.case_id AS case_id, x.case_key AS case_key, x.evidence_hash AS evidence_hash,

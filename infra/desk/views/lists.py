@@ -7,8 +7,8 @@ from typing import Final
 
 from infra.desk.parts import Column
 from infra.desk.tables import Listing
+from infra.desk.translation import N_
 from infra.desk.views.holder import holder
-from infra.desk.words import N_
 
 _CHANNEL: Final = "zerostock batch channel --period YYYY-MM --input DIR --data DATA"
 _PERIOD: Final = Column("period", N_("Period"))

@@ -7,9 +7,9 @@ from typing import Any, Final
 from infra.desk.page import Answer, Asked, Page
 from infra.desk.parts import Chart, Column, Facts, Figure, Figures, Piece, Row, Table
 from infra.desk.tables import Listing
+from infra.desk.translation import N_
 from infra.desk.views.choose import choose, of_values
-from infra.desk.views.missing import missing
-from infra.desk.words import N_
+from infra.desk.views.not_found import missing
 
 _JOB: Final = "zerostock batch line-loss --period YYYY-MM --readings --input DIR --data DATA"
 _PERIODS: Final = "SELECT DISTINCT period FROM line_loss ORDER BY period DESC LIMIT 60"

@@ -12,10 +12,10 @@ from urllib.parse import urlencode
 
 from infra.desk.page import Asked, Page
 from infra.desk.parts import Chart, Column, Figure, Figures, Messages, Pair, Row, Table
+from infra.desk.translation import N_
 from infra.desk.views.choose import choose, of_named
 from infra.desk.views.holder import holder
-from infra.desk.views.told import TOLD
-from infra.desk.words import N_
+from infra.desk.views.notified import TOLD
 
 _MOST: Final = 50
 _MOST_OF_ALL: Final = 6

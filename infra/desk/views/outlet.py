@@ -6,9 +6,9 @@ from typing import Final
 
 from infra.desk.page import Asked, Page
 from infra.desk.parts import Chart, Column, Facts, Figure, Figures, Row, Shape, Table
+from infra.desk.translation import N_
 from infra.desk.views.holder import holder
-from infra.desk.views.missing import missing
-from infra.desk.words import N_
+from infra.desk.views.not_found import missing
 
 _SHOP: Final = """
 SELECT o.outlet_id AS outlet_id, o.name AS name, o.kind AS kind, t.name AS territory,

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from infra.desk.page import Answer, Asked, Elsewhere, Page
 from infra.desk.parts import Column, Piece, Table
+from infra.desk.translation import N_
 from infra.desk.views import sim
-from infra.desk.words import N_
 
 _OUTLETS: Final = """
 SELECT o.outlet_id AS outlet_id, if(o.name = '', o.outlet_id, o.name) AS outlet,

@@ -6,9 +6,9 @@ from typing import Final
 
 from infra.desk.page import Asked, Page
 from infra.desk.parts import Column, Facts, Figure, Row, Table
+from infra.desk.translation import N_
 from infra.desk.views.holder import holder
-from infra.desk.views.missing import missing
-from infra.desk.words import N_
+from infra.desk.views.not_found import missing
 
 _BATCHES: Final = "SELECT batch_id, sku, first_iccid, first_imsi, count FROM sim_batches"
 # Where it ever was is found first, by a column of numbers alone: the key leads to the rest.

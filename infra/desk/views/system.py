@@ -7,7 +7,7 @@ from typing import Final
 
 from infra.desk.page import Asked, Page
 from infra.desk.parts import Chart, Column, Figure, Figures, Table
-from infra.desk.words import N_
+from infra.desk.translation import N_
 
 _NEWEST: Final = """
 SELECT max(at) AS at, toInt64(count()) AS movements FROM stock_movements_rows

@@ -7,9 +7,9 @@ from urllib.parse import urlencode
 
 from infra.desk.page import Asked, Page
 from infra.desk.parts import Chart, Column, Facts, Figure, Figures, Messages, Piece, Table
-from infra.desk.views.missing import missing
-from infra.desk.views.told import TOLD
-from infra.desk.words import N_
+from infra.desk.translation import N_
+from infra.desk.views.not_found import missing
+from infra.desk.views.notified import TOLD
 
 _WHO: Final = """
 SELECT wholesaler_id, name, phone, backup_phone, language FROM wholesalers

@@ -1,0 +1,312 @@
+"""From groups to records: whom to tell, in which words, what is too old, what was told before.
+
+The one door of this package for a worker: groups that are due go in, rows for sms-messages come
+out. Sending and its crashes are `alerts.delivery.delivery`'s; whom a group is for was decided in
+`alerts.lifecycle.lifecycle`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import tzinfo
+from typing import Final, NamedTuple
+
+import msgspec
+
+from alerts.delivery.delivery import Delivery
+from alerts.delivery.managers import Managers
+from alerts.delivery.ports import Channels, Link, Usual
+from alerts.lifecycle.grouping import Group, message_id
+from alerts.message.compose import Text, compose
+from alerts.message.directory import Directory, Wholesaler
+from alerts.message.phones import takes_links, usable
+from alerts.policy.rules import BACKUP, CHANNEL, PHONE
+from schemas.alert_events import AlertNews
+from schemas.messages import ListedIncident, Message, MessageRecord
+
+#: What a message that went out is called in the news of its stock-outs.
+_WENT_OUT: Final = {
+    "reminder": "reminded",
+    "escalation": "escalated",
+    "lost": "escalated",
+    "resolved": "note",
+}
+
+
+class Told(NamedTuple):
+    """What became of groups: rows for sms-messages, and news of their stock-outs."""
+
+    records: list[MessageRecord]
+    news: list[AlertNews]
+
+
+class Dispatcher:
+    """Turns groups into messages and has them delivered, many wholesalers at a time.
+
+    `timezone` is the readers'; `signature` the sender's registered name where one is required.
+    """
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        directory: Directory,
+        *,
+        timezone: tzinfo,
+        signature: str = "",
+        at_a_time: int = 16,
+        channels: Channels | None = None,
+        usual: Usual | None = None,
+        link: Link | None = None,
+    ) -> None:
+        self.delivery = delivery
+        self.directory = directory
+        self.timezone = timezone
+        self.signature = signature
+        self.managers = Managers(delivery.receipts, delivery.clock, channels)
+        self.usual = usual
+        self.link = link
+        self._turns = asyncio.Semaphore(at_a_time)
+
+    async def dispatch(self, groups: Iterable[Group]) -> Told:
+        """Deliver groups; each wholesaler's in their order.
+
+        Returns when every message is sent or given up, however long that takes: the caller must
+        not go on before. Raises what `Delivery` raises, and OSError when the disk fails.
+        """
+        by_wholesaler: dict[str, list[Group]] = defaultdict(list)
+        for group in groups:
+            by_wholesaler[group.wholesaler_id].append(group)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(self._serve(g)) for g in by_wholesaler.values()]
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        told = Told([], [])
+        for task in running:
+            for records, news in task.result():
+                told.records.extend(records)
+                told.news.extend(news)
+        return told
+
+    async def _serve(self, groups: Sequence[Group]) -> list[Told]:
+        """One wholesaler's groups, one after the other."""
+        async with self._turns:
+            return [await self._send(part) for group in groups for part in self._parts(group)]
+
+    def _parts(self, group: Group) -> list[Group]:
+        """The group, or a part of it for each who took its outlets over before it fell due.
+
+        The stock-outs stay with whom they happened to, so the parts are still that one's messages;
+        only who reads them is somebody else.
+        """
+        by_reader: dict[str, list[ListedIncident]] = {}
+        for incident in group.incidents:
+            by_reader.setdefault(self._reader_of(group, incident), []).append(incident)
+        if len(by_reader) <= 1:
+            return [group]
+        return [
+            msgspec.structs.replace(
+                group,
+                message_id=group.message_id
+                if reader == group.wholesaler_id
+                else f"{group.message_id}-{reader}",
+                incidents=tuple(incidents),
+            )
+            for reader, incidents in by_reader.items()
+        ]
+
+    def _reader_of(self, group: Group, incident: ListedIncident) -> str:
+        return self.directory.successor(group.wholesaler_id, incident.outlet_id, group.due_at)
+
+    def _reader(self, group: Group) -> Wholesaler | None:
+        """Who gets the messages of a part: all its outlets have the same reader."""
+        return self.directory.wholesaler(self._reader_of(group, group.incidents[0]))
+
+    async def _send(self, group: Group) -> Told:
+        unaware: list[AlertNews] = []
+        if group.kind == "resolved":
+            group, unaware = self._only_who_knew(group)
+            if not group.incidents:
+                return Told([], unaware)
+        if group.to.startswith(CHANNEL):
+            name = group.to.removeprefix(CHANNEL)
+            text = self._text(group, group.message_id, group.incidents, whole=True)
+            records = [await self.managers.tell(name, group, text, self._name(group))]
+        elif group.kind == "stock_out":
+            records = await self._send_first(group)
+        else:
+            records = [await self._send_later(group)]
+        for record in records:
+            if record.status in ("undeliverable", "refused", "failed"):
+                unaware += await self.managers.fall_back(group, record, self._name(group))
+        # What went to a channel is no SMS, and not among them.
+        texts = [] if group.to.startswith(CHANNEL) else records
+        return Told(texts, news_of(group, records) + unaware)
+
+    async def _send_first(self, group: Group) -> list[MessageRecord]:
+        records = []
+        settled = await self.delivery.settled(group.message_id)
+        if settled is not None:
+            records.append(settled)
+        # Input that ended and then went on may be gathered otherwise when it is read anew: what
+        # the recorded message did not tell goes out as the message it would have been.
+        told = set(settled.incident_ids) if settled is not None else set()
+        fresh: list[ListedIncident] = []
+        old: list[ListedIncident] = []
+        for incident in group.incidents:
+            if incident.incident_id not in told:
+                (old if self.delivery.too_old(incident.opened_at) else fresh).append(incident)
+        if old:
+            stale_id = f"{group.message_id}-stale" if fresh or settled else group.message_id
+            message = self._compose(group, stale_id, old)
+            records.append(self.delivery.record(message, "stale", "too old to be of use"))
+        if fresh and settled is None:
+            records.append(await self._tell(group, group.message_id, fresh))
+        elif fresh:
+            first = fresh[0]
+            rest_id = message_id(group.wholesaler_id, first.opened_at, first.incident_id)
+            rest = await self.delivery.settled(rest_id)
+            records.append(rest or await self._tell(group, rest_id, fresh))
+        return records
+
+    async def _send_later(self, group: Group) -> MessageRecord:
+        """What is no group's first message is of use from when it fell due."""
+        settled = await self.delivery.settled(group.message_id)
+        return settled or await self._tell(group, group.message_id, group.incidents)
+
+    def _only_who_knew(self, group: Group) -> tuple[Group, list[AlertNews]]:
+        """The group without the stock-outs of which its reader never heard, and news of those."""
+        receipts = self.delivery.receipts
+        knew = {
+            name
+            for name, messages in group.after.items()
+            if any(receipts.get(message) is not None for message in messages)
+        }
+        known = tuple(i for i in group.incidents if i.incident_id in knew)
+        unknown = [i.incident_id for i in group.incidents if i.incident_id not in knew]
+        detail = {"why": "was_not_told", "what": "resolved", "to": group.to}
+        return msgspec.structs.replace(group, incidents=known), [
+            _news(group, name, "never_told", group.due_at, detail, group.message_id)
+            for name in unknown
+        ]
+
+    async def _tell(
+        self, group: Group, name: str, incidents: Sequence[ListedIncident]
+    ) -> MessageRecord:
+        wholesaler = self._reader(group)
+        message = self._compose(group, name, incidents)
+        contacts = _contacts(wholesaler, group.to)
+        if not contacts:
+            return self.delivery.record(
+                message, "undeliverable", _nobody(group, wholesaler, incidents)
+            )
+        return await self.delivery.deliver(message, contacts)
+
+    def _compose(self, group: Group, name: str, incidents: Sequence[ListedIncident]) -> Message:
+        wholesaler = self._reader(group)
+        text = self._text(group, name, incidents)
+        return Message(
+            name,
+            group.wholesaler_id,
+            next(iter(_contacts(wholesaler, group.to)), ""),
+            text.body,
+            text.language,
+            group.due_at,
+            tuple(incidents),
+            text.segments,
+            0 if group.kind == "stock_out" else group.due_at,
+            group.kind != "resolved",
+        )
+
+    def _text(
+        self, group: Group, name: str, incidents: Sequence[ListedIncident], *, whole: bool = False
+    ) -> Text:
+        wholesaler = self._reader(group)
+        shelves = [self.directory.shelf(incident) for incident in incidents]
+        if self.usual is not None and group.kind != "resolved":
+            usual = self.usual
+            shelves = [s._replace(usual=usual(s.outlet_id, s.sku)) for s in shelves]
+        asks = group.kind != "resolved" and not whole
+        asks = asks and all(map(takes_links, _contacts(wholesaler, group.to)))
+        return compose(
+            shelves,
+            language=wholesaler.language if wholesaler is not None else "",
+            timezone=self.timezone,
+            signature="" if whole else self.signature,
+            kind=group.kind,
+            at=group.due_at,
+            whole=whole,
+            link=self.link(name, group.wholesaler_id, group.due_at) if self.link and asks else "",
+        )
+
+    def _name(self, group: Group) -> str:
+        wholesaler = self._reader(group)
+        return (wholesaler.name if wholesaler is not None else "") or group.wholesaler_id or "?"
+
+
+def news_of(group: Group, records: Iterable[MessageRecord]) -> list[AlertNews]:
+    """What records say of each stock-out that they list."""
+    news = []
+    for record in records:
+        went_out = record.status == "sent"
+        kind = _WENT_OUT.get(group.kind, "told") if went_out else record.status
+        detail = {"what": group.kind, "to": group.to, "why": record.error}
+        news += [
+            _news(group, name, kind, record.created_at, detail, record.message_id, record.version)
+            for name in record.incident_ids
+        ]
+    return news
+
+
+def _news(
+    group: Group,
+    incident_id: str,
+    kind: str,
+    at: int,
+    detail: dict[str, str],
+    about: str,
+    version: int = 0,
+) -> AlertNews:
+    return AlertNews(
+        incident_id=incident_id,
+        wholesaler_id=group.wholesaler_id,
+        at=at,
+        kind=kind,
+        message_id=about,
+        detail=msgspec.json.encode({k: v for k, v in detail.items() if v}).decode(),
+        by="policy",
+        slot=f"message/{about}",
+        version=version,
+    )
+
+
+def _contacts(wholesaler: Wholesaler | None, to: str) -> list[str]:
+    """The numbers a wholesaler can be reached at, the best first, each once."""
+    if wholesaler is None:
+        return []
+    named = [wholesaler.backup_phone] if to == BACKUP else [wholesaler.phone]
+    if to == PHONE:
+        named.append(wholesaler.backup_phone)
+    numbers = map(usable, named)
+    return list(dict.fromkeys(number for number in numbers if number))
+
+
+def _nobody(
+    group: Group, wholesaler: Wholesaler | None, incidents: Sequence[ListedIncident]
+) -> str:
+    """Why there is nobody to tell, and what to do about it."""
+    wholesaler_id = group.wholesaler_id
+    if not wholesaler_id:
+        outlets = ", ".join(sorted({incident.outlet_id for incident in incidents}))
+        return f"no wholesaler holds {outlets}: add a row to assignments.csv"
+    if wholesaler is None:
+        return f"wholesaler {wholesaler_id} is unknown: add a row to wholesalers.csv"
+    lacks, give = "no usable phone", "phone or backup_phone"
+    if group.to == BACKUP:
+        lacks, give = "no usable second phone", "backup_phone"
+    return (
+        f"wholesaler {wholesaler_id} has {lacks}: give {give} in wholesalers.csv as +, "
+        "country code and number"
+    )

@@ -1,0 +1,1 @@
+"""What a message says, to whom, in how many segments."""

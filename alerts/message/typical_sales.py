@@ -1,0 +1,46 @@
+"""What each shelf usually sells a day, as the evening's lists left it for the next day's messages.
+
+A small CSV file beside the record of what was sent. Without it messages say nothing of sales, and
+a message already sent never changes.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+#: The file's name under the folder of the record.
+NAME = "usual.csv"
+
+
+class UsualSales:
+    """Answers `alerts.delivery.ports.Usual` from the file, as it is now."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = 0
+        self._sales: dict[tuple[str, str], float] = {}
+
+    def __call__(self, outlet_id: str, sku: str) -> float | None:
+        """Cards a day; None when nobody knows."""
+        try:
+            changed = self._path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+        if changed != self._read:
+            with self._path.open(newline="", encoding="utf-8") as file:
+                self._sales = {(o, s): float(sold) for o, s, sold in csv.reader(file)}
+            self._read = changed
+        return self._sales.get((outlet_id, sku))
+
+
+def write_usual(path: Path, rows: Iterable[tuple[str, str, float]]) -> None:
+    """Replace the file in one step; rows are outlet, SKU, cards a day."""
+    draft = path.with_suffix(".draft")
+    with draft.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

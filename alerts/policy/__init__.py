@@ -1,0 +1,1 @@
+"""What an operator decides about alerts: the policy file, and what follows from it."""

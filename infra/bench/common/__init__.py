@@ -1,0 +1,1 @@
+"""What benchmarks share: processes, traffic, seeded state, report."""

@@ -1,0 +1,71 @@
+"""Made cities, and measurements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.errors import UsageError
+
+app = typer.Typer()
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="New directory for the city.")],
+    seed: Annotated[int, typer.Option(help="The same seed makes the same city.")] = 1,
+    outlets: Annotated[int, typer.Option(help="How many shops.")] = 3_500,
+    days: Annotated[int, typer.Option(help="How many days.")] = 1,
+    cdrs: Annotated[int, typer.Option(help="How many call records, at least.")] = 2_000_000,
+    switches: Annotated[int, typer.Option(help="How many exchanges write call records.")] = 2,
+    cdr_format: Annotated[str, typer.Option(help="mixed, csv, csv.gz or parquet.")] = "mixed",
+    if_missing: Annotated[
+        bool, typer.Option("--if-missing", help="Do nothing if the city is there already.")
+    ] = False,
+) -> None:
+    """Make a city: an exchange directory, and in truth/ what must come out of it.
+
+    Example: `zerostock simulate --out city --outlets 300 --cdrs 100000`
+    """
+    from infra.operations.simulate import make_city
+
+    make_city(
+        out,
+        if_missing=if_missing,
+        seed=seed,
+        outlets=outlets,
+        days=days,
+        cdrs=cdrs,
+        switches=switches,
+        cdr_format=cdr_format,
+    )
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(
+    sizes: typer.Context,
+    name: Annotated[str, typer.Argument(help="Which benchmark; see docs/performance.md.")],
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Measure this machine, beside the limit and beside peers.
+
+    Each benchmark takes sizes as further options, like `--cdrs 1000000`.
+
+    Example: `zerostock bench stream --json`
+    """
+    from infra.bench import main as measure
+
+    measure(name, json, **_sizes(sizes.args))
+
+
+def _sizes(arguments: list[str]) -> dict[str, int | str]:
+    """`--cdrs 1000 --sims 20000,40000` as names and numbers, or lists of them as text."""
+    pairs = list(zip(arguments[::2], arguments[1::2], strict=False))
+    if len(arguments) % 2 or not all(name.startswith("--") for name, _ in pairs):
+        raise UsageError("sizes are given like --cdrs 1000000")
+    return {
+        name.removeprefix("--").replace("-", "_"): int(value) if value.isdigit() else value
+        for name, value in pairs
+    }

@@ -1,0 +1,1 @@
+"""Dead letters: listing, replay, and the limit that stops a wholly wrong feed."""

@@ -1,0 +1,178 @@
+"""`zerostock webhook`: the one part that listens to the outside world.
+
+It takes delivery statuses and replies from Twilio, and answers from the page on the phones, and
+puts them on Kafka for the alerts worker. It is a program of its own, and not part of `serve`,
+because its address is public: nothing that managers see may be reached through it. What it hears is
+under --data, beside the record of what was sent, so it runs on the machine of the alerts worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import uvicorn
+from prometheus_client import start_http_server
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from alerts.answers.inbox import Inbox
+from alerts.answers.intake import Intake
+from alerts.answers.links import Links
+from alerts.answers.sent import Sent
+from alerts.delivery.refused_numbers import RefusedNumbers
+from alerts.message.directory import Directory, ReferenceDirectory
+from alerts.message.phones import usable
+from infra.news import KafkaNews
+from infra.settings import Settings
+from infra.webhook.answer_page import AnswerPage
+from infra.webhook.http import web_app
+from infra.webhook.twilio import TwilioEndpoints
+from infra.wiring import kafka_security, reference_of, zone_of
+from pipelines.stream import metrics
+from schemas.errors import BrokerError, SettingsError
+from schemas.reference import Reference
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two tries to tell on what Kafka did not take.
+TRY_AGAIN: Final = 5.0
+
+
+def run_webhook(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM. Raises `SettingsError` for what is missing."""
+    if settings.data is None:
+        raise SettingsError("the webhook reads what was sent: give the alerts worker's --data DIR")
+    folder = settings.data / "sms"
+    folder.mkdir(parents=True, exist_ok=True)
+    address = settings.webhook_url
+    if address is None:
+        raise SettingsError(
+            "nobody can sign for, or link to, an address that is not known: set "
+            "ZEROSTOCK_WEBHOOK_URL to the public https://host under which this is reached"
+        )
+    reference = reference_of(settings) if settings.reference is not None else None
+    news = KafkaNews(settings.broker, settings.partitions, kafka_security(settings))
+    intake = Intake(
+        Sent(folder / "receipts.log"),
+        Inbox(folder / "answers.log"),
+        RefusedNumbers(folder / "refused-numbers.log"),
+        news.post,
+        zone=zone_of(settings),
+        owners=_owners(reference),
+    )
+    directory = ReferenceDirectory(reference) if reference is not None else None
+    app = application(intake, settings, address, directory, news)
+    if settings.metrics_port is not None:
+        start_http_server(settings.metrics_port, settings.metrics_host, metrics.REGISTRY)
+    _serve(app, settings.webhook_host, settings.webhook_port)
+
+
+def application(
+    intake: Intake,
+    settings: Settings,
+    address: str,
+    directory: Directory | None,
+    news: KafkaNews,
+) -> Starlette:
+    """The application: what the settings allow, and /healthz.
+
+    Raises `SettingsError` when they allow neither Twilio nor links.
+    """
+    routes = []
+    if settings.twilio_auth_token is not None:
+        routes += TwilioEndpoints(
+            intake,
+            auth_token=settings.twilio_auth_token.get_secret_value(),
+            account_sid=settings.twilio_account_sid or "",
+            address=address,
+        ).routes()
+    if settings.link_key is not None:
+        key = settings.link_key.get_secret_value()
+        links = Links(key, address, settings.link_lifetime)
+        routes += AnswerPage(
+            intake, links, directory, address=address, zone=zone_of(settings)
+        ).routes()
+    if not routes:
+        raise SettingsError(
+            "there is nothing to serve: set ZEROSTOCK_TWILIO_AUTH_TOKEN for what Twilio calls, "
+            "ZEROSTOCK_LINK_KEY for the page on the phones"
+        )
+
+    async def healthz(_: Request) -> Response:
+        waiting = len(intake.inbox.untold())
+        if waiting or not news.connected:
+            return PlainTextResponse(f"Kafka does not answer; {waiting} answers wait\n", 503)
+        return PlainTextResponse("ok\n")
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        again = asyncio.create_task(_keep_telling(intake, news))
+        try:
+            yield
+        finally:
+            again.cancel()
+            with suppress(asyncio.CancelledError):
+                await again
+            await news.close()
+
+    return web_app([Route("/healthz", healthz, methods=["GET"]), *routes], lifespan)
+
+
+async def _keep_telling(intake: Intake, news: KafkaNews) -> None:
+    """Tell on what Kafka has not taken, now and whenever it may have come back."""
+    while True:
+        try:
+            await news.connect()
+            told = await intake.tell_untold()
+            if told:
+                log.warning("%d answers that had waited are on Kafka now", told)
+        except BrokerError as error:
+            log.warning("answers wait: %s", error)
+        except OSError:
+            log.exception("what was heard cannot be read")
+        await asyncio.sleep(TRY_AGAIN)
+
+
+def _serve(app: Starlette, host: str, port: int) -> None:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            # The address that Twilio signed is a setting; what a proxy claims is not believed.
+            proxy_headers=False,
+            limit_concurrency=200,
+            h11_max_incomplete_event_size=32 * 1024,
+            timeout_graceful_shutdown=10,
+        )
+    )
+    try:
+        listener = socket.create_server((host, port), reuse_port=False)
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    with listener:
+        log.warning("listening on http://%s:%d", *listener.getsockname()[:2])
+        server.run(sockets=[listener])
+
+
+def _owners(reference: Reference | None) -> Mapping[str, str]:
+    """The wholesaler of each number; a number that two share is neither's."""
+    owners: dict[str, str] = {}
+    shared: set[str] = set()
+    for row in reference.wholesalers.values() if reference is not None else ():
+        for number in _numbers(row.phone, row.backup_phone):
+            if owners.setdefault(number, row.wholesaler_id) != row.wholesaler_id:
+                shared.add(number)
+    return {number: owner for number, owner in owners.items() if number not in shared}
+
+
+def _numbers(*written: str | None) -> Iterable[str]:
+    return [number for text in written if (number := usable(text or ""))]

@@ -1,0 +1,1 @@
+"""Arrears as of a day."""

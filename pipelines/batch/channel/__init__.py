@@ -1,0 +1,1 @@
+"""The channel's figures of a month."""

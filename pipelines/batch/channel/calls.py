@@ -1,0 +1,100 @@
+"""Call records as the channel job needs them: of each SIM activated lately, a few sums.
+
+Each call counts once, however often it is on file. Of all records the days are counted besides,
+by exchange: silence is only silence on days of which there are records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+import polars as pl
+
+from pipelines.batch.channel.stock import DAY
+from pipelines.batch.engine.columns import SOURCE
+from pipelines.batch.engine.transforms import Group, Kept, Piece, Side
+
+#: A call of a SIM's first days as it travels: `seconds_away` of it were outside the territory,
+#: `calls` is 1 if it counts for diversion, `late` if it shows that the SIM lives.
+CALL = {
+    "imsi": pl.Int64,
+    "call": pl.UInt64,
+    "seconds": pl.Int64,
+    "seconds_away": pl.Int64,
+    "calls": pl.Int64,
+    "late": pl.Int64,
+}
+SUMS = ["imsi", "seconds", "seconds_away", "calls", "late"]
+
+#: The output that counts records: exchange, day (since the epoch, UTC), rows.
+DAYS = "days"
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The SIMs whose calls matter and when; frames that every worker needs.
+
+    `sims`: imsi, activated_at, wholesaler_id, dead_days, silent_days. `home`: wholesaler_id, area,
+    own. `cells`: cell_id, area. Diversion looks at the first `days` of SIMs activated from `start`
+    on, at what was known by `known`; a trial at the silent_days before a SIM's day dead_days.
+    """
+
+    sims: pl.DataFrame
+    home: pl.DataFrame
+    cells: pl.DataFrame
+    start: int
+    known: int
+    days: int
+
+
+def first_calls(piece: Piece, kept: Kept[Watched], side: Side) -> Iterator[object]:
+    """The calls that tell something of SIMs activated lately; and how many records of which day."""
+    watched = kept.value
+    at, activated = pl.col("start_time"), pl.col("activated_at")
+    age = at - activated
+    dead, silent = pl.col("dead_days") * DAY, pl.col("silent_days") * DAY
+    early = (age >= 0) & (age < watched.days * DAY) & (activated >= watched.start)
+    # Where a wholesaler without a territory sells, nothing is outside of it.
+    placed = pl.col("wholesaler_id").is_in(watched.home["wholesaler_id"].unique().implode())
+    rows = (
+        piece.frame.join(watched.sims, on="imsi")
+        .with_columns(
+            early=early & (at < watched.known) & placed,
+            late=((age >= dead - silent) & (age < dead)).fill_null(value=False).cast(pl.Int64),
+        )
+        .filter(pl.col("early") | (pl.col("late") > 0))
+        .join(watched.cells, on="cell_id", how="left")
+        .join(watched.home, on=["wholesaler_id", "area"], how="left")
+    )
+    told = pl.col("early") & pl.col("area").is_not_null()
+    seconds = pl.when(told).then(pl.col("duration_s").fill_null(0).round().cast(pl.Int64))
+    calls = rows.select(
+        "imsi",
+        call=pl.col("call_id").hash(),
+        seconds=seconds.otherwise(0),
+        seconds_away=pl.when(pl.col("own").is_null()).then(seconds.otherwise(0)).otherwise(0),
+        calls=pl.col("early").cast(pl.Int64),
+        late="late",
+    )
+    yield from side.split(calls)
+    # Files of an exchange lie in a folder of their own.
+    exchange = pl.col(SOURCE).cast(pl.String).str.replace(r"[^/]*$", "")
+    day = pl.col("start_time") // DAY
+    counted = piece.frame.group_by(exchange.alias("exchange"), day.alias("day")).agg(
+        rows=pl.len().cast(pl.Int64)
+    )
+    yield beam.pvalue.TaggedOutput(DAYS, counted)
+
+
+def sums_of(group: Group) -> Iterator[pl.DataFrame]:
+    """SUMS a SIM, each call once; of copies that differ the least, whichever came first."""
+    calls = group.frames["calls"]
+    once_each = calls.sort(calls.columns).unique(["imsi", "call"], keep="first")
+    yield once_each.group_by("imsi").agg(pl.col(SUMS[1:]).sum())
+
+
+def calls_side(parts: int) -> Side:
+    """How calls travel: those of a SIM together."""
+    return Side("calls", "imsi", CALL, parts)

@@ -1,0 +1,1 @@
+"""What all jobs share: reading, checking, running, loading, publishing."""

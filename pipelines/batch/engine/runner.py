@@ -1,0 +1,277 @@
+"""A run from its options to its report: look, lock, compute, load, check, show.
+
+1. find the input and plan its chunks; a missing file or column ends the run here;
+2. take the lock of the job and period, and record the run;
+3. run the pipeline, which leaves its results in a folder;
+4. load them under the run's id, and compare totals with what was sent;
+5. show them (one insert), and drop what nobody looks at any more.
+
+A failure before 5 leaves what was shown before; the next run drops what this one left.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+    TypeOptions,
+)
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.worker.statesampler import StateSampler
+
+from pipelines.batch.engine.job import Job, JobOptions, Plan, month_span
+from pipelines.batch.engine.loading import compare, frames, load, rows_read
+from pipelines.batch.engine.report import Progress, RunReport
+from pipelines.batch.engine.retention import drop_old, drop_run
+from pipelines.batch.engine.run_ledger import Run
+from pipelines.batch.engine.run_states import RunState
+from pipelines.batch.engine.sources import CHUNK_ROWS, File, checksum, is_local, plan, require
+from pipelines.batch.engine.tables import REJECTS_TABLE, ResultTable
+from pipelines.batch.engine.transforms import REJECTED, Results
+from schemas.errors import BatchError, UsageError, ZerostockError
+
+if TYPE_CHECKING:
+    from pipelines.warehouse.port import Warehouse
+
+_PROFILER_SLEEP_MS = 5
+
+
+def run(
+    job: Job,
+    *,
+    period: str | None,
+    as_of: date | None,
+    input: Path | str,
+    warehouse: Warehouse,
+    beam_args: Sequence[str],
+    dry_run: bool,
+    progress: Progress,
+    chunk_rows: int = CHUNK_ROWS,
+    parts: int | None = None,
+) -> RunReport:
+    """Run a job and tell what came of it; see `pipelines.batch.run_job`."""
+    began = time.monotonic()
+    options = PipelineOptions(list(beam_args))
+    _refuse_unknown(options)
+    when = _when(job, period, as_of, options.view_as(JobOptions).zone)
+    files = {dataset.name: require(str(input), dataset) for dataset in job.datasets}
+    size = sum(file.size for some in files.values() for file in some)
+    made = Plan(
+        when,
+        {d.name: plan(files[d.name], d, chunk_rows) for d in job.datasets},
+        Results(""),
+        parts or job.parts(size),
+        str(input),
+        options.view_as(JobOptions),
+        until=as_of if job.when == "either" else None,
+        spread=_runner_named(options),
+        warehouse=warehouse,
+    )
+    count = sum(len(some) for some in files.values())
+    progress(f"{job.name} {when}: {count} files, {size / 1e6:.1f} MB")
+    state = RunState(_run_id(job, when), job.name, when, datetime.now(UTC), _version())
+    with _work_folder(options, state.run_id) as folder:
+        made = replace(made, results=Results(folder))
+        if dry_run:
+            compute(job, made, options, progress)
+            return _dry_report(job, warehouse, state, folder, began)
+        with Run(warehouse, state) as entry, ThreadPoolExecutor(1) as background:
+            sums = background.submit(_checksums, files)
+            compute(job, made, options, progress)
+            written = _load(job, warehouse, state, folder, progress)
+            entry.note(
+                rows_read=rows_read(folder),
+                rows_rejected=written[REJECTED],
+                rows_written=sum(written.values()) - written[REJECTED],
+                inputs=sums.result(),
+            )
+            entry.publish()
+            state = entry.state
+            drop_old(warehouse, (*job.tables, REJECTS_TABLE), job.name, when)
+    progress(f"{job.name} {when}: {state.rows_read} rows read, {state.rows_rejected} rejected")
+    return RunReport(
+        run_id=state.run_id,
+        job=job.name,
+        period=when,
+        status=state.status,
+        rows_read=state.rows_read,
+        rows_rejected=state.rows_rejected,
+        rows_written={table.name: written[table.name] for table in job.tables},
+        seconds=time.monotonic() - began,
+    )
+
+
+def _refuse_unknown(options: PipelineOptions) -> None:
+    """Raise `UsageError` for an option that nobody knows; a cluster's runner may have its own."""
+    if _runner_named(options):
+        return
+    given = options.get_all_options(drop_default=True, retain_unknown_options=True)
+    for name in given.keys() - PipelineOptions([]).get_all_options().keys():
+        shown = name.replace("_", "-")
+        raise UsageError(f"no option --{shown}, neither of the batch jobs nor of Beam")
+
+
+def _when(job: Job, period: str | None, as_of: date | None, zone: ZoneInfo) -> str:
+    if (period is None) == (as_of is None):
+        raise UsageError(f"{job.name} wants either a period or a day as of which")
+    if job.when == "as_of":
+        if as_of is None:
+            raise UsageError(f"{job.name} wants --as-of DATE")
+        return as_of.isoformat()
+    if period is None:
+        if as_of is None or job.when == "period":
+            raise UsageError(f"{job.name} wants --period YYYY-MM")
+        return f"{as_of:%Y-%m}"
+    month_span(period, zone)
+    return period
+
+
+def _run_id(job: Job, when: str) -> str:
+    return f"{job.name}.{when}.{datetime.now(UTC):%Y%m%dT%H%M%S}.{secrets.token_hex(3)}"
+
+
+def _version() -> str:
+    return importlib.metadata.version("zerostock")
+
+
+def _checksums(files: dict[str, list[File]]) -> dict[str, str]:
+    return {file.source: checksum(file) for some in files.values() for file in some}
+
+
+@contextmanager
+def _work_folder(options: PipelineOptions, run_id: str) -> Iterator[str]:
+    """Where the pipeline leaves its results: below --temp_location, which workers must reach."""
+    shared = options.view_as(GoogleCloudOptions).temp_location
+    folder = f"{shared.rstrip('/')}/{run_id}" if shared else tempfile.mkdtemp(prefix="zerostock-")
+    try:
+        yield folder
+    finally:
+        if is_local(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        elif FileSystems.exists(folder):
+            FileSystems.delete([folder])
+
+
+def compute(job: Job, plan: Plan, options: PipelineOptions, progress: Progress) -> None:
+    """Run a job's pipeline, which leaves its results in the plan's folder.
+
+    Raises `BatchError` where it fails, `InputError` where a file turns out to be unreadable.
+    """
+    options.view_as(TypeOptions).pipeline_type_check = False  # mypy has; this takes half a second
+    # In process unless told otherwise: Beam's own default downloads a program first.
+    runner = None if _runner_named(options) else FnApiRunner()
+    pipeline = beam.Pipeline(runner=runner, options=options)
+    job.build(pipeline, plan)
+    progress(f"{job.name} {plan.period}: computing")
+    try:
+        with _errors_told_once(), _bundles_end_at_once():
+            pipeline.run().wait_until_finish()
+    except ZerostockError as error:
+        raise type(error)(_without_step(str(error))) from error
+    except Exception as error:
+        if _interrupted(error):
+            raise KeyboardInterrupt from error
+        raise BatchError(f"the pipeline failed: {_last_line(error)}") from error
+
+
+def _runner_named(options: PipelineOptions) -> bool:
+    named = options.view_as(StandardOptions).runner
+    return named not in (None, "FnApiRunner")
+
+
+@contextmanager
+def _errors_told_once() -> Iterator[None]:
+    """Beam logs every error with its whole trace before it raises it."""
+    beam_log = logging.getLogger("apache_beam.runners.common")
+    level = beam_log.level
+    beam_log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        beam_log.setLevel(level)
+
+
+@contextmanager
+def _bundles_end_at_once() -> Iterator[None]:
+    """Beam waits after every bundle until its profiler wakes up, which takes up to 0.2 s."""
+    begin = StateSampler.__init__
+    usual = begin.__defaults__
+    begin.__defaults__ = (_PROFILER_SLEEP_MS,)
+    try:
+        yield
+    finally:
+        begin.__defaults__ = usual
+
+
+def _without_step(message: str) -> str:
+    return message.split(" [while running", 1)[0]
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether somebody pressed Ctrl-C: Beam makes an error of its own of what ended a step."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+def _constants(state: RunState) -> dict[str, str]:
+    return {"job": state.job, "period": state.period}
+
+
+def _load(
+    job: Job, warehouse: Warehouse, state: RunState, folder: str, progress: Progress
+) -> dict[str, int]:
+    tables: tuple[ResultTable, ...] = (*job.tables, REJECTS_TABLE)
+    written = {}
+    try:
+        for table in tables:
+            written[table.name] = load(warehouse, folder, table, state.run_id, _constants(state))
+            progress(f"{job.name} {state.period}: {written[table.name]} rows of {table.name}")
+    except BaseException:
+        with suppress(ZerostockError):  # else the next run drops them
+            drop_run(warehouse, tables, state.run_id)
+        raise
+    return written
+
+
+def _dry_report(
+    job: Job, warehouse: Warehouse, state: RunState, folder: str, began: float
+) -> RunReport:
+    changes = {
+        table.name: compare(warehouse, folder, table, job.name, state.period, _constants(state))
+        for table in (*job.tables, REJECTS_TABLE)
+    }
+    return RunReport(
+        run_id=state.run_id,
+        job=job.name,
+        period=state.period,
+        status="dry_run",
+        rows_read=rows_read(folder),
+        rows_rejected=sum(frame.height for frame in frames(folder, REJECTED)),
+        rows_written={},
+        seconds=time.monotonic() - began,
+        changes=changes,
+    )

@@ -1,0 +1,1 @@
+"""Line loss of a month."""

@@ -1,0 +1,1 @@
+"""Subscriber loss of a month."""

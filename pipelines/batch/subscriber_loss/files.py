@@ -1,0 +1,114 @@
+"""What subscriber loss reads and writes: data sets, tables, and rows as they travel."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from pipelines.batch.engine.columns import ORIGIN, Dataset, imsi, text, time, whole
+from pipelines.batch.engine.tables import REAL, TEXT, TIME, WHOLE, ResultTable
+
+CALLS = Dataset(
+    "cdr",
+    (text("call_id"), time("start_time"), imsi("imsi"),
+     whole("charge_fen", required=False, present=False)),
+    optional=True,
+    folders=("",),
+)  # fmt: skip
+
+EVENTS = Dataset("events", (), optional=True, folders=("",), events=True)
+
+KEY_ACCOUNTS = Dataset(
+    "key_accounts",
+    (imsi("imsi"), text("account"), text("manager")),
+    optional=True,
+    folders=("reference", ""),
+)
+
+LOSS = ResultTable(
+    "subscriber_loss",
+    ("period", "dimension", "key"),
+    {
+        "period": TEXT,
+        "dimension": TEXT,
+        "key": TEXT,
+        "base": WHOLE,
+        "lost": WHOLE,
+        "pre_lost": WHOLE,
+        "loss_rate": REAL,
+        "pre_loss_rate": REAL,
+        "annualised_rate": REAL,
+    },
+)
+
+RETENTION = ResultTable(
+    "subscriber_retention",
+    ("period", "dimension", "key", "cohort"),
+    {
+        "period": TEXT,
+        "dimension": TEXT,
+        "key": TEXT,
+        "cohort": TEXT,
+        "activated": WHOLE,
+        "in_service": WHOLE,
+        "retention_rate": REAL,
+    },
+)
+
+SILENT = ResultTable(
+    "silent_subscribers",
+    ("period", "imsi"),
+    {
+        "period": TEXT,
+        "imsi": WHOLE,
+        "first_use": TIME,
+        "last_seen": TIME,
+        "silent_days": WHOLE,
+        "outlet_id": TEXT,
+        "wholesaler_id": TEXT,
+        "territory_id": TEXT,
+        "account": TEXT,
+        "manager": TEXT,
+    },
+)
+
+
+# --- rows as they travel ------------------------------------------------------------------------
+
+#: One SIM's figures from some of its events; times in ms, null where there is none.
+USE = {
+    "imsi": pl.Int64,
+    "block": pl.Int64,
+    "first_use": pl.Int64,
+    "first_event": pl.String,
+    "charged_before": pl.Int64,
+    "charged": pl.Int64,
+    "called_before": pl.Int64,
+    "called": pl.Int64,
+}
+
+PLACED = {
+    "at": pl.Int64,
+    "event_id": pl.String,
+    "type": pl.Int64,
+    "outlet_id": pl.String,
+    "to_outlet_id": pl.String,
+    "first_imsi": pl.Int64,
+    "count": pl.Int64,
+    **ORIGIN,
+}
+
+ACCOUNT = {
+    "imsi": pl.Int64,
+    "account": pl.String,
+    "manager": pl.String,
+    **ORIGIN,
+    "block": pl.Int64,
+}
+
+#: Calls and activations alike; `charge_fen` is null for an activation, which is no call.
+HAPPENED = {
+    "imsi": pl.Int64,
+    "at": pl.Int64,
+    "event_id": pl.String,
+    "charge_fen": pl.Int64,
+}

@@ -1,0 +1,1 @@
+"""Money: what customers owe, and how they pay."""

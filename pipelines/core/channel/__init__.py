@@ -1,0 +1,1 @@
+"""The channel's figures: sales, shelves, wholesalers, commission, diversion, churn."""

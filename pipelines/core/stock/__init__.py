@@ -1,0 +1,1 @@
+"""Stock: what a SIM and a shelf do, folded in event time."""

@@ -1,0 +1,36 @@
+"""The alerts worker: stock-outs become groups, groups become messages that go out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import faust
+
+from pipelines.stream.app import new_app
+from pipelines.stream.faust_fixes.stall_guard import Progress
+from pipelines.stream.options import StreamOptions
+from pipelines.stream.stateful import Act, Keeper, Side
+from schemas import topics
+
+
+def alerts_app(
+    options: StreamOptions, new_wholesalers: Callable[[int], Side], deliver: Act
+) -> faust.App:
+    """The application; `deliver` sends what is due and says what became of it."""
+    app = new_app("alerts", options)
+    wholesalers = Keeper(
+        app,
+        "wholesalers",
+        options.partitions,
+        new_wholesalers,
+        deliver,
+        options.commit_interval,
+        options.stand_still,
+        Progress(app, options.give_up_after),
+    )
+
+    @app.agent(app.topic(topics.STOCK_INCIDENTS, value_type=bytes), name="wholesalers")  # type: ignore[untyped-decorator]
+    async def follow_incidents(stream: faust.Stream[bytes]) -> None:
+        await wholesalers.run(stream)
+
+    return app

@@ -1,0 +1,1 @@
+"""What repairs Faust and aiokafka, and nothing else: not the design."""

@@ -1,0 +1,324 @@
+"""The one loop behind every stateful agent: effects first, state last, offset after both.
+
+A step is: take envelopes, fold, send what follows, write what changed, acknowledge the envelopes.
+Each part waits until the one before is acknowledged by the broker, so a death at any point repeats
+work but never loses any, and repeated work is harmless (see `pipelines.core`). Anything that goes
+wrong ends the process: Faust would restart the agent and forget the envelopes in hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+import faust
+import pyarrow as pa
+from aiokafka.producer.message_accumulator import BatchBuilder
+from faust.types import TP, EventT, StreamT
+
+from pipelines.core.effects import Effect
+from pipelines.stream.app import hasten_fetches
+from pipelines.stream.faust_fixes.exit import die
+from pipelines.stream.faust_fixes.offsets import Offsets, Turn
+from pipelines.stream.faust_fixes.stall_guard import Progress
+from pipelines.stream.faust_fixes.suspension_guard import Fence
+from pipelines.stream.messages import Messages
+from schemas import topics
+from schemas.envelope import Header, pack
+
+#: How long a side may wait before it folds what it was given, in seconds; longer where folding
+#: itself takes long, so that most of the time goes into reading.
+TICK = 0.02
+LONGEST_TICK = 0.1
+
+#: Bytes of envelopes taken before the state is written even if the commit interval is not over.
+MOST_TAKEN = 128 * 1024 * 1024
+
+_STAMP = struct.Struct(">q")
+
+
+class Side(Protocol):
+    """One partition's share of the core."""
+
+    def take(self, header: Header, rows: pa.RecordBatch | None, now: int) -> None:
+        """Hold what an envelope says."""
+
+    def changes(self) -> Iterator[tuple[bytes, bytes]]:
+        """State to write, each entry once."""
+
+    def load(self, key: bytes, value: bytes) -> None:
+        """Take back written state."""
+
+
+#: Partition, key and value of an entry of the state table.
+_Entry = tuple[int, bytes, bytes]
+
+Act = Callable[[Any, int], Awaitable[list[Effect]]]
+
+
+def now_ms() -> int:
+    """Wall time in ms."""
+    return time.time_ns() // 1_000_000
+
+
+class StateTable(faust.Table):  # type: ignore[misc]  # faust ships no types
+    """A changelog whose entries live in the sides: nothing is kept twice.
+
+    Faust reads a partition it keeps through a rebalance only from where the last recovery ended,
+    and never clears its memory. Here a rebalance forgets all sides and reads each changelog from
+    its start, so what is in memory is always what was written, whoever wrote it.
+    """
+
+    keeper: Keeper
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Start from nothing; recovery follows."""
+        self.keeper.forget()
+        offsets = self.app.tables.recovery.active_offsets
+        for tp in [tp for tp in offsets if tp.topic == self.changelog_topic_name]:
+            del offsets[tp]
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+    def apply_changelog_batch(self, batch: Iterable[EventT]) -> None:
+        """Give each entry to the side it came from."""
+        for event in batch:
+            self.keeper.load(event.message.partition, event.message.key, event.message.value)
+            self.keeper.progress.loaded(1)
+
+
+class Keeper:
+    """The sides of one agent, what they have taken, and when to write it down."""
+
+    def __init__(
+        self,
+        app: faust.App,
+        name: str,
+        partitions: int,
+        make_side: Callable[[int], Side],
+        act: Act,
+        commit_interval: int,
+        stand_still: int,
+        progress: Progress,
+    ) -> None:
+        self.app = app
+        self.progress = progress
+        self.make_side = make_side
+        self.act = act
+        self.commit_interval = commit_interval / 1_000
+        self.table = StateTable(
+            app,
+            name=name,
+            partitions=partitions,
+            key_type=bytes,
+            value_type=bytes,
+        )
+        self.table.keeper = self
+        app.tables.add(self.table)
+        app.task(self._tick)
+        app.task(self._watch)
+        self.sides: dict[int, Side] = {}
+        self._stamps: dict[tuple[int, bytes], int] = {}
+        self._taken: list[tuple[StreamT[bytes], EventT]] = []
+        self._weight = 0
+        self._sent: list[Awaitable[Any]] = []
+        self._stamp: dict[int, int] = {}
+        self._offsets = Offsets(app)
+        self._fence = Fence(stand_still / 1_000)
+        self._generation = 0
+        self._messages = Messages()
+        self._lock = asyncio.Lock()
+        self._commit: asyncio.Task[None] | None = None
+        self._next_step = self._committed = time.monotonic()
+
+    # Recovery
+
+    def forget(self) -> None:
+        """Drop all sides and everything in hand: the broker will send it again."""
+        self._generation += 1
+        self.sides.clear()
+        self._stamps.clear()
+        self._taken.clear()
+        self._weight = 0
+        self._sent.clear()
+        self._stamp.clear()
+        self._offsets = Offsets(self.app)
+
+    def load(self, partition: int, key: bytes, value: bytes) -> None:
+        """Take one entry of the changelog, unless it is older than what is there.
+
+        A worker that hung may write after its successor did; the offset each entry is stamped with
+        says which of the two knew more.
+        """
+        (stamp,) = _STAMP.unpack_from(value)
+        if stamp < self._stamps.get((partition, key), -1):
+            return
+        self._stamps[partition, key] = stamp
+        self._stamp[partition] = max(stamp, self._stamp.get(partition, 0))
+        self._side(partition).load(key, value[_STAMP.size :])
+
+    def _side(self, partition: int) -> Side:
+        side = self.sides.get(partition)
+        if side is None:
+            side = self.sides[partition] = self.make_side(partition)
+        return side
+
+    # Work
+
+    async def run(self, stream: StreamT[bytes]) -> None:
+        """The body of the agent."""
+        try:
+            async for event in stream.noack().events():
+                async with self._lock:
+                    await self._take(stream, event)
+                    if time.monotonic() >= self._next_step:
+                        await self._step()
+        except Exception:
+            die("an agent failed")
+
+    async def _tick(self) -> None:
+        """Folds and commits what the last envelopes left, when no others come."""
+        try:
+            while not self.app.should_stop:
+                if self._offsets.overdue:
+                    die("messages that came out of turn were not delivered again")
+                await asyncio.sleep(TICK)
+                if self.sides:
+                    hasten_fetches(self.app)
+                async with self._lock:
+                    due = time.monotonic() >= self._next_step
+                    if due and self.sides and self.app.tables.actives_ready:
+                        await self._step()
+        except Exception:
+            die("a worker's clock failed")
+
+    async def _watch(self) -> None:
+        await self._fence.beat()
+        die("this process stood still and may have been replaced")
+
+    def _must_be_whole(self) -> None:
+        if not self._fence.whole:
+            die("this process stood still and may have been replaced")
+
+    async def _take(self, stream: StreamT[bytes], event: EventT) -> None:
+        message = event.message
+        generation = self._generation
+        # Faust delivers before its recovery is over, and not all of that again. Once the state is
+        # whole the message can be done; if the partitions change hands it is somebody else's.
+        while not self.app.tables.actives_ready and generation == self._generation:
+            await asyncio.sleep(TICK)
+        turn = Turn.STRAY if generation != self._generation else await self._offsets.turn(message)
+        if generation != self._generation:
+            return  # Taken away while it was in hand.
+        if turn is not Turn.STRAY:
+            self._taken.append((stream, event))
+            self._weight += len(message.value or b"")
+        if turn is not Turn.NEXT:
+            return
+        header, rows = self._messages.open(message)
+        if header.kind == "dead_letters":
+            await self._send(Effect(topics.DEAD_LETTERS, message.partition, header, rows))
+        else:
+            self._side(message.partition).take(header, rows, now_ms())
+        self._stamp[message.partition] = message.offset
+
+    async def _step(self) -> None:
+        generation = self._generation
+        started, said = time.monotonic(), len(self._sent)
+        for side in list(self.sides.values()):
+            with self.progress.outside():
+                effects = await self.act(side, now_ms())
+            for effect in effects:
+                await self._send(effect)
+            if generation != self._generation:
+                return
+        now = time.monotonic()
+        if len(self._sent) > said:
+            self._next_step = now + min(max(TICK, 2 * (now - started)), LONGEST_TICK)
+        full = self._weight >= MOST_TAKEN
+        if full and self._commit is not None:
+            await self._commit
+        due = now - self._committed >= self.commit_interval and (self._taken or self._sent)
+        free = self._commit is None or self._commit.done()
+        if free and (due or full) and generation == self._generation:
+            self._begin_commit(generation)
+
+    async def _send(self, effect: Effect) -> None:
+        self._must_be_whole()
+        data = pack(effect.header, effect.rows)
+        # What `send` returns waits for the broker's word.
+        self._sent.append(
+            await self.app.producer.send(effect.topic, None, data, effect.partition, None, None)
+        )
+
+    def _begin_commit(self, generation: int) -> None:
+        """Set a commit of all that was done going; folding goes on while the broker takes it."""
+        sent, self._sent = self._sent, []
+        taken, self._taken, self._weight = self._taken, [], 0
+        facts: list[_Entry] = []
+        frontiers: list[_Entry] = []
+        for partition, side in self.sides.items():
+            stamp = _STAMP.pack(self._stamp.get(partition, 0))
+            entries = [(partition, key, stamp + value) for key, value in side.changes()]
+            facts += entries[:-1]
+            frontiers += entries[-1:]
+        self._committed = time.monotonic()
+        self._commit = asyncio.create_task(
+            self._finish_commit(generation, sent, facts, frontiers, taken)
+        )
+
+    async def _finish_commit(
+        self,
+        generation: int,
+        sent: list[Awaitable[Any]],
+        facts: list[_Entry],
+        frontiers: list[_Entry],
+        taken: list[tuple[StreamT[bytes], EventT]],
+    ) -> None:
+        try:
+            # 1. Effects: everything said since the last commit is on the broker.
+            for effect in sent:
+                await effect
+            self._must_be_whole()
+            # 2. State: the facts first, then, by itself, the frontier that says they are complete.
+            # (The embedded broker reports as the end of a log the start of its last batch, and a
+            # recovery would stop there: a frontier in a batch of its own is always read.)
+            await self._write(facts)
+            await self._write(frontiers)
+            # 3. Offset: in order, only now.
+            for stream, event in taken:
+                if generation != self._generation:
+                    return
+                await stream.ack(event)
+        except Exception:
+            die("a commit failed")
+
+    async def _write(self, entries: list[_Entry]) -> None:
+        """Write entries to the changelog, in as few requests as hold them, and wait for all.
+
+        A block's news are a hundred bytes: one by one, most of a commit would be asyncio's futures.
+        """
+        topic = self.table.changelog_topic_name
+        producer = self.app.producer._ensure_producer()
+        full: list[tuple[int, BatchBuilder]] = []
+        filling: dict[int, BatchBuilder] = {}
+        for partition, key, value in entries:
+            batch = filling.get(partition)
+            if batch is None or batch.append(timestamp=None, key=key, value=value) is None:
+                if batch is not None:
+                    full.append((partition, batch))
+                batch = filling[partition] = producer.create_batch()
+                batch.append(timestamp=None, key=key, value=value)
+        full.extend(filling.items())
+        written = [await producer.send_batch(b, topic, partition=p) for p, b in full]
+        for batch in written:
+            await batch
+
+
+def unstamped(value: bytes) -> bytes:
+    """A state entry for a broker whose offsets begin anew: any later write is newer."""
+    return _STAMP.pack(-1) + value[_STAMP.size :]

@@ -1,0 +1,72 @@
+"""The stock worker: SIM events become movements, movements become stock-outs."""
+
+from __future__ import annotations
+
+import faust
+
+from pipelines.core.effects import Effect
+from pipelines.core.stock.outlet_stage import OutletSide
+from pipelines.core.stock.sim_registry import Register
+from pipelines.core.stock.sim_stage import Holder, SimSide
+from pipelines.stream import metrics, trace
+from pipelines.stream.app import new_app
+from pipelines.stream.faust_fixes.stall_guard import Progress
+from pipelines.stream.options import StreamOptions
+from pipelines.stream.stateful import Keeper
+from schemas import topics
+
+
+def stock_app(options: StreamOptions, register: Register, holder: Holder) -> faust.App:
+    """The application; `register` and `holder` come from the reference tables."""
+    app = new_app("stock", options)
+    progress = Progress(app, options.give_up_after)
+    idle_after = options.idle_after if options.clock == "wall" else None
+
+    def new_sims(partition: int) -> SimSide:
+        side = metrics.CountedSims(
+            partition,
+            options.partitions,
+            register,
+            holder,
+            idle_after=idle_after,
+            disorder=options.disorder,
+        )
+        metrics.sim_sides.add(side)
+        return side
+
+    def new_outlets(partition: int) -> OutletSide:
+        return OutletSide(partition, options.partitions, holder)
+
+    async def fold(side: SimSide | OutletSide, now: int) -> list[Effect]:
+        return trace.said(metrics.count_effects(side.advance(now)))
+
+    sims = Keeper(
+        app,
+        "sims",
+        options.partitions,
+        new_sims,
+        fold,
+        options.commit_interval,
+        options.stand_still,
+        progress,
+    )
+    outlets = Keeper(
+        app,
+        "outlets",
+        options.partitions,
+        new_outlets,
+        fold,
+        options.commit_interval,
+        options.stand_still,
+        progress,
+    )
+
+    @app.agent(app.topic(topics.SIM_EVENTS, value_type=bytes), name="sims")  # type: ignore[untyped-decorator]
+    async def follow_sims(stream: faust.Stream[bytes]) -> None:
+        await sims.run(stream)
+
+    @app.agent(app.topic(topics.STOCK_MOVEMENTS, value_type=bytes), name="outlets")  # type: ignore[untyped-decorator]
+    async def follow_outlets(stream: faust.Stream[bytes]) -> None:
+        await outlets.run(stream)
+
+    return app

@@ -1,0 +1,139 @@
+"""The warehouse worker: rows of all result topics go into ClickHouse, batch by batch."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+import faust
+import pyarrow as pa
+from faust.types import EventT, StreamT
+
+from pipelines.stream import metrics, trace
+from pipelines.stream.app import hasten_fetches, new_app
+from pipelines.stream.faust_fixes.exit import die
+from pipelines.stream.faust_fixes.offsets import Offsets, Turn
+from pipelines.stream.faust_fixes.stall_guard import Progress
+from pipelines.stream.messages import Messages
+from pipelines.stream.options import StreamOptions
+from schemas import topics
+
+#: What analysts can query comes from these.
+RESULT_TOPICS = (
+    topics.STOCK_MOVEMENTS,
+    topics.STOCK_INCIDENTS,
+    topics.STOCK_LEVELS,
+    topics.SMS_MESSAGES,
+    topics.ANOMALIES,
+    topics.REGISTRATIONS,
+    topics.DEAD_LETTERS,
+)
+
+#: A batch is written when it has this many rows, or this age in seconds.
+BATCH_ROWS = 50_000
+BATCH_AGE = 0.5
+
+
+class Sink(Protocol):
+    """Where rows end up."""
+
+    async def write(self, batches: dict[str, list[pa.RecordBatch]]) -> None:
+        """Store the batches of each kind; returns only when they are safe, however long it takes.
+
+        Storing a row twice must be harmless.
+        """
+
+
+class Loader:
+    """Gathers rows, writes them, and only then acknowledges their envelopes."""
+
+    def __init__(self, app: faust.App, sink: Sink, progress: Progress) -> None:
+        self.app = app
+        self.sink = sink
+        self._progress = progress
+        self._messages = Messages()
+        self._lock = asyncio.Lock()
+        self._offsets = Offsets(app)
+        self._generation = 0
+        self._rows = 0
+        self._since = 0.0
+        self._batches: dict[str, list[pa.RecordBatch]] = {}
+        self._taken: list[tuple[StreamT[bytes], EventT]] = []
+        self._to_count: list[tuple[str, pa.RecordBatch, float]] = []
+        app.task(self._tick)
+        app.on_partitions_revoked.connect(self._forget)
+
+    async def _forget(self, *_: object, **__: object) -> None:
+        self._generation += 1
+        self._rows = 0
+        self._batches = {}
+        self._taken = []
+        self._to_count = []
+
+    async def run(self, stream: StreamT[bytes]) -> None:
+        """The body of the agent."""
+        try:
+            async for event in stream.noack().events():
+                async with self._lock:
+                    await self._take(stream, event)
+                    if self._rows >= BATCH_ROWS:
+                        await self._flush()
+        except Exception:
+            die("the warehouse agent failed")
+
+    async def _take(self, stream: StreamT[bytes], event: EventT) -> None:
+        generation = self._generation
+        turn = await self._offsets.turn(event.message)
+        if turn is Turn.STRAY or generation != self._generation:
+            return
+        if not self._taken:
+            self._since = time.monotonic()
+        self._taken.append((stream, event))
+        if turn is Turn.SEEN:
+            return
+        header, rows = self._messages.open(event.message)
+        if rows is not None:
+            self._batches.setdefault(header.kind, []).append(rows)
+            self._rows += rows.num_rows
+            self._to_count.append((header.kind, rows, event.message.timestamp))
+
+    async def _tick(self) -> None:
+        try:
+            while not self.app.should_stop:
+                if self._offsets.overdue:
+                    die("messages that came out of turn were not delivered again")
+                await asyncio.sleep(BATCH_AGE / 5)
+                async with self._lock:
+                    if self._taken and time.monotonic() - self._since >= BATCH_AGE:
+                        hasten_fetches(self.app)
+                        await self._flush()
+        except Exception:
+            die("the warehouse worker's clock failed")
+
+    async def _flush(self) -> None:
+        generation = self._generation
+        batches, taken = self._batches, self._taken
+        to_count, self._to_count = self._to_count, []
+        self._batches, self._taken, self._rows = {}, [], 0
+        if batches:
+            with self._progress.outside():
+                await self.sink.write(batches)
+        for written in to_count:
+            metrics.count_written(*written)
+            trace.written(*written[:2])
+        if generation == self._generation:
+            for stream, event in taken:
+                await stream.ack(event)
+
+
+def warehouse_app(options: StreamOptions, sink: Sink) -> faust.App:
+    """The application; `sink` is the warehouse behind its row buffer."""
+    app = new_app("warehouse", options)
+    loader = Loader(app, sink, Progress(app, options.give_up_after))
+
+    @app.agent(app.topic(*RESULT_TOPICS, value_type=bytes), name="rows")  # type: ignore[untyped-decorator]
+    async def follow_results(stream: faust.Stream[bytes]) -> None:
+        await loader.run(stream)
+
+    return app

@@ -1,0 +1,1 @@
+"""The owner of an embedded warehouse serves other processes of this machine."""

@@ -1,0 +1,102 @@
+"""Asking the owner of a data directory, over loopback HTTP: reading, and what people decide."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from pipelines.warehouse.engines.arrow import plain
+from pipelines.warehouse.sql.guard import check_table_name, reading
+from pipelines.warehouse.sql.parameters import bind
+from schemas.errors import WarehouseDown, WarehouseError
+
+
+class DoorSign(msgspec.Struct):
+    """What DATA/warehouse.json says: where the owner listens, and the word that opens."""
+
+    port: int
+    token: str
+    pid: int
+
+
+def sign_path(data: Path) -> Path:
+    """Where the owner of a data directory leaves its sign."""
+    return data / "warehouse.json"
+
+
+class DoorClient:
+    """A `Warehouse` to ask, and to tell what people decided. Valid as long as its owner lives."""
+
+    def __init__(self, sign: DoorSign) -> None:
+        self._sign = sign
+
+    @classmethod
+    def find(cls, data: Path) -> DoorClient | None:
+        """The door of the directory's owner; None when there is none, or a dead owner's sign."""
+        try:
+            sign = msgspec.json.decode(sign_path(data).read_bytes(), type=DoorSign)
+        except (OSError, msgspec.MsgspecError):
+            return None
+        client = cls(sign)
+        return client if client.alive() else None
+
+    def alive(self) -> bool:
+        """Whether the owner still answers."""
+        try:
+            self._ask("GET", "/alive", b"", timeout=5)
+        except WarehouseError:
+            return False
+        return True
+
+    def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> pa.Table:
+        """The result of one reading statement."""
+        data = self._query(bind(reading(sql).sql, parameters), "ArrowStream")
+        return plain(pa.ipc.open_stream(data).read_all()) if data else pa.table({})
+
+    def query_bytes(self, sql: str, format: str) -> bytes:
+        """The result of one reading statement in a ClickHouse output format."""
+        statement = reading(sql)
+        return self._query(statement.sql, statement.format or format)
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        """Append rows to a table of what people decide; refused for any other."""
+        check_table_name(table)
+        written = io.BytesIO()
+        with pa.ipc.new_stream(written, rows.schema) as stream:
+            stream.write_table(rows)
+        self._ask("POST", f"/insert/{table}", written.getvalue())
+
+    def ask_to_leave(self) -> None:
+        """Ask the owner to give the warehouse up. Raises `WarehouseError` if it will not."""
+        self._ask("POST", "/leave", b"", timeout=5)
+
+    def execute(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
+        """Refused: the owner alone writes."""
+        raise WarehouseError("another process owns this warehouse: it can only be read")
+
+    def close(self) -> None:
+        """Nothing to let go of: each question is a connection of its own."""
+
+    def _query(self, sql: str, format: str) -> bytes:
+        return self._ask("POST", "/query", json.dumps({"sql": sql, "format": format}).encode())
+
+    def _ask(self, method: str, path: str, body: bytes, timeout: float = 660) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", self._sign.port, timeout=timeout)
+        try:
+            headers = {"Authorization": f"Bearer {self._sign.token}"}
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            answer = response.read()  # raises IncompleteRead for an answer that was cut short
+        except (OSError, http.client.HTTPException) as error:
+            raise WarehouseDown(f"the process that owns the warehouse went away: {error}") from None
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise WarehouseError(answer.decode(errors="replace").strip() or response.reason)
+        return answer

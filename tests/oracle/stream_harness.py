@@ -1,0 +1,249 @@
+"""The stream without Kafka: logs are lists, tables are dicts, and every step can die."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pyarrow as pa
+from oracle.plain_fold import Fact
+
+from pipelines.core.stock.outlet_stage import OutletSide
+from pipelines.core.stock.placement import PlacementType
+from pipelines.core.stock.sim_registry import Register, SimRange
+from pipelines.core.stock.sim_stage import SimSide
+from schemas import topics
+from schemas.envelope import (
+    LATE_USES,
+    NO_WATERMARK,
+    PLACEMENTS,
+    Header,
+    pack,
+    unpack,
+)
+from schemas.topics import SIM_BLOCK, block_of, partition_of_block
+
+RANGES = [
+    SimRange(460_001_000_000_990, 20, "prepaid", "8986001000000000000"),
+    SimRange(460_001_000_001_010, 15, "tourist", "89860020000000000000"),
+    SimRange(460_001_000_009_998, 12, "prepaid", "8986003000000000000"),
+]
+IMSIS = [r.first_imsi + i for r in RANGES for i in range(r.count)]
+OUTLETS = ["o1", "o2", "o3"]
+NOW = 0
+
+
+def sku_of(imsi: int) -> str:
+    found = Register(RANGES).range_of(imsi)
+    assert found is not None
+    return found.sku
+
+
+def holder(outlet_id: str, at: int) -> str:
+    return f"w-{outlet_id}" if at < 5_000 else "w-late"
+
+
+def pieces(fact: Fact) -> list[tuple[int, int]]:
+    """The consecutive SIMs of a placement, cut at block and batch borders."""
+    cuts: list[tuple[int, int]] = []
+    for imsi in fact.imsis:
+        same = (
+            cuts
+            and cuts[-1][0] + cuts[-1][1] == imsi
+            and imsi % SIM_BLOCK
+            and imsi not in {r.first_imsi for r in RANGES}
+        )
+        if same:
+            cuts[-1] = (cuts[-1][0], cuts[-1][1] + 1)
+        else:
+            cuts.append((imsi, 1))
+    return cuts
+
+
+def envelopes_of(
+    sources: dict[str, list[Fact]], partitions: int, disorder: int, random: Random
+) -> list[list[bytes]]:
+    """What ingest would send for facts in arrival order, a log for each partition."""
+    logs: list[list[bytes]] = [[] for _ in range(partitions)]
+    for source in sources:
+        for log in logs:
+            log.append(pack(Header("none", source, NO_WATERMARK, False, tuple(sources))))
+    newest = dict.fromkeys(sources, NO_WATERMARK)
+    left = {s: list(facts) for s, facts in sources.items()}
+    while left:
+        source = min(left, key=lambda s: newest[s])
+        size = random.randint(1, 5)
+        chunk, left[source] = left[source][:size], left[source][size:]
+        before = newest[source]
+        rows: dict[tuple[int, str], list[dict]] = {}
+        for fact in chunk:
+            promised = newest[source] - disorder if newest[source] != NO_WATERMARK else NO_WATERMARK
+            newest[source] = max(newest[source], fact.at)
+            known = max(fact.at, promised)
+            for first, count in pieces(fact):
+                target = partition_of_block(block_of(first), partitions)
+                if fact.type == "use":
+                    row = {"imsi": first, "at": fact.at, "event_id": fact.event_id}
+                    row["known_at"] = known
+                    rows.setdefault((target, "late_uses"), []).append(row)
+                else:
+                    row = {
+                        "event_id": fact.event_id,
+                        "at": fact.at,
+                        "known_at": known,
+                        "type": int(PlacementType[fact.type.upper()]),
+                        "outlet_id": fact.outlet,
+                        "to_outlet_id": fact.to_outlet,
+                        "first_imsi": first,
+                        "count": count,
+                    }
+                    rows.setdefault((target, "placements"), []).append(row)
+        old = before - disorder if before != NO_WATERMARK else NO_WATERMARK
+        for (target, kind), some in rows.items():
+            schema = LATE_USES if kind == "late_uses" else PLACEMENTS
+            batch = pa.RecordBatch.from_pylist(some, schema=schema)
+            logs[target].append(pack(Header(kind, source, old), batch))
+        ended = not left[source]
+        if ended:
+            del left[source]
+        mark = newest[source] + 1 if ended else newest[source] - disorder
+        for log in logs:
+            log.append(pack(Header("none", source, mark, ended)))
+    return logs
+
+
+class Stage:
+    """One partition of a side: reads a log, dies at any step, starts again from what was kept."""
+
+    def __init__(self, make, log: list[bytes], send, random: Random) -> None:
+        self.make, self.log, self.send, self.random = make, log, send, random
+        self.table: dict[bytes, bytes] = {}
+        self.committed = 0
+        self.start()
+
+    def start(self) -> None:
+        self.side, self.position = self.make(), self.committed
+        for key, value in self.table.items():
+            self.side.load(key, value)
+
+    def work(self) -> bool:
+        """Process a few envelopes, then perhaps commit or die; False when nothing is left."""
+        if self.position >= len(self.log) and self.committed == self.position:
+            return False
+        for _ in range(self.random.randint(1, 4)):
+            if self.position < len(self.log):
+                header, rows = unpack(self.log[self.position])
+                self.side.take(header, rows, NOW)
+                self.position += 1
+        effects = self.side.advance(NOW)
+        if self.random.random() < 0.1:  # dies between effects
+            self.send(effects[: self.random.randint(0, len(effects))])
+            self.start()
+            return True
+        self.send(effects)
+        if self.random.random() < 0.6:
+            writes = list(self.side.changes())
+            if self.random.random() < 0.2:  # dies between state writes
+                self.table.update(writes[: self.random.randint(0, len(writes))])
+                self.start()
+                return True
+            self.table.update(writes)
+            if self.random.random() < 0.2:  # dies before the offset
+                self.start()
+                return True
+            self.committed = self.position
+        return True
+
+
+class Rig:
+    """All partitions of both sides over logs in memory."""
+
+    def __init__(self, logs: list[list[bytes]], seed: int) -> None:
+        count = len(logs)
+        self.random = Random(seed)
+        self.topics: dict[str, list[list[bytes]]] = {
+            t: [[] for _ in range(count)]
+            for t in (
+                topics.STOCK_MOVEMENTS,
+                topics.STOCK_INCIDENTS,
+                topics.STOCK_LEVELS,
+                topics.ANOMALIES,
+            )
+        }
+        self.stages = [
+            Stage(
+                lambda p=p: SimSide(p, count, Register(RANGES), holder),
+                logs[p],
+                self.send,
+                self.random,
+            )
+            for p in range(count)
+        ] + [
+            Stage(
+                lambda p=p: OutletSide(p, count, holder),
+                self.topics[topics.STOCK_MOVEMENTS][p],
+                self.send,
+                self.random,
+            )
+            for p in range(count)
+        ]
+
+    def reopen(self, logs: list[list[bytes]]) -> None:
+        """More input, after all that was there has ended."""
+        for stage, more in zip(self.stages, logs, strict=False):
+            stage.log.extend(more)
+
+    def send(self, effects) -> None:
+        for effect in effects:
+            data = pack(effect.header, effect.rows)
+            self.topics[effect.topic][effect.partition].append(data)
+
+    def run(self) -> None:
+        busy = list(self.stages)
+        while busy:
+            stage = self.random.choice(busy)
+            if not stage.work():
+                busy = [
+                    s for s in self.stages if s.position < len(s.log) or s.committed < s.position
+                ]
+
+    def rows(self, topic: str) -> list[dict]:
+        return [
+            row
+            for log in self.topics[topic]
+            for data in log
+            if (batch := unpack(data)[1]) is not None
+            for row in batch.to_pylist()
+        ]
+
+    def stock(self) -> dict[tuple[str, str], set[int]]:
+        return {
+            (outlet.outlet_id, sku): set(imsis.tolist())
+            for stage in self.stages
+            if isinstance(stage.side, OutletSide)
+            for outlet in stage.side.outlets.values()
+            for sku, imsis in outlet.stock.items()
+        }
+
+    def incidents(self) -> set[tuple[str, str, int, int | None]]:
+        found: dict[str, tuple[str, str, int, int | None]] = {}
+        for row in self.rows(topics.STOCK_INCIDENTS):
+            known = found.get(row["incident_id"])
+            if known is None or known[3] is None:
+                found[row["incident_id"]] = (
+                    row["outlet_id"],
+                    row["sku"],
+                    row["opened_at"],
+                    row["closed_at"],
+                )
+        assert len(set(found.values())) == len(found)
+        return set(found.values())
+
+    def anomalies(self) -> set[tuple[str, str, str]]:
+        return {(r["event_id"], r["iccid"], r["kind"]) for r in self.rows(topics.ANOMALIES)}
+
+    def levels(self) -> dict[tuple[str, str], int]:
+        newest: dict[tuple[str, str], tuple[int, int]] = {}
+        for r in self.rows(topics.STOCK_LEVELS):
+            shelf = (r["outlet_id"], r["sku"])
+            newest[shelf] = max(newest.get(shelf, (0, 0)), (r["as_of"], r["on_hand"]))
+        return {shelf: on_hand for shelf, (_, on_hand) in newest.items()}

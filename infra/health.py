@@ -19,7 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, ProcessCollector, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pipelines.core.stock.sim_stage import SimSide
+from pipelines.core.stock.sim_stage import SimStage
 from pipelines.stream import metrics
 from pipelines.stream.app import TOPICS
 from schemas.envelope import NO_WATERMARK
@@ -40,7 +40,7 @@ class Offset(NamedTuple):
     end: int
 
 
-class Watched(Protocol):
+class WatchedWorker(Protocol):
     """What is asked of a worker."""
 
     def offsets(self) -> Mapping[Part, Offset]:
@@ -79,7 +79,7 @@ class FaustWorker:
         self._app = app
 
     def offsets(self) -> dict[Part, Offset]:
-        """See `Watched`; empty until the worker has joined its group."""
+        """See `WatchedWorker`; empty until the worker has joined its group."""
         consumer, found = self._app.consumer, {}
         for tp in self._assigned():
             if tp.topic in TOPICS:
@@ -90,7 +90,7 @@ class FaustWorker:
         return found
 
     def settled(self) -> bool:
-        """See `Watched`."""
+        """See `WatchedWorker`."""
         app = self._app
         loaded = not len(app.tables) or app.tables.actives_ready
         return bool(loaded and not app.rebalancing and self._assigned())
@@ -106,7 +106,7 @@ class Gauges(Collector):
     """What is measured when somebody asks."""
 
     def __init__(
-        self, worker: Watched, pulse: Pulse, sims: Callable[[], Iterable[SimSide]]
+        self, worker: WatchedWorker, pulse: Pulse, sims: Callable[[], Iterable[SimStage]]
     ) -> None:
         self._worker = worker
         self._pulse = pulse
@@ -131,17 +131,17 @@ class Gauges(Collector):
         yield GaugeMetricFamily(metrics.STALLED, "1 while /healthz fails.", value=int(stalled))
 
 
-def open_marks(sides: Iterable[SimSide]) -> dict[str, int]:
+def open_marks(stages: Iterable[SimStage]) -> dict[str, int]:
     """The least watermark (ms) of each source that has promised one and has not ended."""
     marks: dict[str, int] = {}
-    for side in sides:
-        for source, mark in side.frontier.marks.items():
-            if mark != NO_WATERMARK and source not in side.frontier.ended:
+    for stage in stages:
+        for source, mark in stage.watermarks.marks.items():
+            if mark != NO_WATERMARK and source not in stage.watermarks.ended:
                 marks[source] = min(mark, marks.get(source, mark))
     return marks
 
 
-def application(worker: Watched, pulse: Pulse) -> web.Application:
+def application(worker: WatchedWorker, pulse: Pulse) -> web.Application:
     """The three pages."""
     registry = metrics.REGISTRY
 
@@ -178,7 +178,7 @@ def watch(app: faust.App, name: str, host: str, port: int, stall_after: int) -> 
     A port that is taken costs the pages, not the worker.
     """
     worker, pulse = FaustWorker(app), Pulse(stall_after / 1_000)
-    metrics.REGISTRY.register(Gauges(worker, pulse, lambda: list(metrics.sim_sides)))
+    metrics.REGISTRY.register(Gauges(worker, pulse, lambda: list(metrics.sim_stages)))
     ProcessCollector(registry=metrics.REGISTRY)
 
     async def serve() -> None:

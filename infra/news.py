@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from schemas import topics
-from schemas.answers import News, pack_news
+from schemas.answers import Answer, pack_answers
 from schemas.errors import BrokerDown, BrokerError
 
 #: Seconds that Kafka gets to take news: Twilio waits fifteen for our answer.
@@ -61,9 +61,9 @@ class KafkaNews:
                 self.connected = True
             return self._producer
 
-    async def post(self, rows: Sequence[News]) -> None:
+    async def post(self, rows: Sequence[Answer]) -> None:
         """Return when Kafka has all rows for good; raises `BrokerError` when it may not."""
-        by_partition: dict[int, list[News]] = defaultdict(list)
+        by_partition: dict[int, list[Answer]] = defaultdict(list)
         for row in rows:
             at = topics.partition_of_key(row.wholesaler_id, self._partitions)
             by_partition[at].append(row)
@@ -72,7 +72,7 @@ class KafkaNews:
             async with asyncio.timeout(PATIENCE):
                 for partition, some in by_partition.items():
                     await producer.send_and_wait(
-                        topics.STOCK_INCIDENTS, pack_news(some), partition=partition
+                        topics.STOCK_INCIDENTS, pack_answers(some), partition=partition
                     )
         except (KafkaError, TimeoutError, OSError) as error:
             self.connected = False

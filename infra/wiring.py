@@ -20,23 +20,23 @@ from tenacity import (
 )
 
 from alerts.answers.links import Links
-from alerts.delivery.delivery import Delivery
+from alerts.delivery.delivery import MessageDelivery
 from alerts.delivery.dispatcher import Dispatcher
 from alerts.delivery.ports import Link
 from alerts.delivery.receipts import FileReceipts
 from alerts.delivery.refused_numbers import RefusedNumbers
-from alerts.lifecycle.stage import WholesalerSide
+from alerts.lifecycle.stage import WholesalerStage
 from alerts.message.directory import ReferenceDirectory
 from alerts.message.typical_sales import NAME as USUAL
-from alerts.message.typical_sales import UsualSales
+from alerts.message.typical_sales import TypicalSalesFile
 from alerts.policy.policy import Policy, load_policy
-from alerts.policy.rules import Rules
-from alerts.policy.unknown_ids import strangers
+from alerts.policy.rules import AlertRules
+from alerts.policy.unknown_ids import unknown_ids
 from alerts.senders import open_sender
 from infra.health import watch
 from infra.settings import Settings
 from infra.topics import ensure_topics
-from pipelines.core.effects import Effect, Promise, Rows, envelopes
+from pipelines.core.effects import Effect, RowBuilder, WatermarkUpdate, envelopes
 from pipelines.core.stock.sim_registry import SimRange
 from pipelines.ingest.reference import load_reference
 from pipelines.stream import metrics, trace
@@ -46,7 +46,7 @@ from pipelines.stream.stock_worker import stock_app
 from pipelines.stream.warehouse_worker import warehouse_app
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
 from pipelines.warehouse.buffer import Buffer
-from pipelines.warehouse.loopback.server import Door
+from pipelines.warehouse.loopback.server import LoopbackServer
 from pipelines.warehouse.reference import reference_rows, replace_reference
 from pipelines.warehouse.rows import to_rows
 from schemas import topics
@@ -148,10 +148,10 @@ async def _topics(settings: Settings) -> None:
 
 def _stock(settings: Settings) -> faust.App:
     reference = reference_of(settings)
-    register = metrics.CountedRegister(
+    registry = metrics.CountedSimRegistry(
         [SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid) for b in reference.batches]
     )
-    return stock_app(stream_options(settings), register, reference.holder)
+    return stock_app(stream_options(settings), registry, reference.holder)
 
 
 def check_way_out(settings: Settings) -> None:
@@ -213,14 +213,14 @@ def _twilio(settings: Settings) -> TwilioOptions | None:
     )
 
 
-def delivery_of(settings: Settings) -> Delivery:
+def delivery_of(settings: Settings) -> MessageDelivery:
     """What sends messages and keeps their record under the data directory."""
     if settings.data is None:
         raise SettingsError("the record of what was sent needs a directory: give --data DIR")
     folder = settings.data / "sms"
     folder.mkdir(parents=True, exist_ok=True)
     receipts = FileReceipts(folder / "receipts.log")
-    return Delivery(
+    return MessageDelivery(
         open_sender(settings.sms, twilio=_twilio(settings), claimed=receipts.claimed),
         receipts,
         numbers=RefusedNumbers(folder / "refused-numbers.log"),
@@ -246,10 +246,10 @@ def _alerts(settings: Settings) -> faust.App:
         known = partial(delivery.numbers.count, blocked=blocked)
         metrics.SMS_NUMBERS.labels(state).set_function(known)
     reference, policy = reference_of(settings), policy_of(settings)
-    if policy is not None and (unknown := strangers(policy, reference)):
+    if policy is not None and (unknown := unknown_ids(policy, reference)):
         log.warning("%s", unknown)
     directory = ReferenceDirectory(reference)
-    rules = Rules(
+    rules = AlertRules(
         settings.group_wait,
         policy,
         zone=zone,
@@ -261,30 +261,32 @@ def _alerts(settings: Settings) -> faust.App:
         directory,
         timezone=zone,
         channels=channels_of(settings),
-        usual=UsualSales(settings.data / "sms" / USUAL) if settings.data is not None else None,
+        usual=TypicalSalesFile(settings.data / "sms" / USUAL)
+        if settings.data is not None
+        else None,
         link=_link(settings),
     )
 
-    def new_wholesalers(partition: int) -> WholesalerSide:
-        return WholesalerSide(partition, options.partitions, rules)
+    def new_wholesalers(partition: int) -> WholesalerStage:
+        return WholesalerStage(partition, options.partitions, rules)
 
-    async def deliver(side: WholesalerSide, now: int) -> list[Effect]:
-        before = side.frontier.reached
-        steps, promise = side.advance(now)
-        if promise is None:
+    async def deliver(stage: WholesalerStage, now: int) -> list[Effect]:
+        before = stage.watermarks.reached
+        steps, update = stage.advance(now)
+        if update is None:
             return []
         told = await dispatcher.dispatch(steps.groups)
-        side.told(told.records)
-        rows, news = Rows("messages"), Rows("alert_news")
+        stage.told(told.records)
+        rows, news = RowBuilder("messages"), RowBuilder("alert_events")
         for record in told.records:
             rows.add(**msgspec.structs.asdict(record))
         for row in steps.news + told.news:
             news.add(**msgspec.structs.asdict(row))
         effects = []
         if len(news):
-            early = Promise(promise.source, before, False, promise.peers)
-            effects = envelopes(topics.SMS_MESSAGES, side.partition, news, early, before)
-        effects += envelopes(topics.SMS_MESSAGES, side.partition, rows, promise, before)
+            early = WatermarkUpdate(update.source, before, False, update.peers)
+            effects = envelopes(topics.SMS_MESSAGES, stage.partition, news, early, before)
+        effects += envelopes(topics.SMS_MESSAGES, stage.partition, rows, update, before)
         return trace.said(metrics.count_effects(effects))
 
     return alerts_app(options, new_wholesalers, deliver)
@@ -328,7 +330,7 @@ def _warehouse(settings: Settings) -> faust.App:
     buffer = Buffer(warehouse, on_retry=lambda table: metrics.INSERT_RETRIES.labels(table).inc())
     app = warehouse_app(stream_options(settings), _WarehouseSink(buffer))
     if settings.data is not None and settings.warehouse is None:
-        door = Door(warehouse, settings.data)
+        door = LoopbackServer(warehouse, settings.data)
         app.on_before_shutdown.connect(lambda *_, **__: door.stop(), weak=False)
         app.task(door.start)
     return app

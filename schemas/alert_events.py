@@ -21,8 +21,8 @@ KINDS: Final = frozenset(
 )
 
 
-class AlertNews(msgspec.Struct, frozen=True):
-    """A row of `schemas.envelope.ALERT_NEWS`, field by field.
+class AlertEvent(msgspec.Struct, frozen=True):
+    """A row of `schemas.envelope.ALERT_EVENTS`, field by field.
 
     `at` is event time for what was decided, wall time for what was answered. `incident_id` is ''
     where an answer met no stock-out that is still open. `detail` is a JSON object. Of several rows

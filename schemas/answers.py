@@ -12,19 +12,19 @@ from collections.abc import Sequence
 import msgspec
 import pyarrow as pa
 
-from schemas.envelope import NEWS, Header, pack
+from schemas.envelope import ANSWERS, Header, pack
 
 
-class News(msgspec.Struct, frozen=True):
-    """A row of `schemas.envelope.NEWS`, field by field.
+class Answer(msgspec.Struct, frozen=True):
+    """A row of `schemas.envelope.ANSWERS`, field by field.
 
-    `news_id` names it for ever: what is told twice counts once. `kind` is status (of a message, as
+    `answer_id` names it for ever: what is told twice counts once. `kind` is status (of a message, as
     the provider tells it), acknowledged, delivering, cannot, stop or start; others may follow.
     `incident_id` is '' where the whole message is meant, `message_id` is '' where none is.
     `detail` is a JSON object; `by` is who said it: provider, sms or page.
     """
 
-    news_id: str
+    answer_id: str
     at: int
     wholesaler_id: str
     kind: str
@@ -34,12 +34,14 @@ class News(msgspec.Struct, frozen=True):
     by: str
 
 
-def pack_news(rows: Sequence[News]) -> bytes:
+def pack_answers(rows: Sequence[Answer]) -> bytes:
     """The envelope of some rows, all for one partition."""
-    batch = pa.RecordBatch.from_pylist([msgspec.structs.asdict(row) for row in rows], schema=NEWS)
-    return pack(Header(kind="news"), batch)
+    batch = pa.RecordBatch.from_pylist(
+        [msgspec.structs.asdict(row) for row in rows], schema=ANSWERS
+    )
+    return pack(Header(kind="answers"), batch)
 
 
-def news_of(rows: pa.RecordBatch) -> list[News]:
+def answers_of(rows: pa.RecordBatch) -> list[Answer]:
     """The rows of an envelope of kind `news`."""
-    return [News(**row) for row in rows.to_pylist()]
+    return [Answer(**row) for row in rows.to_pylist()]

@@ -23,7 +23,7 @@ import pyarrow as pa
 from schemas import topics
 from schemas.errors import EnvelopeError
 from schemas.fields import TIME_END
-from schemas.invariants import unsound
+from schemas.invariants import violation
 
 _PREFIX: Final = struct.Struct("<2sBBIII")
 _MAGIC: Final = b"ZS"
@@ -84,9 +84,9 @@ INCIDENTS = pa.schema(
 )
 
 #: What was heard about messages; see `schemas.answers`.
-NEWS = pa.schema(
+ANSWERS = pa.schema(
     [
-        ("news_id", pa.string()),
+        ("answer_id", pa.string()),
         ("at", pa.int64()),
         ("wholesaler_id", pa.string()),
         ("kind", pa.string()),
@@ -124,7 +124,7 @@ MESSAGES = pa.schema(
 )
 
 #: What was decided and heard about stock-outs; see `schemas.alert_events`.
-ALERT_NEWS = pa.schema(
+ALERT_EVENTS = pa.schema(
     [
         ("incident_id", pa.string()),
         ("wholesaler_id", pa.string()),
@@ -168,10 +168,10 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "placements": PLACEMENTS,
     "movements": MOVEMENTS,
     "incidents": INCIDENTS,
-    "news": NEWS,
+    "answers": ANSWERS,
     "levels": LEVELS,
     "messages": MESSAGES,
-    "alert_news": ALERT_NEWS,
+    "alert_events": ALERT_EVENTS,
     "anomalies": ANOMALIES,
     "registrations": REGISTRATIONS,
     "dead_letters": DEAD_LETTERS,
@@ -182,9 +182,9 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
 KINDS: Final[dict[str, tuple[str, ...]]] = {
     topics.SIM_EVENTS: ("uses", "late_uses", "placements"),
     topics.STOCK_MOVEMENTS: ("movements",),
-    topics.STOCK_INCIDENTS: ("incidents", "news"),
+    topics.STOCK_INCIDENTS: ("incidents", "answers"),
     topics.STOCK_LEVELS: ("levels",),
-    topics.SMS_MESSAGES: ("messages", "alert_news"),
+    topics.SMS_MESSAGES: ("messages", "alert_events"),
     topics.ANOMALIES: ("anomalies",),
     topics.REGISTRATIONS: ("registrations",),
     topics.DEAD_LETTERS: ("dead_letters",),
@@ -249,7 +249,7 @@ def unpack(data: bytes | None, topic: str | None = None) -> tuple[Header, pa.Rec
             return header, None
         rows = pa.ipc.read_record_batch(pa.py_buffer(data).slice(start), SCHEMAS[header.kind])
         rows.validate(full=True)  # a corrupt offset must be an error here, not a crash later
-        if (why := unsound(rows)) is not None:
+        if (why := violation(rows)) is not None:
             raise EnvelopeError(f"rows of {header.kind!r} that nobody can mean: {why}")
     except KeyError:
         raise EnvelopeError(f"unknown kind of envelope {header.kind[:30]!r}") from None

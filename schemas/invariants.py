@@ -32,7 +32,7 @@ _BOUNDS: Final[dict[str, tuple[int, int]]] = {
 _MAY_BE_NULL: Final = "closed_at"
 
 
-def unsound(rows: pa.RecordBatch) -> str | None:
+def violation(rows: pa.RecordBatch) -> str | None:
     """Why rows cannot be used, in a few words; None when they can.
 
     Looks at whole columns: a few microseconds each.

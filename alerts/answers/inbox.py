@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from alerts.answers.reading import Answer
+from alerts.answers.reading import Reply
 from alerts.delivery.journal import REMOVE_LINE, Journal
-from schemas.answers import News
+from schemas.answers import Answer
 
 
 class Heard(msgspec.Struct, frozen=True, tag="heard"):
@@ -28,16 +28,16 @@ class Heard(msgspec.Struct, frozen=True, tag="heard"):
     at: int
     number: str
     message_id: str
-    answer: Answer | None
+    answer: Reply | None
     reply: str
-    news: tuple[News, ...]
+    news: tuple[Answer, ...]
 
 
 #: Stop and start are about the number.
 _ABOUT_MESSAGES: Final = ("acknowledged", "delivering", "cannot")
 
 
-class _Told(msgspec.Struct, frozen=True, tag="told"):
+class _Forwarded(msgspec.Struct, frozen=True, tag="told"):
     key: str
 
 
@@ -52,7 +52,7 @@ class Inbox:
         self._journal = Journal(path)
         self._places: dict[str, int] = {}
         self._untold: dict[str, int] = {}
-        self._answers: dict[str, tuple[int, Answer]] = {}
+        self._answers: dict[str, tuple[int, Reply]] = {}
         self._helped: dict[str, str] = {}
         self._read()
 
@@ -72,7 +72,7 @@ class Inbox:
     def told(self, key: str) -> None:
         """Everybody knows of an entry now."""
         self._journal.append(
-            msgspec.json.encode(_Told(key)), unless=lambda: not self._is_untold(key)
+            msgspec.json.encode(_Forwarded(key)), unless=lambda: not self._is_untold(key)
         )
 
     def untold(self) -> list[Heard]:
@@ -80,7 +80,7 @@ class Inbox:
         self._read()
         return [self._at(place) for place in sorted(self._untold.values())]
 
-    def answers_to(self, message_id: str) -> tuple[int, Answer | None]:
+    def answers_to(self, message_id: str) -> tuple[int, Reply | None]:
         """How many answers there were to a message, and the last one."""
         self._read()
         return self._answers.get(message_id, (0, None))
@@ -105,7 +105,7 @@ class Inbox:
 
     def _read(self) -> None:
         for place, entry in self._journal.entries(_decode, remedy=REMOVE_LINE):
-            if isinstance(entry, _Told):
+            if isinstance(entry, _Forwarded):
                 self._untold.pop(entry.key, None)
                 continue
             self._places[entry.key] = place
@@ -118,4 +118,4 @@ class Inbox:
                 self._helped[entry.number] = entry.message_id
 
 
-_decode = msgspec.json.Decoder(Heard | _Told).decode
+_decode = msgspec.json.Decoder(Heard | _Forwarded).decode

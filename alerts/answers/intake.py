@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from alerts.answers.inbox import Heard, Inbox
-from alerts.answers.reading import UNCLEAR, Answer, read
+from alerts.answers.reading import UNCLEAR, Reply, read
 from alerts.answers.sent import Sent, SentMessage
 from alerts.answers.statuses import LOST, STATUSES
 from alerts.delivery.clock import Clock, WallClock
@@ -23,13 +23,13 @@ from alerts.delivery.refused_numbers import STOPPED, RefusedNumber, RefusedNumbe
 from alerts.message.phones import masked, usable
 from alerts.senders.port import NumberRefused, SendLater
 from alerts.senders.twilio_errors import failed
-from schemas.answers import News
+from schemas.answers import Answer
 from schemas.errors import BrokerError
 
 log = logging.getLogger(__name__)
 
 #: Tells news on; returns when they are safe. Raises `BrokerError`.
-Post = Callable[[Sequence[News]], Awaitable[None]]
+Post = Callable[[Sequence[Answer]], Awaitable[None]]
 
 #: More answers than this to one message are somebody's game.
 MOST_ANSWERS: Final = 50
@@ -40,7 +40,7 @@ HELP: Final = {
 }
 
 #: What a provider calls a reply that it has dealt with, and answered, itself.
-_DEALT_WITH: Final = {"STOP": Answer("stop"), "START": Answer("start"), "HELP": UNCLEAR}
+_DEALT_WITH: Final = {"STOP": Reply("stop"), "START": Reply("start"), "HELP": UNCLEAR}
 
 _OPTED_OUT: Final = {STOPPED, "21610"}
 
@@ -133,7 +133,7 @@ class Intake:
         refused = self.numbers.get(number)
         stopped = refused is not None and refused.code in _OPTED_OUT
         answer = _DEALT_WITH.get(dealt_with) or read(text, now=now, zone=self.zone, stopped=stopped)
-        news: tuple[News, ...] = ()
+        news: tuple[Answer, ...] = ()
         reply = ""
         if answer.kind in ("stop", "start"):
             owner = message.wholesaler_id if message else self._owners.get(number, "")
@@ -150,7 +150,7 @@ class Intake:
         name = message.message_id if message is not None else ""
         return Heard(key, now, number, name, answer, reply, news)
 
-    async def answer(self, message: SentMessage, answer: Answer) -> None:
+    async def answer(self, message: SentMessage, answer: Reply) -> None:
         """An answer given on the page; the same one given again is one answer.
 
         Raises `TooManyAnswers`.
@@ -179,7 +179,7 @@ class Intake:
             await self._post(heard.news)
             self.inbox.told(heard.key)
 
-    def _detail(self, answer: Answer, text: str) -> dict[str, object]:
+    def _detail(self, answer: Reply, text: str) -> dict[str, object]:
         detail: dict[str, object] = {}
         if answer.by is not None:
             by = datetime.fromtimestamp(answer.by / 1_000, self.zone)
@@ -191,15 +191,15 @@ class Intake:
 
 
 def _news(
-    news_id: str,
+    answer_id: str,
     at: int,
     message: SentMessage,
     kind: str,
     detail: Mapping[str, object],
     by: str,
-) -> News:
-    return News(
-        news_id=news_id,
+) -> Answer:
+    return Answer(
+        answer_id=answer_id,
         at=at,
         wholesaler_id=message.wholesaler_id,
         kind=kind,

@@ -18,14 +18,14 @@ import msgspec
 Kind = Literal["acknowledged", "delivering", "cannot", "stop", "start", "unclear"]
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Reply(msgspec.Struct, frozen=True):
     """What was meant; `by` (ms) is the time promised by who is delivering, if one was named."""
 
     kind: Kind
     by: int | None = None
 
 
-UNCLEAR: Final = Answer("unclear")
+UNCLEAR: Final = Reply("unclear")
 
 #: Nobody answers in longer texts; automatic replies are.
 LONGEST: Final = 80
@@ -110,7 +110,7 @@ _PARTS: Final = (
 )
 
 
-def read(text: str, *, now: int, zone: tzinfo, stopped: bool = False) -> Answer:
+def read(text: str, *, now: int, zone: tzinfo, stopped: bool = False) -> Reply:
     """What a text that came at wall time `now` (ms) means to a reader of clocks in `zone`.
 
     `stopped` says that the sender takes no messages at present: then "yes" asks for them again, as
@@ -119,21 +119,21 @@ def read(text: str, *, now: int, zone: tzinfo, stopped: bool = False) -> Answer:
     plain = _normal(text)
     words = " ".join(re.sub(r"[^\w']+", " ", plain).split())
     if words in _STOP:
-        return Answer("stop")
+        return Reply("stop")
     if words in _START or (stopped and words == "yes"):
-        return Answer("start")
+        return Reply("start")
     if len(plain) > LONGEST or re.search(r"\?|[吗么呢]$", plain):
         return UNCLEAR
     if words in _CANNOT or _CANNOT_INSIDE.search(plain):
-        return Answer("cannot")
+        return Reply("cannot")
     choice, _, rest = plain.partition(" ")
     named = _promise(plain, datetime.fromtimestamp(now / 1_000, zone))
     if named is not None or _ON_THE_WAY.search(plain):
         if choice.rstrip(".:") == "2" and rest:
             return UNCLEAR
-        return Answer("delivering", None if named is None else round(named.timestamp() * 1_000))
+        return Reply("delivering", None if named is None else round(named.timestamp() * 1_000))
     if words and words != "11" and _GOT_IT.fullmatch(words):
-        return Answer("acknowledged")
+        return Reply("acknowledged")
     return UNCLEAR
 
 

@@ -56,7 +56,7 @@ class Patience(msgspec.Struct, frozen=True):
     between_calls: float = 300.0
 
 
-class Delivery:
+class MessageDelivery:
     """Delivers messages by one sender.
 
     `stale_after` (ms; None: never) is how old the newest incident of a message may be when it goes

@@ -15,15 +15,15 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from alerts.delivery.delivery import Delivery
+from alerts.delivery.delivery import MessageDelivery
 from alerts.delivery.managers import Managers
-from alerts.delivery.ports import Channels, Link, Usual
-from alerts.lifecycle.grouping import Group, message_id
+from alerts.delivery.ports import Channels, Link, TypicalSales
+from alerts.lifecycle.grouping import AlertGroup, message_id
 from alerts.message.compose import Text, compose
-from alerts.message.directory import Directory, Wholesaler
+from alerts.message.directory import Contact, Directory
 from alerts.message.phones import takes_links, usable
 from alerts.policy.rules import BACKUP, CHANNEL, PHONE
-from schemas.alert_events import AlertNews
+from schemas.alert_events import AlertEvent
 from schemas.messages import ListedIncident, Message, MessageRecord
 
 #: What a message that went out is called in the news of its stock-outs.
@@ -35,11 +35,11 @@ _WENT_OUT: Final = {
 }
 
 
-class Told(NamedTuple):
+class Dispatched(NamedTuple):
     """What became of groups: rows for sms-messages, and news of their stock-outs."""
 
     records: list[MessageRecord]
-    news: list[AlertNews]
+    news: list[AlertEvent]
 
 
 class Dispatcher:
@@ -50,14 +50,14 @@ class Dispatcher:
 
     def __init__(
         self,
-        delivery: Delivery,
+        delivery: MessageDelivery,
         directory: Directory,
         *,
         timezone: tzinfo,
         signature: str = "",
         at_a_time: int = 16,
         channels: Channels | None = None,
-        usual: Usual | None = None,
+        usual: TypicalSales | None = None,
         link: Link | None = None,
     ) -> None:
         self.delivery = delivery
@@ -69,13 +69,13 @@ class Dispatcher:
         self.link = link
         self._turns = asyncio.Semaphore(at_a_time)
 
-    async def dispatch(self, groups: Iterable[Group]) -> Told:
+    async def dispatch(self, groups: Iterable[AlertGroup]) -> Dispatched:
         """Deliver groups; each wholesaler's in their order.
 
         Returns when every message is sent or given up, however long that takes: the caller must
-        not go on before. Raises what `Delivery` raises, and OSError when the disk fails.
+        not go on before. Raises what `MessageDelivery` raises, and OSError when the disk fails.
         """
-        by_wholesaler: dict[str, list[Group]] = defaultdict(list)
+        by_wholesaler: dict[str, list[AlertGroup]] = defaultdict(list)
         for group in groups:
             by_wholesaler[group.wholesaler_id].append(group)
         try:
@@ -83,19 +83,19 @@ class Dispatcher:
                 running = [tasks.create_task(self._serve(g)) for g in by_wholesaler.values()]
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
-        told = Told([], [])
+        told = Dispatched([], [])
         for task in running:
             for records, news in task.result():
                 told.records.extend(records)
                 told.news.extend(news)
         return told
 
-    async def _serve(self, groups: Sequence[Group]) -> list[Told]:
+    async def _serve(self, groups: Sequence[AlertGroup]) -> list[Dispatched]:
         """One wholesaler's groups, one after the other."""
         async with self._turns:
             return [await self._send(part) for group in groups for part in self._parts(group)]
 
-    def _parts(self, group: Group) -> list[Group]:
+    def _parts(self, group: AlertGroup) -> list[AlertGroup]:
         """The group, or a part of it for each who took its outlets over before it fell due.
 
         The stock-outs stay with whom they happened to, so the parts are still that one's messages;
@@ -117,19 +117,19 @@ class Dispatcher:
             for reader, incidents in by_reader.items()
         ]
 
-    def _reader_of(self, group: Group, incident: ListedIncident) -> str:
+    def _reader_of(self, group: AlertGroup, incident: ListedIncident) -> str:
         return self.directory.successor(group.wholesaler_id, incident.outlet_id, group.due_at)
 
-    def _reader(self, group: Group) -> Wholesaler | None:
+    def _reader(self, group: AlertGroup) -> Contact | None:
         """Who gets the messages of a part: all its outlets have the same reader."""
         return self.directory.wholesaler(self._reader_of(group, group.incidents[0]))
 
-    async def _send(self, group: Group) -> Told:
-        unaware: list[AlertNews] = []
+    async def _send(self, group: AlertGroup) -> Dispatched:
+        unaware: list[AlertEvent] = []
         if group.kind == "resolved":
             group, unaware = self._only_who_knew(group)
             if not group.incidents:
-                return Told([], unaware)
+                return Dispatched([], unaware)
         if group.to.startswith(CHANNEL):
             name = group.to.removeprefix(CHANNEL)
             text = self._text(group, group.message_id, group.incidents, whole=True)
@@ -143,9 +143,9 @@ class Dispatcher:
                 unaware += await self.managers.fall_back(group, record, self._name(group))
         # What went to a channel is no SMS, and not among them.
         texts = [] if group.to.startswith(CHANNEL) else records
-        return Told(texts, news_of(group, records) + unaware)
+        return Dispatched(texts, news_of(group, records) + unaware)
 
-    async def _send_first(self, group: Group) -> list[MessageRecord]:
+    async def _send_first(self, group: AlertGroup) -> list[MessageRecord]:
         records = []
         settled = await self.delivery.settled(group.message_id)
         if settled is not None:
@@ -171,12 +171,12 @@ class Dispatcher:
             records.append(rest or await self._tell(group, rest_id, fresh))
         return records
 
-    async def _send_later(self, group: Group) -> MessageRecord:
+    async def _send_later(self, group: AlertGroup) -> MessageRecord:
         """What is no group's first message is of use from when it fell due."""
         settled = await self.delivery.settled(group.message_id)
         return settled or await self._tell(group, group.message_id, group.incidents)
 
-    def _only_who_knew(self, group: Group) -> tuple[Group, list[AlertNews]]:
+    def _only_who_knew(self, group: AlertGroup) -> tuple[AlertGroup, list[AlertEvent]]:
         """The group without the stock-outs of which its reader never heard, and news of those."""
         receipts = self.delivery.receipts
         knew = {
@@ -193,7 +193,7 @@ class Dispatcher:
         ]
 
     async def _tell(
-        self, group: Group, name: str, incidents: Sequence[ListedIncident]
+        self, group: AlertGroup, name: str, incidents: Sequence[ListedIncident]
     ) -> MessageRecord:
         wholesaler = self._reader(group)
         message = self._compose(group, name, incidents)
@@ -204,7 +204,9 @@ class Dispatcher:
             )
         return await self.delivery.deliver(message, contacts)
 
-    def _compose(self, group: Group, name: str, incidents: Sequence[ListedIncident]) -> Message:
+    def _compose(
+        self, group: AlertGroup, name: str, incidents: Sequence[ListedIncident]
+    ) -> Message:
         wholesaler = self._reader(group)
         text = self._text(group, name, incidents)
         return Message(
@@ -221,7 +223,12 @@ class Dispatcher:
         )
 
     def _text(
-        self, group: Group, name: str, incidents: Sequence[ListedIncident], *, whole: bool = False
+        self,
+        group: AlertGroup,
+        name: str,
+        incidents: Sequence[ListedIncident],
+        *,
+        whole: bool = False,
     ) -> Text:
         wholesaler = self._reader(group)
         shelves = [self.directory.shelf(incident) for incident in incidents]
@@ -241,12 +248,12 @@ class Dispatcher:
             link=self.link(name, group.wholesaler_id, group.due_at) if self.link and asks else "",
         )
 
-    def _name(self, group: Group) -> str:
+    def _name(self, group: AlertGroup) -> str:
         wholesaler = self._reader(group)
         return (wholesaler.name if wholesaler is not None else "") or group.wholesaler_id or "?"
 
 
-def news_of(group: Group, records: Iterable[MessageRecord]) -> list[AlertNews]:
+def news_of(group: AlertGroup, records: Iterable[MessageRecord]) -> list[AlertEvent]:
     """What records say of each stock-out that they list."""
     news = []
     for record in records:
@@ -261,15 +268,15 @@ def news_of(group: Group, records: Iterable[MessageRecord]) -> list[AlertNews]:
 
 
 def _news(
-    group: Group,
+    group: AlertGroup,
     incident_id: str,
     kind: str,
     at: int,
     detail: dict[str, str],
     about: str,
     version: int = 0,
-) -> AlertNews:
-    return AlertNews(
+) -> AlertEvent:
+    return AlertEvent(
         incident_id=incident_id,
         wholesaler_id=group.wholesaler_id,
         at=at,
@@ -282,7 +289,7 @@ def _news(
     )
 
 
-def _contacts(wholesaler: Wholesaler | None, to: str) -> list[str]:
+def _contacts(wholesaler: Contact | None, to: str) -> list[str]:
     """The numbers a wholesaler can be reached at, the best first, each once."""
     if wholesaler is None:
         return []
@@ -294,7 +301,7 @@ def _contacts(wholesaler: Wholesaler | None, to: str) -> list[str]:
 
 
 def _nobody(
-    group: Group, wholesaler: Wholesaler | None, incidents: Sequence[ListedIncident]
+    group: AlertGroup, wholesaler: Contact | None, incidents: Sequence[ListedIncident]
 ) -> str:
     """Why there is nobody to tell, and what to do about it."""
     wholesaler_id = group.wholesaler_id

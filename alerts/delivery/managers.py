@@ -13,10 +13,10 @@ import msgspec
 from alerts.delivery.clock import Clock
 from alerts.delivery.ports import FALLBACK, Channels
 from alerts.delivery.receipts import Receipts
-from alerts.lifecycle.grouping import Group
+from alerts.lifecycle.grouping import AlertGroup
 from alerts.message.compose import Text, title
 from alerts.policy.rules import CHANNEL
-from schemas.alert_events import AlertNews
+from schemas.alert_events import AlertEvent
 from schemas.errors import SendError
 from schemas.messages import MessageRecord, Status
 
@@ -31,7 +31,9 @@ class Managers:
         self._clock = clock
         self._channels = channels
 
-    async def tell(self, name: str, group: Group, text: Text, wholesaler: str) -> MessageRecord:
+    async def tell(
+        self, name: str, group: AlertGroup, text: Text, wholesaler: str
+    ) -> MessageRecord:
         """Tell a channel of a group; '' as its name means that the policy names none."""
         known = self._receipts.get(group.message_id)
         if known is not None:
@@ -57,8 +59,8 @@ class Managers:
         return record
 
     async def fall_back(
-        self, group: Group, record: MessageRecord, wholesaler: str
-    ) -> list[AlertNews]:
+        self, group: AlertGroup, record: MessageRecord, wholesaler: str
+    ) -> list[AlertEvent]:
         """Tell the fallback, if there is one, of a message that reached nobody; news of that."""
         if self._channels is None:
             return []
@@ -74,7 +76,7 @@ class Managers:
             error = ""
         detail = {"what": "unreached", "to": CHANNEL + FALLBACK, "why": error}
         return [
-            AlertNews(
+            AlertEvent(
                 incident_id=incident_id,
                 wholesaler_id=group.wholesaler_id,
                 at=record.created_at,

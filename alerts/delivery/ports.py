@@ -17,7 +17,7 @@ class Channels(Protocol):
 
 
 #: What a shelf (outlet id, SKU) usually sells a day; None when nobody knows.
-Usual = Callable[[str, str], float | None]
+TypicalSales = Callable[[str, str], float | None]
 
 #: The signed link for a message: message id, wholesaler id, when it fell due (ms).
 Link = Callable[[str, str, int], str]

@@ -35,7 +35,7 @@ class Gathering(msgspec.Struct, array_like=True):
     open: dict[str, ListedIncident]
 
 
-class Group(msgspec.Struct, frozen=True):
+class AlertGroup(msgspec.Struct, frozen=True):
     """Stock-outs of one wholesaler that one message shall tell of, in the order they opened.
 
     `kind` is stock_out (a group's first), delayed, digest, reminder, escalation, lost or resolved;

@@ -17,13 +17,13 @@ import msgspec
 
 from alerts.answers.statuses import LOST
 from alerts.delivery.ports import FALLBACK
-from alerts.lifecycle.grouping import Change, Gathering, Group, in_order, message_id
-from alerts.lifecycle.outcome import Outcome
-from alerts.lifecycle.state import Answered, Case, WholesalerState
+from alerts.lifecycle.grouping import AlertGroup, Change, Gathering, in_order, message_id
+from alerts.lifecycle.outcome import Decisions
+from alerts.lifecycle.state import Alert, HeardAnswer, WholesalerState
 from alerts.lifecycle.timing import Timing
-from alerts.policy.rules import CHANNEL, PHONE, Rules
-from schemas.alert_events import AlertNews
-from schemas.answers import News
+from alerts.policy.rules import CHANNEL, PHONE, AlertRules
+from schemas.alert_events import AlertEvent
+from schemas.answers import Answer
 from schemas.fields import TIME_END
 
 #: Answers that say what somebody will do about a stock-out.
@@ -33,14 +33,14 @@ ANSWERS = ("acknowledged", "delivering", "cannot")
 class Steps(NamedTuple):
     """What follows from one advance, in order."""
 
-    groups: list[Group]
-    news: list[AlertNews]
+    groups: list[AlertGroup]
+    news: list[AlertEvent]
 
 
 def advance(
     state: WholesalerState,
     watermark: int,
-    rules: Rules,
+    rules: AlertRules,
     *,
     final: bool = False,
     now: int | None = None,
@@ -52,7 +52,7 @@ def advance(
     that would only fall due later. `now` (wall ms) matters only where event time follows it: what
     comes late is not told in quiet hours.
     """
-    life = _Life(state, rules, now if rules.wall else None)
+    life = _Lifecycle(state, rules, now if rules.wall else None)
     life.times.follow_policy()
     reached = max(watermark, state.folded)
     known = sorted((c for c in state.held if final or c.at < reached), key=in_order)
@@ -76,14 +76,14 @@ def advance(
     return Steps(life.outcome.groups, life.outcome.news)
 
 
-class _Life:
+class _Lifecycle:
     """One advance of one wholesaler's stock-outs."""
 
-    def __init__(self, state: WholesalerState, rules: Rules, now: int | None) -> None:
+    def __init__(self, state: WholesalerState, rules: AlertRules, now: int | None) -> None:
         self.state = state
         self.rules = rules
         self.times = Timing(state, rules, now)
-        self.outcome = Outcome(state.wholesaler_id)
+        self.outcome = Decisions(state.wholesaler_id)
 
     # What happened
 
@@ -93,77 +93,77 @@ class _Life:
             self._close(change)
             return
         state = self.state
-        case = Case(change.incident_id, change.outlet_id, change.sku, change.opened_at)
-        state.cases[case.incident_id] = case
+        alert = Alert(change.incident_id, change.outlet_id, change.sku, change.opened_at)
+        state.alerts[alert.incident_id] = alert
         if state.gathering is None:
             state.gathering = Gathering(change.at, change.incident_id, {})
-        state.gathering.open[case.incident_id] = case.listed
+        state.gathering.open[alert.incident_id] = alert.listed
         if (flapping := self.rules.policy.flapping) is not None:
-            emptied = self.times.shelf(case).emptied
+            emptied = self.times.shelf(alert).emptied
             emptied.append(change.at)
             del emptied[: -flapping.incidents]
 
     def _close(self, change: Change) -> None:
-        case = self.state.cases.pop(change.incident_id, None)
+        alert = self.state.alerts.pop(change.incident_id, None)
         if self.state.gathering is not None:
             self.state.gathering.open.pop(change.incident_id, None)
-        if case is None:
+        if alert is None:
             return
-        if case.phase == "open":
-            why = case.held or "group_wait"
-            self.outcome.tell_of(case, change.at, "refilled_in_time", {"waited_for": why})
+        if alert.phase == "open":
+            why = alert.held or "group_wait"
+            self.outcome.tell_of(alert, change.at, "refilled_in_time", {"waited_for": why})
             return
-        self.outcome.tell_of(case, change.at, "resolved", {"was": case.phase})
-        if case.told and self.rules.resolved_notes(self.state.wholesaler_id):
-            self.state.cases[case.incident_id] = case
-            case.phase = "resolved"
-            self.times.set_due(case, self.rules.on_grid(change.at))
+        self.outcome.tell_of(alert, change.at, "resolved", {"was": alert.phase})
+        if alert.told and self.rules.resolved_notes(self.state.wholesaler_id):
+            self.state.alerts[alert.incident_id] = alert
+            alert.phase = "resolved"
+            self.times.set_due(alert, self.rules.on_grid(change.at))
 
-    def answer(self, answered: Answered) -> None:
+    def answer(self, answered: HeardAnswer) -> None:
         """Somebody, or a provider, says something about a message."""
         self.until(answered.at)
         news = answered.news
         detail = _detail(news)
         met = [
-            case
-            for case in self.state.cases.values()
-            if case.phase not in ("open", "resolved")
-            and case.about(news.message_id)
-            and news.incident_id in ("", case.incident_id)
+            alert
+            for alert in self.state.alerts.values()
+            if alert.phase not in ("open", "resolved")
+            and alert.about(news.message_id)
+            and news.incident_id in ("", alert.incident_id)
         ]
         lost = []
-        for case in met:
-            if news.news_id not in case.news:
-                case.news.append(news.news_id)
+        for alert in met:
+            if news.answer_id not in alert.news:
+                alert.news.append(news.answer_id)
                 if news.kind in ANSWERS:
-                    self._answered(case, news, answered.at, detail)
-                elif detail.get("status") in LOST and case.phase == "notified":
+                    self._answered(alert, news, answered.at, detail)
+                elif detail.get("status") in LOST and alert.phase == "notified":
                     # Of a lost message a provider may tell in several ways.
                     mark = f"lost/{news.message_id}"
-                    if mark not in case.news:
-                        case.news.append(mark)
-                        lost.append(case)
-        for case in met:
-            self.outcome.heard(case.incident_id, news, detail)
+                    if mark not in alert.news:
+                        alert.news.append(mark)
+                        lost.append(alert)
+        for alert in met:
+            self.outcome.heard(alert.incident_id, news, detail)
         if not met:
             self.outcome.heard("", news, detail)
         self._lost(lost, news.message_id, answered.at)
 
-    def _answered(self, case: Case, news: News, at: int, detail: dict[str, Any]) -> None:
-        case.phase, case.due, case.held = news.kind, None, ""
+    def _answered(self, alert: Alert, news: Answer, at: int, detail: dict[str, Any]) -> None:
+        alert.phase, alert.due, alert.held = news.kind, None, ""
         policy = self.rules.policy
         if news.kind == "delivering":
             by = detail.get("by")
-            case.by = at + policy.on_the_way
+            alert.by = at + policy.on_the_way
             if isinstance(by, int) and 0 < by < TIME_END:
-                case.by = by
-            self.times.set_due(case, self.rules.on_grid(max(at, case.by + policy.grace)))
+                alert.by = by
+            self.times.set_due(alert, self.rules.on_grid(max(at, alert.by + policy.grace)))
         elif news.kind == "cannot":
-            self.times.escalate_now(case, at)
+            self.times.escalate_now(alert, at)
 
-    def _lost(self, cases: list[Case], name: str, at: int) -> None:
+    def _lost(self, alerts: list[Alert], name: str, at: int) -> None:
         """A message that was accepted did not arrive: the next step need not wait."""
-        alone = [case for case in cases if not self.times.escalate_now(case, at)]
+        alone = [alert for alert in alerts if not self.times.escalate_now(alert, at)]
         if alone:
             to = CHANNEL + FALLBACK
             self.outcome.send(self.outcome.later(0, f"lost {name}", to), at, at, alone, "lost", to)
@@ -194,115 +194,115 @@ class _Life:
         if gathering is None:
             return
         due_at = self._end_of(gathering)
-        cases = [self.state.cases[name] for name in gathering.open]
+        alerts = [self.state.alerts[name] for name in gathering.open]
         name = message_id(self.state.wholesaler_id, gathering.started_at, gathering.first_id)
-        fit = [case for case in cases if self._may_tell(case, due_at)]
+        fit = [alert for alert in alerts if self._may_tell(alert, due_at)]
         for to, some in self._by_target(fit, due_at).items():
             first = name if to == PHONE else self.outcome.later(due_at, "stock_out", to)
             self._tell(first, due_at, some, "stock_out", to, gathering.started_at)
 
     def _fire(self, due_at: int) -> None:
         """Deal with every case whose time has come."""
-        told: dict[str, list[Case]] = defaultdict(list)
-        escalated: dict[tuple[int, str], list[Case]] = defaultdict(list)
-        for case in list(self.state.cases.values()):
-            if case.due is None or case.due > due_at:
+        told: dict[str, list[Alert]] = defaultdict(list)
+        escalated: dict[tuple[int, str], list[Alert]] = defaultdict(list)
+        for alert in list(self.state.alerts.values()):
+            if alert.due is None or alert.due > due_at:
                 continue
-            case.due = None
-            if case.phase == "resolved":
-                self._note(case, due_at)
+            alert.due = None
+            if alert.phase == "resolved":
+                self._note(alert, due_at)
                 continue
-            rested, overdue = case.held == "quiet_hours", False
-            if not self._may_tell(case, due_at):
+            rested, overdue = alert.held == "quiet_hours", False
+            if not self._may_tell(alert, due_at):
                 continue
-            if case.phase == "delivering":
-                case.phase = "notified"
-                self.outcome.tell_of(case, due_at, "overdue", {"by": case.by})
-                self.times.escalate_from(case, due_at)
+            if alert.phase == "delivering":
+                alert.phase = "notified"
+                self.outcome.tell_of(alert, due_at, "overdue", {"by": alert.by})
+                self.times.escalate_from(alert, due_at)
                 rested, overdue = False, True
-            if case.phase == "open" or (rested and case.phase == "notified"):
-                told["digest" if rested else "delayed"].append(case)
+            if alert.phase == "open" or (rested and alert.phase == "notified"):
+                told["digest" if rested else "delayed"].append(alert)
                 continue
-            step = self.times.step_of(case)
+            step = self.times.step_of(alert)
             if step is not None and step[0] <= due_at:
-                to = self.rules.addressee(step[1], case.listed)
-                escalated[case.step, to].append(case)
-            repeats = case.phase == "notified" and self.times.repeats_at(case) <= due_at
+                to = self.rules.addressee(step[1], alert.listed)
+                escalated[alert.step, to].append(alert)
+            repeats = alert.phase == "notified" and self.times.repeats_at(alert) <= due_at
             if overdue or repeats:
-                told["reminder"].append(case)
+                told["reminder"].append(alert)
             elif step is None or step[0] > due_at:
-                self.times.plan(case)
+                self.times.plan(alert)
         for kind in ("digest", "delayed", "reminder"):
-            for to, cases in self._by_target(told[kind], due_at).items():
-                self._tell(self.outcome.later(due_at, kind, to), due_at, cases, kind, to, due_at)
-        for (number, to), cases in sorted(escalated.items(), key=lambda found: found[0]):
-            self._escalate(due_at, number, to, cases)
+            for to, alerts in self._by_target(told[kind], due_at).items():
+                self._tell(self.outcome.later(due_at, kind, to), due_at, alerts, kind, to, due_at)
+        for (number, to), alerts in sorted(escalated.items(), key=lambda found: found[0]):
+            self._escalate(due_at, number, to, alerts)
         self._send_notes(due_at)
 
-    def _may_tell(self, case: Case, at: int) -> bool:
+    def _may_tell(self, alert: Alert, at: int) -> bool:
         """Whether a case may be told of now; otherwise it waits, and news say why."""
-        held = self.times.held(case, at)
-        case.held = ""
+        held = self.times.held(alert, at)
+        alert.held = ""
         if held is None:
             return True
-        case.held = held.why
-        self.times.set_due(case, held.until)
-        detail = {"why": held.why, "until": case.due, "note": held.note}
-        self.outcome.tell_of(case, at, "waiting", detail, held.by)
+        alert.held = held.why
+        self.times.set_due(alert, held.until)
+        detail = {"why": held.why, "until": alert.due, "note": held.note}
+        self.outcome.tell_of(alert, at, "waiting", detail, held.by)
         return False
 
-    def _by_target(self, cases: Iterable[Case], at: int) -> dict[str, list[Case]]:
-        found: dict[str, list[Case]] = defaultdict(list)
-        for case in cases:
-            found[self.rules.target(self.state.wholesaler_id, case.listed, at)].append(case)
+    def _by_target(self, alerts: Iterable[Alert], at: int) -> dict[str, list[Alert]]:
+        found: dict[str, list[Alert]] = defaultdict(list)
+        for alert in alerts:
+            found[self.rules.target(self.state.wholesaler_id, alert.listed, at)].append(alert)
         return dict(sorted(found.items()))
 
     # Telling
 
     def _tell(
-        self, name: str, due_at: int, cases: list[Case], kind: str, to: str, started_at: int
+        self, name: str, due_at: int, alerts: list[Alert], kind: str, to: str, started_at: int
     ) -> None:
         """Tell the wholesaler, or who stands in for them."""
-        for case in cases:
+        for alert in alerts:
             if kind != "reminder":
-                case.since = due_at
-            case.reminders += kind == "reminder"
-            case.phase, case.told_at = "notified", due_at
-            case.told.setdefault(to, []).append(name)
+                alert.since = due_at
+            alert.reminders += kind == "reminder"
+            alert.phase, alert.told_at = "notified", due_at
+            alert.told.setdefault(to, []).append(name)
             if self.rules.policy.flapping is not None:
-                self.times.shelf(case).told_at = due_at
-            self.times.plan(case)
-        self.outcome.send(name, started_at, due_at, cases, kind, to)
+                self.times.shelf(alert).told_at = due_at
+            self.times.plan(alert)
+        self.outcome.send(name, started_at, due_at, alerts, kind, to)
 
-    def _escalate(self, due_at: int, number: int, to: str, cases: list[Case]) -> None:
+    def _escalate(self, due_at: int, number: int, to: str, alerts: list[Alert]) -> None:
         name = self.outcome.later(due_at, f"escalation {number}", to)
-        for case in cases:
-            self.times.escalate_from(case, due_at)
-            case.step += 1
-            case.told.setdefault(to, []).append(name)
-            self.times.plan(case)
-        self.outcome.send(name, due_at, due_at, cases, "escalation", to)
+        for alert in alerts:
+            self.times.escalate_from(alert, due_at)
+            alert.step += 1
+            alert.told.setdefault(to, []).append(name)
+            self.times.plan(alert)
+        self.outcome.send(name, due_at, due_at, alerts, "escalation", to)
 
-    def _note(self, case: Case, due_at: int) -> None:
+    def _note(self, alert: Alert, due_at: int) -> None:
         """Let who was told of a case hear that it is over, unless they sleep."""
-        if self.times.quiet(case, due_at) is not None:
-            del self.state.cases[case.incident_id]
+        if self.times.quiet(alert, due_at) is not None:
+            del self.state.alerts[alert.incident_id]
             detail = {"why": "quiet_hours", "what": "resolved"}
-            self.outcome.tell_of(case, due_at, "never_told", detail)
+            self.outcome.tell_of(alert, due_at, "never_told", detail)
 
     def _send_notes(self, due_at: int) -> None:
         over = [
-            case
-            for case in self.state.cases.values()
-            if case.phase == "resolved" and case.due is None
+            alert
+            for alert in self.state.alerts.values()
+            if alert.phase == "resolved" and alert.due is None
         ]
-        for to in sorted({to for case in over for to in case.told}):
-            cases = [case for case in over if to in case.told]
+        for to in sorted({to for alert in over for to in alert.told}):
+            alerts = [alert for alert in over if to in alert.told]
             name = self.outcome.later(due_at, "resolved", to)
-            after = {case.incident_id: tuple(case.told[to]) for case in cases}
-            self.outcome.send(name, due_at, due_at, cases, "resolved", to, after)
-        for case in over:
-            del self.state.cases[case.incident_id]
+            after = {alert.incident_id: tuple(alert.told[to]) for alert in alerts}
+            self.outcome.send(name, due_at, due_at, alerts, "resolved", to, after)
+        for alert in over:
+            del self.state.alerts[alert.incident_id]
 
 
 def note_name(
@@ -310,12 +310,12 @@ def note_name(
 ) -> None:
     """Note under which name a message really went out: answers will bear it."""
     for name in incident_ids:
-        case = state.cases.get(name)
-        if case is not None and case.told and not case.about(message_id):
-            case.told.setdefault(to, []).append(message_id)
+        alert = state.alerts.get(name)
+        if alert is not None and alert.told and not alert.about(message_id):
+            alert.told.setdefault(to, []).append(message_id)
 
 
-def _detail(news: News) -> dict[str, Any]:
+def _detail(news: Answer) -> dict[str, Any]:
     """What news say besides; foreign programs may have written anything."""
     try:
         found = msgspec.json.decode(news.detail)

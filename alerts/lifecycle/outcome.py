@@ -10,34 +10,34 @@ from typing import Any
 
 import msgspec
 
-from alerts.lifecycle.grouping import Group, later_id
-from alerts.lifecycle.state import Case
-from schemas.alert_events import AlertNews
-from schemas.answers import News
+from alerts.lifecycle.grouping import AlertGroup, later_id
+from alerts.lifecycle.state import Alert
+from schemas.alert_events import AlertEvent
+from schemas.answers import Answer
 
 
-class Outcome:
+class Decisions:
     """Collects them in order; rows and ids are those of one wholesaler."""
 
     def __init__(self, wholesaler_id: str) -> None:
         self.wholesaler_id = wholesaler_id
-        self.groups: list[Group] = []
-        self.news: list[AlertNews] = []
+        self.groups: list[AlertGroup] = []
+        self.news: list[AlertEvent] = []
 
     def send(
         self,
         name: str,
         started_at: int,
         due_at: int,
-        cases: Iterable[Case],
+        alerts: Iterable[Alert],
         kind: str,
         to: str,
         after: dict[str, tuple[str, ...]] | None = None,
     ) -> None:
         """Let a message of this name go out to an address of `alerts.policy.rules`."""
-        wholesaler_id, listed = self.wholesaler_id, tuple(case.listed for case in cases)
+        wholesaler_id, listed = self.wholesaler_id, tuple(alert.listed for alert in alerts)
         self.groups.append(
-            Group(name, wholesaler_id, started_at, due_at, listed, kind, to, after or {})
+            AlertGroup(name, wholesaler_id, started_at, due_at, listed, kind, to, after or {})
         )
 
     def later(self, due_at: int, kind: str, to: str) -> str:
@@ -45,12 +45,12 @@ class Outcome:
         return later_id(self.wholesaler_id, due_at, kind, to)
 
     def tell_of(
-        self, case: Case, at: int, kind: str, detail: dict[str, Any], by: str = "policy"
+        self, alert: Alert, at: int, kind: str, detail: dict[str, Any], by: str = "policy"
     ) -> None:
         """Say what was decided about a stock-out at a time, and by whose word."""
         self.news.append(
-            AlertNews(
-                incident_id=case.incident_id,
+            AlertEvent(
+                incident_id=alert.incident_id,
                 wholesaler_id=self.wholesaler_id,
                 at=at,
                 kind=kind,
@@ -61,10 +61,10 @@ class Outcome:
             )
         )
 
-    def heard(self, incident_id: str, news: News, detail: dict[str, Any]) -> None:
+    def heard(self, incident_id: str, news: Answer, detail: dict[str, Any]) -> None:
         """Say what was answered about a stock-out, '' where it met none."""
         self.news.append(
-            AlertNews(
+            AlertEvent(
                 incident_id=incident_id,
                 wholesaler_id=self.wholesaler_id,
                 at=news.at,
@@ -72,7 +72,7 @@ class Outcome:
                 message_id=news.message_id,
                 detail=_json(detail),
                 by=news.by,
-                slot=f"news/{news.news_id}",
+                slot=f"news/{news.answer_id}",
             )
         )
 

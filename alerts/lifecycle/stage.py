@@ -10,56 +10,56 @@ import pyarrow as pa
 from alerts.lifecycle.grouping import Change
 from alerts.lifecycle.lifecycle import Steps, advance, note_name
 from alerts.lifecycle.state import WholesalerState, decode, encode, hear, hold
-from alerts.policy.rules import PHONE, Rules
-from pipelines.core.effects import Promise
-from pipelines.core.watermarks import Frontier, partition_watermark
-from schemas.answers import news_of
+from alerts.policy.rules import PHONE, AlertRules
+from pipelines.core.effects import WatermarkUpdate
+from pipelines.core.watermarks import Watermarks, partition_watermark
+from schemas.answers import answers_of
 from schemas.envelope import Header
 from schemas.messages import MessageRecord
 
 
-class WholesalerSide:
+class WholesalerStage:
     """Takes openings, closings and answers, and hands out the messages that are due.
 
-    It is a side in the sense of `pipelines.stream.stateful`: state is written after what follows
+    It is a stage in the sense of `pipelines.stream.stateful`: state is written after what follows
     from it, and doing a step again gives the same messages with the same ids.
     """
 
-    _FRONTIER = b"frontier"
+    _WATERMARKS = b"watermarks"
 
-    def __init__(self, partition: int, partitions: int, rules: Rules) -> None:
+    def __init__(self, partition: int, partitions: int, rules: AlertRules) -> None:
         self.name = f"wholesalers/{partition}"
         self.peers = tuple(f"wholesalers/{p}" for p in range(partitions))
         self.partition = partition
         self.rules = rules
-        self.frontier = Frontier()
+        self.watermarks = Watermarks()
         self.wholesalers: dict[str, WholesalerState] = {}
         self._dirty: set[str] = set()
-        self._told: tuple[int, bool] | None = None
+        self._last_emitted: tuple[int, bool] | None = None
 
-    def take(self, header: Header, rows: pa.RecordBatch | None, now: int) -> None:
+    def process(self, header: Header, rows: pa.RecordBatch | None, now: int) -> None:
         """Hold the changes and answers of an envelope; `now` is wall time in ms."""
         if rows is not None and header.kind == "incidents":
             for row in rows.to_pylist():
                 change = Change(**row)
                 if hold(self._state(change.wholesaler_id), change):
                     self._dirty.add(change.wholesaler_id)
-        elif rows is not None and header.kind == "news":
+        elif rows is not None and header.kind == "answers":
             # They count at this place of the partition, whenever it is read.
-            watermark, _ = partition_watermark(self.frontier)
-            for news in news_of(rows):
+            watermark, _ = partition_watermark(self.watermarks)
+            for news in answers_of(rows):
                 if hear(self._state(news.wholesaler_id), news, watermark):
                     self._dirty.add(news.wholesaler_id)
-        self.frontier.observe(header, now)
+        self.watermarks.observe(header, now)
 
     def _state(self, wholesaler_id: str) -> WholesalerState:
         return self.wholesalers.setdefault(wholesaler_id, WholesalerState(wholesaler_id))
 
-    def advance(self, now: int) -> tuple[Steps, Promise | None]:
-        """What follows by now, and the promise that holds once it is dealt with (None: nothing)."""
-        watermark, ended = partition_watermark(self.frontier)
+    def advance(self, now: int) -> tuple[Steps, WatermarkUpdate | None]:
+        """What follows by now, and the update that holds once it is dealt with (None: nothing)."""
+        watermark, ended = partition_watermark(self.watermarks)
         answered = any(state.answers for state in self.wholesalers.values())
-        if not self.frontier.marks or ((watermark, ended) == self._told and not answered):
+        if not self.watermarks.marks or ((watermark, ended) == self._last_emitted and not answered):
             return Steps([], []), None
         steps = Steps([], [])
         for wholesaler_id, state in sorted(self.wholesalers.items()):
@@ -68,9 +68,9 @@ class WholesalerSide:
                 steps.groups.extend(groups)
                 steps.news.extend(news)
                 self._dirty.add(wholesaler_id)
-        self.frontier.reached = watermark
-        self._told = (watermark, ended)
-        return steps, Promise(self.name, watermark, ended, self.peers)
+        self.watermarks.reached = watermark
+        self._last_emitted = (watermark, ended)
+        return steps, WatermarkUpdate(self.name, watermark, ended, self.peers)
 
     def told(self, records: Iterable[MessageRecord]) -> None:
         """Take note of what went out: answers will name it."""
@@ -79,18 +79,18 @@ class WholesalerSide:
                 self._state(record.wholesaler_id), record.message_id, record.incident_ids, PHONE
             )
 
-    def changes(self) -> Iterator[tuple[bytes, bytes]]:
+    def snapshot(self) -> Iterator[tuple[bytes, bytes]]:
         """Entries to write to the state table, in this order; none is handed out twice."""
-        if not self._dirty and self._told is None:
+        if not self._dirty and self._last_emitted is None:
             return
         for wholesaler_id in sorted(self._dirty):
             yield b"w/" + wholesaler_id.encode(), encode(self.wholesalers[wholesaler_id])
         self._dirty.clear()
-        yield self._FRONTIER, msgspec.msgpack.encode(self.frontier)
+        yield self._WATERMARKS, msgspec.msgpack.encode(self.watermarks)
 
-    def load(self, key: bytes, value: bytes) -> None:
-        """Take back one entry that `changes` handed out."""
-        if key == self._FRONTIER:
-            self.frontier = msgspec.msgpack.decode(value, type=Frontier)
+    def restore(self, key: bytes, value: bytes) -> None:
+        """Take back one entry that `snapshot` handed out."""
+        if key == self._WATERMARKS:
+            self.watermarks = msgspec.msgpack.decode(value, type=Watermarks)
         else:
             self.wholesalers[key.removeprefix(b"w/").decode()] = decode(value)

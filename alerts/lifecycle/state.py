@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from alerts.lifecycle.grouping import Change, Gathering, in_order
-from schemas.answers import News
+from schemas.answers import Answer
 from schemas.envelope import NO_WATERMARK
 from schemas.errors import EnvelopeError
 from schemas.messages import ListedIncident
@@ -23,7 +23,7 @@ _LONG: Final = 32_768
 _PACKED: Final = b"z"
 
 
-class Case(msgspec.Struct, array_like=True):
+class Alert(msgspec.Struct, array_like=True):
     """One stock-out that is open, or whose end somebody still has to be told of.
 
     phase: open (nobody was told) → notified → acknowledged or delivering or cannot → resolved.
@@ -58,18 +58,18 @@ class Case(msgspec.Struct, array_like=True):
         return any(message_id in names for names in self.told.values())
 
 
-class Shelf(msgspec.Struct, array_like=True):
+class ShelfHistory(msgspec.Struct, array_like=True):
     """When a shelf ran empty lately, and when somebody was last told so (0: never)."""
 
     emptied: list[int] = []
     told_at: int = 0
 
 
-class Answered(msgspec.Struct, array_like=True, frozen=True):
+class HeardAnswer(msgspec.Struct, array_like=True, frozen=True):
     """News, and the watermark they met: the time at which they count."""
 
     at: int
-    news: News
+    news: Answer
 
 
 class WholesalerState(msgspec.Struct):
@@ -84,9 +84,9 @@ class WholesalerState(msgspec.Struct):
     folded: int = NO_WATERMARK
     held: set[Change] = msgspec.field(default_factory=set)
     gathering: Gathering | None = None
-    cases: dict[str, Case] = {}
-    shelves: dict[str, Shelf] = {}
-    answers: list[Answered] = []
+    alerts: dict[str, Alert] = {}
+    shelves: dict[str, ShelfHistory] = {}
+    answers: list[HeardAnswer] = []
     policy: str = ""
     wake: int | None = None
 
@@ -94,7 +94,7 @@ class WholesalerState(msgspec.Struct):
         """Whether a step to this watermark, by this policy, would find nothing to do."""
         return not (
             self.held
-            or (self.cases and self.policy != policy)
+            or (self.alerts and self.policy != policy)
             or self.gathering is not None
             or self.answers
             or (self.wake is not None and self.wake < watermark)
@@ -102,7 +102,7 @@ class WholesalerState(msgspec.Struct):
 
     def look_ahead(self) -> None:
         """Set `wake`."""
-        dues = [case.due for case in self.cases.values() if case.due is not None]
+        dues = [alert.due for alert in self.alerts.values() if alert.due is not None]
         self.wake = min(dues, default=None)
 
 
@@ -115,9 +115,9 @@ class _Stored1(msgspec.Struct, array_like=True):
 
 
 class _Stored2(_Stored1, array_like=True):
-    cases: list[Case]
-    shelves: dict[str, Shelf]
-    answers: list[Answered]
+    alerts: list[Alert]
+    shelves: dict[str, ShelfHistory]
+    answers: list[HeardAnswer]
     policy: str
 
 
@@ -130,7 +130,7 @@ def encode(state: WholesalerState) -> bytes:
             state.folded,
             sorted(state.held, key=in_order),
             state.gathering,
-            list(state.cases.values()),
+            list(state.alerts.values()),
             dict(sorted(state.shelves.items())),
             state.answers,
             state.policy,
@@ -153,7 +153,7 @@ def decode(data: bytes) -> WholesalerState:
     except (msgspec.MsgspecError, TypeError, ValueError, zlib.error) as error:
         raise EnvelopeError(f"not an alert state: {error}") from None
     state = _from_1(stored)
-    state.cases = {case.incident_id: case for case in stored.cases}
+    state.alerts = {alert.incident_id: alert for alert in stored.alerts}
     state.shelves = stored.shelves
     state.answers = stored.answers
     state.policy = stored.policy
@@ -170,7 +170,7 @@ def _from_1(stored: _Stored1) -> WholesalerState:
         stored.folded,
         set(stored.held),
         gathering,
-        {i.incident_id: Case(i.incident_id, i.outlet_id, i.sku, i.opened_at) for i in listed},
+        {i.incident_id: Alert(i.incident_id, i.outlet_id, i.sku, i.opened_at) for i in listed},
     )
 
 
@@ -182,9 +182,9 @@ def hold(state: WholesalerState, change: Change) -> bool:
     return True
 
 
-def hear(state: WholesalerState, news: News, watermark: int) -> bool:
+def hear(state: WholesalerState, news: Answer, watermark: int) -> bool:
     """Keep news that met a watermark; False if they wait already."""
-    if any(answered.news.news_id == news.news_id for answered in state.answers):
+    if any(answered.news.answer_id == news.answer_id for answered in state.answers):
         return False
-    state.answers.append(Answered(max(watermark, state.folded), news))
+    state.answers.append(HeardAnswer(max(watermark, state.folded), news))
     return True

@@ -56,7 +56,7 @@ _TITLES: Final = {
 }
 
 
-class Shelf(NamedTuple):
+class EmptyShelf(NamedTuple):
     """An empty shelf as people call it: names may be '' where nobody gave one; time in ms.
 
     `usual` is what it sells a day, if anybody knows.
@@ -86,7 +86,7 @@ class Stop(NamedTuple):
 
 
 def compose(
-    shelves: Sequence[Shelf],
+    shelves: Sequence[EmptyShelf],
     *,
     language: str,
     timezone: tzinfo,
@@ -155,7 +155,7 @@ def _spoken(language: str) -> str:
     return spoken if spoken in LANGUAGES else LANGUAGES[0]
 
 
-def _fitted(shelves: Sequence[Shelf], style: _Style) -> Text:
+def _fitted(shelves: Sequence[EmptyShelf], style: _Style) -> Text:
     """As many outlets as fit into the segments that the first of them takes."""
     spoken = style.spoken
     skus = {shelf.sku for shelf in shelves}
@@ -197,7 +197,9 @@ def _fitted(shelves: Sequence[Shelf], style: _Style) -> Text:
     return best
 
 
-def _visits(shelves: Sequence[Shelf], language: str, *, name_skus: bool) -> list[tuple[str, str]]:
+def _visits(
+    shelves: Sequence[EmptyShelf], language: str, *, name_skus: bool
+) -> list[tuple[str, str]]:
     """Territory and outlet of each stop, in the order of the way."""
     named = [
         shelf._replace(

@@ -15,8 +15,8 @@ from pathlib import Path
 NAME = "usual.csv"
 
 
-class UsualSales:
-    """Answers `alerts.delivery.ports.Usual` from the file, as it is now."""
+class TypicalSalesFile:
+    """Answers `alerts.delivery.ports.TypicalSales` from the file, as it is now."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -160,7 +160,7 @@ class QuietHours(_Table):
         return end
 
 
-class Step(_Table):
+class EscalationStep(_Table):
     """Who is told when nobody has answered for `after` since the first message."""
 
     after: Duration
@@ -192,7 +192,7 @@ class Policy(_Table):
     on_the_way: Duration = 7_200_000
     grace: Wait = 900_000
     resolved_notes: bool = False
-    escalation: tuple[Step, ...] = ()
+    escalation: tuple[EscalationStep, ...] = ()
     managers: dict[str, Identifier] = {}
     quiet_hours: QuietHours | None = None
     flapping: Flapping | None = None
@@ -203,7 +203,7 @@ class Policy(_Table):
 
     @field_validator("escalation")
     @classmethod
-    def _one_after_the_other(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    def _one_after_the_other(cls, steps: tuple[EscalationStep, ...]) -> tuple[EscalationStep, ...]:
         if any(b.after <= a.after for a, b in pairwise(steps)):
             raise ValueError("each step must come later than the one before")
         return steps

@@ -59,7 +59,7 @@ class Held(NamedTuple):
     by: str = "policy"
 
 
-class Rules:
+class AlertRules:
     """A policy, bound to what it speaks of.
 
     `group_wait` in ms holds where the policy says nothing; `zone` is the readers'. `wall` says

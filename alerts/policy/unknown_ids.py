@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from schemas.reference import Reference
 
 
-def strangers(policy: Policy, reference: Reference) -> str:
+def unknown_ids(policy: Policy, reference: Reference) -> str:
     """One line that names them, each once and in the order of the file's parts; "" for none.
 
     An sku is not looked for: batches of a new one may come later.

@@ -17,7 +17,7 @@ from schemas.errors import InputError
 from schemas.messages import Message, Receipt
 
 
-class _Line(msgspec.Struct):
+class _SentLine(msgspec.Struct):
     message_id: str
 
 
@@ -59,7 +59,7 @@ class FileSender:
                 ) from None
 
 
-_decode = msgspec.json.Decoder(_Line).decode
+_decode = msgspec.json.Decoder(_SentLine).decode
 
 
 def _line(message: Message) -> bytes:

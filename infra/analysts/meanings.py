@@ -42,7 +42,7 @@ class Worked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sql: str
 
 
-class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TableMeaning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a table holds one row of, in words."""
 
     section: str
@@ -63,16 +63,16 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [name.strip() for names in self.columns for name in names.split(",")]
 
 
-def tables() -> dict[str, Table]:
+def tables() -> dict[str, TableMeaning]:
     """All tables by name, in the order of the page. Raises `InputError` for a file gone wrong."""
-    found: dict[str, Table] = {}
+    found: dict[str, TableMeaning] = {}
     folder = files("infra").joinpath("clickhouse", "meanings")
     for file in folder.iterdir():
         if not file.name.endswith(".toml"):
             continue
         try:
             text = tomllib.loads(file.read_text(encoding="utf-8"))
-            table = msgspec.convert(text, Table)
+            table = msgspec.convert(text, TableMeaning)
         except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
             raise InputError(f"infra/clickhouse/meanings/{file.name}: {error}") from None
         if table.section not in SECTIONS:

@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from infra.analysts.meanings import SECTIONS, Table, introduction, tables
-from infra.analysts.questions import Question, questions
+from infra.analysts.meanings import SECTIONS, TableMeaning, introduction, tables
+from infra.analysts.questions import SavedQuestion, questions
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
 
 #: Types of each table's columns, in the table's order.
@@ -44,7 +44,7 @@ def tables_page(columns: Schema) -> str:
     return "\n".join(lines) + "\n"
 
 
-def table_lines(table: Table, types: Mapping[str, str] | None = None) -> Iterator[str]:
+def table_lines(table: TableMeaning, types: Mapping[str, str] | None = None) -> Iterator[str]:
     """A table's part of the page; without `types` those are left out."""
     yield f"**{_capital(table.grain)}.** {table.about}".rstrip()
     yield ""
@@ -61,7 +61,7 @@ def table_lines(table: Table, types: Mapping[str, str] | None = None) -> Iterato
         yield from ("", query.question, "", "```sql", query.sql.strip(), "```")
 
 
-def questions_page(saved: Sequence[Question]) -> str:
+def questions_page(saved: Sequence[SavedQuestion]) -> str:
     """docs/questions.md."""
     lines = [
         "# Saved questions",

@@ -29,7 +29,7 @@ class Param:
 
 
 @dataclass(frozen=True)
-class Question:
+class SavedQuestion:
     """A saved question; `who` is the kind of person that asks it."""
 
     name: str
@@ -57,7 +57,7 @@ class Question:
         return bind(self.sql, values)
 
 
-def questions() -> dict[str, Question]:
+def questions() -> dict[str, SavedQuestion]:
     """All saved questions by name, in the order of their files."""
     folder = files("infra").joinpath("clickhouse", "questions")
     found = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
@@ -65,7 +65,7 @@ def questions() -> dict[str, Question]:
     return {question.name: question for question in read}
 
 
-def question(name: str) -> Question:
+def question(name: str) -> SavedQuestion:
     """One of them. Raises `UsageError` with those there are."""
     saved = questions()
     if name not in saved:
@@ -73,11 +73,11 @@ def question(name: str) -> Question:
     return saved[name]
 
 
-def _read(file: str, text: str) -> Question:
+def _read(file: str, text: str) -> SavedQuestion:
     lines = text.splitlines()
     head = [line.removeprefix("--").strip() for line in lines if line.startswith("--")]
     sql = "\n".join(line for line in lines if not line.startswith("--")).strip()
     params = [Param(*match.groups()) for line in head if (match := _PARAM.fullmatch(line))]
     who = next((line.removeprefix("who: ") for line in head if line.startswith("who: ")), "")
     asked = " ".join(line for line in head if not line.startswith(("who: ", "param ")))
-    return Question(file[3:].removesuffix(".sql"), asked, who, tuple(params), sql)
+    return SavedQuestion(file[3:].removesuffix(".sql"), asked, who, tuple(params), sql)

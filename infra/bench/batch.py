@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from infra.bench.common.report import Line, of_runs
+from infra.bench.common.report import Measurement, of_runs
 from pipelines.batch import run_job
 from pipelines.warehouse.migrations import migrate
 from pipelines.warehouse.open import open_warehouse
@@ -42,7 +42,7 @@ def run(
     rows: str = "1000000,10000000",
     jobs: str = "line-loss,arrears,subscriber-loss,channel",
     runs: int = 3,
-) -> Iterator[Line]:
+) -> Iterator[Measurement]:
     """Each job over so many readings, bills and payments, or call records; lists have commas."""
     benches = {
         "line-loss": (_write_readings, _line_loss),
@@ -64,10 +64,12 @@ def run(
                 finally:
                     warehouse.close()
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            yield Line("batch", f"{job}, {count:,} rows, peak memory so far", "MB", round(peak))
+            yield Measurement(
+                "batch", f"{job}, {count:,} rows, peak memory so far", "MB", round(peak)
+            )
 
 
-def _line_loss(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterator[Line]:
+def _line_loss(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterator[Measurement]:
     file = root / "customer_readings.parquet"
 
     def ours() -> None:
@@ -86,7 +88,7 @@ def _line_loss(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterat
     yield from _beside(warehouse, "line-loss", rows, ours, polars, sums, answer, runs)
 
 
-def _arrears(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterator[Line]:
+def _arrears(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterator[Measurement]:
     bills, payments = root / "bills.parquet", root / "payments.parquet"
 
     def ours() -> None:
@@ -115,7 +117,9 @@ def _arrears(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterator
     yield from _beside(warehouse, "arrears", rows, ours, polars, sums, answer, runs)
 
 
-def _subscriber_loss(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterator[Line]:
+def _subscriber_loss(
+    warehouse: Warehouse, root: Path, rows: int, runs: int
+) -> Iterator[Measurement]:
     file = root / "cdr" / "switch-a" / "calls.parquet"
     start, end = _START + timedelta(days=31), _START + timedelta(days=59)
 
@@ -140,7 +144,7 @@ def _subscriber_loss(warehouse: Warehouse, root: Path, rows: int, runs: int) -> 
     yield from _beside(warehouse, "subscriber-loss", rows, ours, polars, sums, answer, runs)
 
 
-def _channel(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterator[Line]:
+def _channel(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterator[Measurement]:
     file = root / "cdr" / "switch-a" / "calls.parquet"
     until = _START + timedelta(days=7)
     _sell(warehouse, max(10, rows // _CALLS_A_SIM))
@@ -199,7 +203,7 @@ def _beside(
     sums: str,
     answer: str,
     runs: int,
-) -> Iterator[Line]:
+) -> Iterator[Measurement]:
     """The three side by side, taking turns, so that a busy machine is busy for all.
 
     Raises `ZerostockError` when the job's total, which `answer` asks for, is not the peer's.
@@ -221,9 +225,9 @@ def _beside(
     seconds, spread = of_runs(times["ours"])
     for name in ("Polars", "ClickHouse"):
         peer, _ = of_runs(times[name])
-        yield Line("batch", f"{job}, {rows:,} rows", "s", round(seconds, 2), round(spread, 2),
+        yield Measurement("batch", f"{job}, {rows:,} rows", "s", round(seconds, 2), round(spread, 2),
                    None, round(peer, 2), f"{name}, sums alone")  # fmt: skip
-    yield Line("batch", f"{job}, {rows:,} rows", "rows/s", round(rows / seconds))
+    yield Measurement("batch", f"{job}, {rows:,} rows", "rows/s", round(rows / seconds))
 
 
 def _write_readings(root: Path, rows: int) -> None:

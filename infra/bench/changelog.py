@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from infra.bench.common.seeded_state import DAWN, SOURCE, Town
+from infra.bench.common.seeded_state import DAWN, SOURCE, SeededState
 from infra.bench.common.traffic import call_ids
-from pipelines.core.stock.outlet_stage import OutletSide
-from pipelines.core.stock.sim_registry import Register
-from pipelines.core.stock.sim_stage import SimSide
+from pipelines.core.stock.outlet_stage import OutletStage
+from pipelines.core.stock.sim_registry import SimRegistry
+from pipelines.core.stock.sim_stage import SimStage
 from schemas.envelope import USES, Header
 
 #: Activations of a busy day in a city, and commits of a day at one a second.
@@ -17,26 +17,26 @@ ACTIVATIONS = 50_000
 COMMITS = 86_400
 
 
-def bytes_a_day(town: Town, sample: int = 200) -> float:
+def bytes_a_day(town: SeededState, sample: int = 200) -> float:
     """Bytes written when each activation is held, folded and committed by itself.
 
     That is the most they can cost: those that share a block and a commit are written once.
     """
-    one = Town(town.sims, town.shelved, town.outlets, partitions=1)
-    sims = SimSide(0, 1, Register(one.ranges), one.holder)
-    outlets = OutletSide(0, 1, one.holder)
+    one = SeededState(town.sims, town.shelved, town.outlets, partitions=1)
+    sims = SimStage(0, 1, SimRegistry(one.ranges), one.holder)
+    outlets = OutletStage(0, 1, one.holder)
     for _, key, value in one.sim_state():
-        sims.load(key, value)
+        sims.restore(key, value)
     for _, key, value in one.outlet_state():
-        outlets.load(key, value)
-    facts = frontiers = 0
+        outlets.restore(key, value)
+    facts = watermark_entries = 0
 
     def commit() -> None:
-        nonlocal facts, frontiers
-        for side in (sims, outlets):
-            *some, (_, frontier) = side.changes()
+        nonlocal facts, watermark_entries
+        for stage in (sims, outlets):
+            *some, (_, watermarks) = stage.snapshot()
             facts += sum(len(key) + len(value) for key, value in some)
-            frontiers += len(frontier)
+            watermark_entries += len(watermarks)
 
     at = DAWN
     for imsi in np.random.default_rng(1).choice(one.on_shelf, sample, replace=False):
@@ -46,9 +46,11 @@ def bytes_a_day(town: Town, sample: int = 200) -> float:
             (Header("uses", SOURCE, at), use),
             (Header("none", SOURCE, at + 1), None),
         ):
-            sims.take(header, rows, at)
+            sims.process(header, rows, at)
             for effect in sims.advance(at):
-                outlets.take(effect.header, effect.rows, at)
+                outlets.process(effect.header, effect.rows, at)
             outlets.advance(at)
             commit()
-    return facts / sample * ACTIVATIONS + frontiers / (2 * sample) * COMMITS * town.partitions
+    return (
+        facts / sample * ACTIVATIONS + watermark_entries / (2 * sample) * COMMITS * town.partitions
+    )

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import polars as pl
 
 from infra.bench.common.cities import lived
-from infra.bench.common.report import Line
+from infra.bench.common.report import Measurement
 from pipelines.simulate import CityPlan
 from pipelines.warehouse import open_for_reading
 
@@ -33,21 +33,23 @@ class Outlets(NamedTuple):
 
 def run(
     *, outlets: int = 1_500, days: int = 10, cdrs: int = 400_000, seed: int = 21, runs: int = 6
-) -> Iterator[Line]:
+) -> Iterator[Measurement]:
     """The lines of the benchmark; `runs` cities, of `seed` and the seeds after it."""
     cities = [
         _city(CityPlan(seed=one, outlets=outlets, days=days, cdrs=cdrs))
         for one in range(seed, seed + runs)
     ]
     found = Outlets(*map(sum, zip(*cities, strict=True)))
-    yield Line("diversion", "planted", "outlets", found.planted)
+    yield Measurement("diversion", "planted", "outlets", found.planted)
     for accused, by, rightly in (
         ("alarms", found.alarmed, found.alarmed_rightly),
         ("alarms and watched", found.watched, found.watched_rightly),
     ):
-        yield Line("diversion", accused, "outlets", by)
-        yield Line("diversion", f"{accused}, precision", "%", 100 * rightly / max(by, 1))
-        yield Line("diversion", f"{accused}, recall", "%", 100 * rightly / max(found.planted, 1))
+        yield Measurement("diversion", accused, "outlets", by)
+        yield Measurement("diversion", f"{accused}, precision", "%", 100 * rightly / max(by, 1))
+        yield Measurement(
+            "diversion", f"{accused}, recall", "%", 100 * rightly / max(found.planted, 1)
+        )
 
 
 def _city(plan: CityPlan) -> Outlets:

@@ -18,7 +18,7 @@ import numpy as np
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from infra.bench import peers
-from infra.bench.common.harness import Rig
+from infra.bench.common.harness import Harness
 from infra.bench.common.progress import Mark, rate
 from infra.bench.common.traffic import Traffic
 from infra.stack.children import Child
@@ -34,7 +34,7 @@ _KEPT = {"retention.ms": "604800000", "retention.bytes": "-1"}
 #: Where to find a Python that has quixstreams, if this one has not.
 PEER_PYTHON = "ZEROSTOCK_BENCH_PYTHON"
 
-Start = Callable[[Rig, Path], Child]
+Start = Callable[[Harness, Path], Child]
 
 
 def programs() -> dict[str, Start]:
@@ -47,12 +47,12 @@ def programs() -> dict[str, Start]:
     return found
 
 
-def _faust(rig: Rig, shelves: Path) -> Child:
+def _faust(rig: Harness, shelves: Path) -> Child:
     argv = [rig.address, str(rig.town.partitions), str(shelves)]
     return rig.start("faust", [sys.executable, "-m", f"{peers.__name__}.faust_events", *argv])
 
 
-def _quix(rig: Rig, shelves: Path) -> Child:
+def _quix(rig: Harness, shelves: Path) -> Child:
     script = Path(peers.__path__[0]) / "quix_events.py"
     python = os.environ.get(PEER_PYTHON, sys.executable)
     return rig.start("quix", [python, str(script), rig.address, str(shelves)])
@@ -61,7 +61,7 @@ def _quix(rig: Rig, shelves: Path) -> Child:
 def speed(traffic: Traffic, start: Start, broker: str | None) -> float:
     """CDRs a second of a program; raises `ZerostockError` if it finds other first uses."""
     town = traffic.town
-    with Rig(town, broker) as rig:
+    with Harness(town, broker) as rig:
         shelves = rig.folder / "shelves.json"
         outlets = map(town.outlet_id, town.outlet_of(town.on_shelf).tolist())
         shelves.write_text(
@@ -70,7 +70,7 @@ def speed(traffic: Traffic, start: Start, broker: str | None) -> float:
         return asyncio.run(_time(rig, traffic, start, shelves))
 
 
-async def _time(rig: Rig, traffic: Traffic, start: Start, shelves: Path) -> float:
+async def _time(rig: Harness, traffic: Traffic, start: Start, shelves: Path) -> float:
     admin = AIOKafkaAdminClient(bootstrap_servers=rig.address)
     await admin.start()
     parts = traffic.town.partitions

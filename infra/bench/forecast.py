@@ -15,7 +15,7 @@ from typing import NamedTuple
 import polars as pl
 
 from infra.bench.common.cities import lived
-from infra.bench.common.report import Line, of_runs
+from infra.bench.common.report import Measurement, of_runs
 from pipelines.core.channel.forecast import WINDOW, consumption, lead_times, soon_empty
 from pipelines.simulate import CityPlan
 from pipelines.warehouse import Warehouse, open_for_reading
@@ -41,7 +41,7 @@ def run(
     days: int = 42,
     runs: int = 3,
     targets: str = "20,30,40,50,60",
-) -> Iterator[Line]:
+) -> Iterator[Measurement]:
     """The lines of the benchmark; `targets` in percent, `runs` cities of other seeds."""
     wanted = [int(target) for target in str(targets).split(",")]
     found = [_city(seed, outlets, days, wanted) for seed in range(1, runs + 1)]
@@ -49,8 +49,8 @@ def run(
         scores = [scores[target] for scores in found]
         ahead = of_runs([100 * s.foreseen / max(s.out, 1) for s in scores])
         true = of_runs([100 * s.came_true / max(s.announced, 1) for s in scores])
-        yield Line("forecast", f"announced a day ahead, risk > {target} %", "%", *ahead)
-        yield Line("forecast", f"came true, risk > {target} %", "%", *true)
+        yield Measurement("forecast", f"announced a day ahead, risk > {target} %", "%", *ahead)
+        yield Measurement("forecast", f"came true, risk > {target} %", "%", *true)
 
 
 def _city(seed: int, outlets: int, days: int, targets: list[int]) -> dict[int, Score]:

@@ -18,9 +18,9 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
-from infra.bench.common.harness import Rig
-from infra.bench.common.report import Line, of_runs
-from infra.bench.common.seeded_state import Town
+from infra.bench.common.harness import Harness
+from infra.bench.common.report import Measurement, of_runs
+from infra.bench.common.seeded_state import SeededState
 from infra.bench.common.traffic import Traffic, call_ids, make_traffic
 from pipelines.ingest import IngestOptions, ingest
 from schemas.errors import ZerostockError
@@ -32,9 +32,9 @@ _PEER_LINES = 100_000
 
 def run(
     *, cdrs: int = 1_000_000, sims: int = 1_000_000, runs: int = 3, broker: str | None = None
-) -> Iterator[Line]:
+) -> Iterator[Measurement]:
     """The lines of the benchmark."""
-    traffic = make_traffic(Town(sims, sims // 10, 1_000), cdrs)
+    traffic = make_traffic(SeededState(sims, sims // 10, 1_000), cdrs)
     for kind, write, parse in (
         ("JSON", _write_json, pa.json.read_json),
         ("CSV", _write_csv, pa.csv.read_csv),
@@ -43,7 +43,7 @@ def run(
         ours, limits = [], []
         peer: float | None = None
         for _ in range(runs):
-            with Rig(traffic.town, broker) as rig:
+            with Harness(traffic.town, broker) as rig:
                 path = write(rig.folder, traffic)
                 started = time.perf_counter()
                 parse(path)
@@ -53,10 +53,10 @@ def run(
                     peer = _a_line_at_a_time(path)
         name = "pydantic, a line at a time" if peer is not None else None
         limit, _ = of_runs(limits)
-        yield Line("ingest", f"{kind} CDRs", "CDR/s", *of_runs(ours), limit, peer, name)
+        yield Measurement("ingest", f"{kind} CDRs", "CDR/s", *of_runs(ours), limit, peer, name)
 
 
-async def _read(rig: Rig, cdrs: int, bad: int) -> float:
+async def _read(rig: Harness, cdrs: int, bad: int) -> float:
     report = await ingest(rig.folder, rig.address, options=IngestOptions())
     if (report.rows, report.dead_letters) != (cdrs, bad):
         raise ZerostockError(

@@ -18,12 +18,12 @@ import numpy as np
 import pyarrow as pa
 from aiokafka import AIOKafkaProducer
 
-from infra.bench.common.harness import Rig
+from infra.bench.common.harness import Harness
 from infra.bench.common.provider import SETTINGS, provider
-from infra.bench.common.report import Line
-from infra.bench.common.seeded_state import DAWN, LOT, SOURCE, Town
+from infra.bench.common.report import Measurement
+from infra.bench.common.seeded_state import DAWN, LOT, SOURCE, SeededState
 from infra.bench.common.traffic import call_ids
-from pipelines.core.effects import Rows
+from pipelines.core.effects import RowBuilder
 from pipelines.core.stock.placement import PlacementType
 from pipelines.core.stock.sim_registry import Int64s
 from schemas import topics
@@ -53,26 +53,26 @@ def run(
     burst_seconds: int = 60,
     sender: str = "twilio",
     broker: str | None = None,
-) -> Iterator[Line]:
+) -> Iterator[Measurement]:
     """The lines of the benchmark; `stock_outs` shops sell out in each half."""
     if sender not in ("twilio", "file"):
         raise UsageError(f"there is no sender {sender!r} here: use twilio or file")
-    town = Town(sims, shelved, outlets, partitions, spare=outlets * LOT)
-    with Rig(town, broker) as rig:
+    town = SeededState(sims, shelved, outlets, partitions, spare=outlets * LOT)
+    with Harness(town, broker) as rig:
         asyncio.run(rig.fill_state())
         day = _Day(rig, cdrs_per_second, stock_outs)
         quiet, burst = asyncio.run(day.live(sender, seconds, burst_seconds))
     for name, took in (("", quiet), (" in a burst", burst)):
         cuts = quantiles(took, n=100)
         spread = max(took) - min(took)
-        yield Line("latency", f"CDR to SMS{name}, p50", "ms", cuts[49], spread)
-        yield Line("latency", f"CDR to SMS{name}, p99", "ms", cuts[98], spread)
+        yield Measurement("latency", f"CDR to SMS{name}, p50", "ms", cuts[49], spread)
+        yield Measurement("latency", f"CDR to SMS{name}, p99", "ms", cuts[98], spread)
 
 
 class _Day:
     """A live feed, and when each message it leads to is at the sender."""
 
-    def __init__(self, rig: Rig, cdrs_per_second: int, stock_outs: int) -> None:
+    def __init__(self, rig: Harness, cdrs_per_second: int, stock_outs: int) -> None:
         self.rig = rig
         self.town = rig.town
         self.sms = rig.folder / "sms.ndjson"
@@ -190,7 +190,7 @@ class _Day:
     async def _refill(self, producer: AIOKafkaProducer, start: float, end: float) -> None:
         """A lot of new SIMs for the shops between two shares of all."""
         lots = range(int(self.town.outlets * start), int(self.town.outlets * end))
-        rows = {p: Rows("placements") for p in range(self.town.partitions)}
+        rows = {p: RowBuilder("placements") for p in range(self.town.partitions)}
         for lot in lots:
             if lot in self.unfilled:
                 continue  # It is to sell out, not to be refilled a moment before.

@@ -20,7 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from infra.bench.common.report import Line, of_runs
+from infra.bench.common.report import Measurement, of_runs
 from pipelines.simulate import CityPlan, simulate
 from pipelines.warehouse import migrate, open_warehouse
 from schemas.errors import InputError
@@ -41,7 +41,7 @@ VIEWS: Final = (
 
 def run(
     *, outlets: int = 13_500, runs: int = 5, watchers: int = 100, cdrs: int = 2_000_000
-) -> Iterator[Line]:
+) -> Iterator[Measurement]:
     """The lines of the benchmark: seconds a view, then the watched stream."""
     with tempfile.TemporaryDirectory(prefix="zerostock-bench-") as folder:
         data = Path(folder) / "data"
@@ -53,7 +53,7 @@ def run(
                 while len(took) <= runs:  # watchers share a page for a while; each is made anew
                     time.sleep(_SHARED + 10 * max(took))
                     took.append(_asked(port, view))
-                yield Line("page", view, "s", *of_runs(took), limit)
+                yield Measurement("page", view, "s", *of_runs(took), limit)
         yield from _watched(
             Path(folder), watchers, CityPlan(seed=1, outlets=min(outlets, 3_500), cdrs=cdrs)
         )
@@ -110,7 +110,7 @@ def _asked(port: int, path: str, headers: dict[str, str] | None = None) -> float
     return time.perf_counter() - began
 
 
-def _watched(folder: Path, watchers: int, plan: CityPlan) -> Iterator[Line]:
+def _watched(folder: Path, watchers: int, plan: CityPlan) -> Iterator[Measurement]:
     """CDRs a second of an embedded run, alone and with people watching it."""
     city = folder / "city"
     simulate(plan, city)
@@ -126,8 +126,10 @@ def _watched(folder: Path, watchers: int, plan: CityPlan) -> Iterator[Line]:
             subprocess.run(command, check=True, capture_output=True)
             speeds[name] = plan.cdrs / (time.perf_counter() - began)
         if people:
-            yield Line("page", f"Now, {people} watchers, median", "s", *of_runs(asked or [0.0]))
-    yield Line("page", f"run with {watchers} watchers", "CDR/s", speeds["watched"], None,
+            yield Measurement(
+                "page", f"Now, {people} watchers, median", "s", *of_runs(asked or [0.0])
+            )
+    yield Measurement("page", f"run with {watchers} watchers", "CDR/s", speeds["watched"], None,
                speeds["alone"])  # fmt: skip
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 from aiokafka import AIOKafkaConsumer
 
-from infra.bench.common.harness import Rig
-from infra.bench.common.report import Line, of_runs
-from infra.bench.common.seeded_state import Town
+from infra.bench.common.harness import Harness
+from infra.bench.common.report import Measurement, of_runs
+from infra.bench.common.seeded_state import SeededState
 from infra.bench.common.traffic import Traffic, make_traffic
 from infra.bench.stream import progress_and_answers
 from infra.stack.children import Child
@@ -34,25 +34,25 @@ def run(
     cdrs: int = 2_000_000,
     runs: int = 3,
     broker: str | None = None,
-) -> Iterator[Line]:
+) -> Iterator[Measurement]:
     """The lines of the benchmark."""
-    town = Town(sims, shelved, outlets, partitions)
+    town = SeededState(sims, shelved, outlets, partitions)
     traffic = make_traffic(town, cdrs)
     at_rest, killed, limits = [], [], []
     for _ in range(runs):
-        with Rig(town, broker) as rig:
+        with Harness(town, broker) as rig:
             size = asyncio.run(rig.fill_state())
             limits.append(asyncio.run(_read_state(rig)))
             rest, again = asyncio.run(_restart(rig, traffic))
             at_rest.append(rest)
             killed.append(again)
     limit, _ = of_runs(limits)
-    yield Line("recovery", "start at rest", "s", *of_runs(at_rest), limit)
-    yield Line("recovery", "start after SIGKILL", "s", *of_runs(killed), limit)
-    yield Line("recovery", "state on the broker", "MB", size / 1e6)
+    yield Measurement("recovery", "start at rest", "s", *of_runs(at_rest), limit)
+    yield Measurement("recovery", "start after SIGKILL", "s", *of_runs(killed), limit)
+    yield Measurement("recovery", "state on the broker", "MB", size / 1e6)
 
 
-async def _read_state(rig: Rig) -> float:
+async def _read_state(rig: Harness) -> float:
     started = time.perf_counter()
     names = [f"{group_id('stock')}-{table}-changelog" for table in ("sims", "outlets")]
     frontiers = len(names) * rig.town.partitions  # Each log ends with one.
@@ -63,7 +63,7 @@ async def _read_state(rig: Rig) -> float:
     return time.perf_counter() - started
 
 
-async def _restart(rig: Rig, traffic: Traffic) -> tuple[float, float]:
+async def _restart(rig: Harness, traffic: Traffic) -> tuple[float, float]:
     messages = [(p, None, data) for p, data, _, _ in traffic.chunks()]
     third = len(messages) // 3
     async with rig.consumer(topics.STOCK_MOVEMENTS) as consumer:
@@ -87,5 +87,5 @@ async def _restart(rig: Rig, traffic: Traffic) -> tuple[float, float]:
     return rest, again
 
 
-async def _next_word(rig: Rig, consumer: AIOKafkaConsumer, worker: Child) -> None:
+async def _next_word(rig: Harness, consumer: AIOKafkaConsumer, worker: Child) -> None:
     await rig.until(lambda: rig.anything(consumer), f"the next word of {worker.name}")

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from statistics import median
 
 from infra.bench.changelog import bytes_a_day
-from infra.bench.common.harness import Rig
+from infra.bench.common.harness import Harness
 from infra.bench.common.progress import rate
-from infra.bench.common.report import Line, of_runs
-from infra.bench.common.seeded_state import Town
+from infra.bench.common.report import Measurement, of_runs
+from infra.bench.common.seeded_state import SeededState
 from infra.bench.common.traffic import make_traffic
 from infra.bench.stream import Followed, follow, progress_and_answers
 from schemas import topics
@@ -32,28 +32,32 @@ def run(
     outlets: str = "100,3500,13500,100000",
     workers: str = "",
     runs: int = 3,
-) -> Iterator[Line]:
+) -> Iterator[Measurement]:
     """The lines of the benchmark; lists are numbers with commas, `workers` for instance "1,2"."""
     least: tuple[int, float] | None = None
     for number in _numbers(sims):
         found = _one_worker(_town(number), cdrs, runs)
         memory = median(f.memory for f in found)
-        yield Line("scale", f"{number:,} SIMs", "CDR/s", *of_runs([f.rate for f in found]))
-        yield Line("scale", f"{number:,} SIMs, start", "s", *of_runs([f.start for f in found]))
+        yield Measurement("scale", f"{number:,} SIMs", "CDR/s", *of_runs([f.rate for f in found]))
+        yield Measurement(
+            "scale", f"{number:,} SIMs, start", "s", *of_runs([f.start for f in found])
+        )
         if least is not None:
             each = (memory - least[1]) / (number - least[0])
-            yield Line("scale", f"{number:,} SIMs, memory", "B/SIM", each)
+            yield Measurement("scale", f"{number:,} SIMs, memory", "B/SIM", each)
         least = least or (number, memory)
     usual = _town(min(_SIMS, max(_numbers(sims), default=_SIMS)))
-    yield Line("scale", "changelog", "MB/day", bytes_a_day(usual) / 1e6)
+    yield Measurement("scale", "changelog", "MB/day", bytes_a_day(usual) / 1e6)
     for number in _numbers(outlets):
-        found = _one_worker(Town(usual.sims, usual.shelved, number), cdrs, runs)
-        yield Line("scale", f"{number:,} outlets", "CDR/s", *of_runs([f.rate for f in found]))
+        found = _one_worker(SeededState(usual.sims, usual.shelved, number), cdrs, runs)
+        yield Measurement(
+            "scale", f"{number:,} outlets", "CDR/s", *of_runs([f.rate for f in found])
+        )
     first: tuple[int, float] | None = None
     for number in _numbers(workers):
         figure, spread = of_runs([_together(usual, cdrs, number) for _ in range(runs)])
         beside, name = (first[1], f"{first[0]} workers") if first else (None, None)
-        yield Line("scale", f"{number} workers", "CDR/s", figure, spread, None, beside, name)
+        yield Measurement("scale", f"{number} workers", "CDR/s", figure, spread, None, beside, name)
         first = first or (number, figure)
 
 
@@ -61,28 +65,28 @@ def _numbers(text: str) -> list[int]:
     return [int(part) for part in str(text).split(",") if part]
 
 
-def _town(sims: int) -> Town:
+def _town(sims: int) -> SeededState:
     shelved = min(_SHELVED, sims // 10)
-    return Town(sims, shelved, min(_OUTLETS, shelved))
+    return SeededState(sims, shelved, min(_OUTLETS, shelved))
 
 
-def _one_worker(town: Town, cdrs: int, runs: int) -> list[Followed]:
+def _one_worker(town: SeededState, cdrs: int, runs: int) -> list[Followed]:
     traffic = make_traffic(town, cdrs)
     prepared = [(p, None, data) for p, data, _, _ in traffic.chunks()]
     found = []
     for _ in range(runs):
-        with Rig(town) as rig:
+        with Harness(town) as rig:
             asyncio.run(rig.fill_state())
             asyncio.run(rig.fill(topics.SIM_EVENTS, prepared))
-            found.append(asyncio.run(follow(rig, traffic, Rig.start_worker)))
+            found.append(asyncio.run(follow(rig, traffic, Harness.start_worker)))
     return found
 
 
-def _together(town: Town, cdrs: int, workers: int) -> float:
+def _together(town: SeededState, cdrs: int, workers: int) -> float:
     """CDRs a second of some workers that share the partitions, two each."""
-    shared = Town(town.sims, town.shelved, town.outlets, partitions=4)
+    shared = SeededState(town.sims, town.shelved, town.outlets, partitions=4)
     traffic = make_traffic(shared, cdrs)
-    with Rig(shared, "kafka") as rig:
+    with Harness(shared, "kafka") as rig:
         asyncio.run(rig.fill_state())
         messages = ((p, None, data) for p, data, _, _ in traffic.chunks())
         asyncio.run(rig.fill(topics.SIM_EVENTS, messages))

@@ -15,17 +15,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from infra.bench import events, peers
-from infra.bench.common.harness import Rig, cpu_seconds, resident
+from infra.bench.common.harness import Harness, cpu_seconds, resident
 from infra.bench.common.progress import Mark, rate
-from infra.bench.common.report import Line, of_runs
-from infra.bench.common.seeded_state import Town
+from infra.bench.common.report import Measurement, of_runs
+from infra.bench.common.seeded_state import SeededState
 from infra.bench.common.traffic import Traffic, make_traffic
 from infra.stack.children import Child
 from schemas import topics
 from schemas.envelope import unpack
 from schemas.errors import ZerostockError
 
-_Start = Callable[[Rig], Child]
+_Start = Callable[[Harness], Child]
 
 
 @dataclass(frozen=True)
@@ -51,51 +51,51 @@ def run(
     runs: int = 3,
     peer_events: int = 60_000,
     broker: str | None = None,
-) -> Iterator[Line]:
+) -> Iterator[Measurement]:
     """The lines of the benchmark; `peer_events` 0 leaves the per-event peers out."""
-    town = Town(sims, shelved, outlets, partitions)
+    town = SeededState(sims, shelved, outlets, partitions)
     traffic = make_traffic(town, cdrs)
     prepared = [(p, None, data) for p, data, _, _ in traffic.chunks()]
     ours: list[Followed] = []
     bare: list[Followed] = []
     limits: list[float] = []
     for _ in range(runs):
-        with Rig(town, broker) as rig:
+        with Harness(town, broker) as rig:
             asyncio.run(rig.fill_state())
             asyncio.run(rig.fill(topics.SIM_EVENTS, prepared))
             limits.append(asyncio.run(fetch_and_decode(rig, cdrs)))
-            ours.append(asyncio.run(follow(rig, traffic, Rig.start_worker)))
-        with Rig(town, broker) as rig:
+            ours.append(asyncio.run(follow(rig, traffic, Harness.start_worker)))
+        with Harness(town, broker) as rig:
             asyncio.run(rig.fill_state())
             asyncio.run(rig.fill(topics.SIM_EVENTS, prepared))
             bare.append(asyncio.run(follow(rig, traffic, _start_bare)))
     figure, spread = of_runs([r.rate for r in ours])
     limit, _ = of_runs(limits)
     beside = "same core, bare consumer loop"
-    yield Line("stream", "throughput", "CDR/s", figure, spread, limit,
+    yield Measurement("stream", "throughput", "CDR/s", figure, spread, limit,
                of_runs([r.rate for r in bare])[0], beside)  # fmt: skip
-    yield Line("stream", "CPU", "s/million CDR", *of_runs([r.cpu for r in ours]), None,
+    yield Measurement("stream", "CPU", "s/million CDR", *of_runs([r.cpu for r in ours]), None,
                of_runs([r.cpu for r in bare])[0], beside)  # fmt: skip
-    yield Line("stream", "worker memory", "MiB", *of_runs([r.memory / 2**20 for r in ours]))
+    yield Measurement("stream", "worker memory", "MiB", *of_runs([r.memory / 2**20 for r in ours]))
     if not peer_events:
         return
     few = traffic.first(peer_events)
     for name, start in events.programs().items():
         speeds = [events.speed(few, start, broker) for _ in range(runs)]
-        yield Line("stream", "against events", "CDR/s", figure, spread, limit,
+        yield Measurement("stream", "against events", "CDR/s", figure, spread, limit,
                    of_runs(speeds)[0], name)  # fmt: skip
 
 
 # Ours and the same core without Faust
 
 
-def _start_bare(rig: Rig) -> Child:
+def _start_bare(rig: Harness) -> Child:
     reference = str(rig.folder / "reference")
     argv = [rig.address, reference, str(rig.town.partitions)]
     return rig.start("bare", [sys.executable, "-m", f"{peers.__name__}.bare", *argv])
 
 
-async def follow(rig: Rig, traffic: Traffic, start: _Start) -> Followed:
+async def follow(rig: Harness, traffic: Traffic, start: _Start) -> Followed:
     """Let a reader work through the topic, and check what it found."""
     started, child = time.perf_counter(), start(rig)
     async with rig.consumer(topics.STOCK_MOVEMENTS) as consumer:
@@ -107,7 +107,7 @@ async def follow(rig: Rig, traffic: Traffic, start: _Start) -> Followed:
     return Followed(until_first_word, rate(marks), cpu, resident(child))
 
 
-async def progress_and_answers(rig: Rig, traffic: Traffic) -> list[Mark]:
+async def progress_and_answers(rig: Harness, traffic: Traffic) -> list[Mark]:
     """Read all that a reader says about traffic; raises `ZerostockError` if it is not the truth."""
     rows_by_mark = _rows_by_mark(traffic)
     last = {partition: max(found) for partition, found in rows_by_mark.items()}
@@ -143,7 +143,7 @@ def _rows_by_mark(traffic: Traffic) -> dict[int, dict[int, int]]:
     return found
 
 
-async def fetch_and_decode(rig: Rig, cdrs: int) -> float:
+async def fetch_and_decode(rig: Harness, cdrs: int) -> float:
     """CDRs a second of a consumer that decodes the topic and does nothing else."""
     rows = 0
     async with rig.consumer(topics.SIM_EVENTS) as consumer:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from clickhouse_driver import Client
 
-from infra.bench.common.report import Line, of_runs
+from infra.bench.common.report import Measurement, of_runs
 from infra.bench.common.seeded_state import DAWN
 from infra.bench.common.traffic import call_ids
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
@@ -32,7 +32,7 @@ ENGINE = MergeTree ORDER BY (outlet_id, imsi)
 """
 
 
-def run(*, rows: int = 1_000_000, runs: int = 3, url: str | None = None) -> Iterator[Line]:
+def run(*, rows: int = 1_000_000, runs: int = 3, url: str | None = None) -> Iterator[Measurement]:
     """The lines of the benchmark; `url` is a ClickHouse server's."""
     movements = _movements(rows)
     with tempfile.TemporaryDirectory(prefix="zerostock-bench-") as folder:
@@ -41,7 +41,7 @@ def run(*, rows: int = 1_000_000, runs: int = 3, url: str | None = None) -> Iter
         table, found = to_rows("movements", movements)
         speeds = [_speed(lambda: _insert(embedded, table, found), rows) for _ in range(runs)]
         embedded.close()
-    yield Line("warehouse", "embedded, movements", "rows/s", *of_runs(speeds))
+    yield Measurement("warehouse", "embedded, movements", "rows/s", *of_runs(speeds))
     if url is None:
         return
     plain = pa.table(
@@ -63,7 +63,7 @@ def run(*, rows: int = 1_000_000, runs: int = 3, url: str | None = None) -> Iter
         native.execute(f"DROP TABLE {name}")
         native.close()
     limit, _ = of_runs(limits)
-    yield Line("warehouse", "native driver, 5 columns", "rows/s", *of_runs(speeds), limit)
+    yield Measurement("warehouse", "native driver, 5 columns", "rows/s", *of_runs(speeds), limit)
 
 
 def _movements(count: int) -> pa.RecordBatch:

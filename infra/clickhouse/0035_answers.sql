@@ -1,7 +1,7 @@
 -- What came back from the phones: statuses as the provider told them, and answers of wholesalers.
 CREATE TABLE IF NOT EXISTS answers_rows
 (
-    news_id String,
+    answer_id String,
     at DateTime64(3, 'UTC'),
     wholesaler_id String,
     kind String,
@@ -11,10 +11,10 @@ CREATE TABLE IF NOT EXISTS answers_rows
     by String
 )
 ENGINE = ReplacingMergeTree
-ORDER BY news_id;
+ORDER BY answer_id;
 
 CREATE VIEW IF NOT EXISTS answers AS
-SELECT news_id, at, wholesaler_id, kind, message_id, incident_id, detail, by
+SELECT answer_id, at, wholesaler_id, kind, message_id, incident_id, detail, by
 FROM answers_rows FINAL;
 
 -- What became of each message at the provider, of statuses told in any order and any number of
@@ -24,17 +24,17 @@ SELECT
     message_id,
     multiIf(
         countIf(ends) = 0, 'sent',
-        argMinIf(told, (told_at, news_id), ends) NOT IN ('delivered', 'read'),
-        argMinIf(told, (told_at, news_id), ends),
+        argMinIf(told, (told_at, answer_id), ends) NOT IN ('delivered', 'read'),
+        argMinIf(told, (told_at, answer_id), ends),
         countIf(told = 'read') > 0, 'read',
         'delivered'
     ) AS status,
-    argMinIf(why, (told_at, news_id), ends) AS reason,
+    argMinIf(why, (told_at, answer_id), ends) AS reason,
     minOrNullIf(told_at, ends) AS at
 FROM
 (
     SELECT
-        message_id, news_id, at AS told_at,
+        message_id, answer_id, at AS told_at,
         JSONExtractString(detail, 'status') AS told,
         JSONExtractString(detail, 'reason') AS why,
         told IN ('delivered', 'undelivered', 'failed', 'canceled', 'read') AS ends

@@ -52,11 +52,11 @@ def check_policy(
     Example: `zerostock alerts check policy.toml --reference city/reference`
     """
     from alerts.policy.policy import load_policy
-    from alerts.policy.unknown_ids import strangers
+    from alerts.policy.unknown_ids import unknown_ids
     from pipelines.ingest.reference import load_reference
 
     found = load_policy(policy)
-    unknown = strangers(found, load_reference(reference).reference) if reference else ""
+    unknown = unknown_ids(found, load_reference(reference).reference) if reference else ""
     if unknown:
         raise SettingsError(unknown)
     typer.echo(f"{policy} is a policy")

@@ -19,7 +19,7 @@ from infra.dead_letters.replay import Letter, Recheck, fix_of, place_order, rech
 from infra.settings import Settings
 from infra.text import counted, printable
 from pipelines.ingest.mapping import load_mapping
-from pipelines.ingest.post import KafkaPost
+from pipelines.ingest.post import KafkaSink
 from pipelines.warehouse import Warehouse, migrate, open_for_reading, open_warehouse
 from schemas.durations import parse_duration
 from schemas.errors import InputError, UsageError
@@ -232,7 +232,7 @@ async def _send(settings: Settings, name: str, found: Recheck) -> None:
 
     security = kafka_security(settings)
     await ensure_topics(settings.broker, settings.partitions, settings.replication, security)
-    async with KafkaPost(settings.broker, security, None) as post:
+    async with KafkaSink(settings.broker, security, None) as post:
         await send(name, found.effects, post)
 
 

@@ -25,9 +25,9 @@ from pipelines.ingest.check import Checked, Format, believable, check
 from pipelines.ingest.files import Chunk, SourceFile
 from pipelines.ingest.mapping import Mapping
 from pipelines.ingest.opening import NotYet, Unreadable, Vanished, open_file
-from pipelines.ingest.pack import Clock, announcement, dead_letters, pack_chunk
+from pipelines.ingest.pack import SourceClock, announcement, dead_letters, pack_chunk
 from pipelines.ingest.positions import Position
-from pipelines.ingest.post import Post
+from pipelines.ingest.post import EnvelopeSink
 from pipelines.ingest.reference import LoadedReference, load_reference
 from schemas.envelope import NO_WATERMARK
 from schemas.errors import InputError
@@ -143,7 +143,7 @@ def _recheck_lines(
     result: Recheck,
 ) -> None:
     # Nothing is too late here: the SIM side says what is.
-    clock = Clock(disorder=TIME_END)
+    clock = SourceClock(disorder=TIME_END)
     packed = pack_chunk(checked, "", clock, loaded.reference, partitions)
     reasons = {line: reason for line, reason, _ in packed.refused}
     result.effects += [effect for effect in packed.effects if effect.rows is not None]
@@ -181,7 +181,7 @@ def fix_of(directory: Path, mapping: Path | None) -> str:
     return digest.hexdigest()
 
 
-async def send(name: str, effects: list[Effect], post: Post) -> None:
+async def send(name: str, effects: list[Effect], post: EnvelopeSink) -> None:
     """Send what was accepted, and note under `name` that it was.
 
     When it returns, all of it is on the topics.
@@ -248,7 +248,7 @@ def waiting(data: Path, done: Iterable[str]) -> list[Path]:
 
 
 async def carry_out(
-    data: Path, directory: Path, mapping: Mapping | None, post: Post, live: bool = False
+    data: Path, directory: Path, mapping: Mapping | None, post: EnvelopeSink, live: bool = False
 ) -> int:
     """Replay what was ordered; how many letters went out.
 

@@ -19,8 +19,8 @@ from starlette.types import ASGIApp
 
 from infra.desk.access.guard import local
 from infra.desk.access.visitor import ANONYMOUS, Visitor
-from infra.desk.page import Answer, Asked, Download, Elsewhere, Means, Page, View
-from infra.desk.parts import Piece
+from infra.desk.page import Answer, Download, Page, Redirect, Services, View, ViewRequest
+from infra.desk.parts import CustomSection
 from infra.desk.reading import Opens
 from infra.desk.render import LOOKS, Render, language_of, renderer
 from infra.desk.translation import LANGUAGES, N_
@@ -53,7 +53,7 @@ _STATIC: Final = {
 
 def desk_app(
     opens: Opens,
-    means: Means = Means(),  # noqa: B008 - frozen
+    means: Services = Services(),  # noqa: B008 - frozen
     clock: Callable[[], float] = time.monotonic,
     more: Callable[[Render], list[Route]] = lambda render: [],
 ) -> ASGIApp:
@@ -65,7 +65,7 @@ def desk_app(
     shared = _Shared(clock)
 
     def answer(
-        request: Request, made: Callable[[Asked], T], form: Mapping[str, str] = NOTHING_SENT
+        request: Request, made: Callable[[ViewRequest], T], form: Mapping[str, str] = NOTHING_SENT
     ) -> T | Page:
         path, query, visitor = request.path_params, request.query_params, _visitor(request)
         address = request.client.host if request.client else ""
@@ -73,7 +73,9 @@ def desk_app(
             for last in (False, True):
                 try:
                     with opens() as warehouse:
-                        return made(Asked(warehouse, path, query, visitor, form, means, address))
+                        return made(
+                            ViewRequest(warehouse, path, query, visitor, form, means, address)
+                        )
                 except WarehouseDown:  # given up for a run, or left by one: found anew
                     if last:
                         raise
@@ -82,7 +84,7 @@ def desk_app(
             log.error("a page cannot be made: %s", error)  # noqa: TRY400
             return _fault(error)
 
-    def watched(request: Request, view: View, live: Callable[[Asked], _Showing]) -> Response:
+    def watched(request: Request, view: View, live: Callable[[ViewRequest], _Showing]) -> Response:
         """A page that renews itself: all who watch share what the warehouse said."""
 
         def made() -> Response:
@@ -165,7 +167,7 @@ def _unless_seen(request: Request, response: Response) -> Response:
 
 
 def _response(render: Render, request: Request, answer: Answer, live: bool = False) -> Response:
-    if isinstance(answer, Elsewhere):
+    if isinstance(answer, Redirect):
         return RedirectResponse(answer.address, 303)
     if isinstance(answer, Download):
         offered = {"Content-Disposition": f'attachment; filename="{answer.name}"'}
@@ -183,17 +185,17 @@ def _fault(error: ZerostockError) -> Page:
             " why."
         )
     )
-    return Page(N_("Not now"), [Piece("notice.html.j2", {"text": text})], status=503)
+    return Page(N_("Not now"), [CustomSection("notice.html.j2", {"text": text})], status=503)
 
 
 def _forbidden() -> Page:
     text = N_("Your role does not allow this. Ask whoever runs the desk for another.")
-    return Page(N_("Not allowed"), [Piece("notice.html.j2", {"text": text})], status=403)
+    return Page(N_("Not allowed"), [CustomSection("notice.html.j2", {"text": text})], status=403)
 
 
 def _nowhere() -> Page:
     text = N_("There is no page at this address.")
-    return Page(N_("Not found"), [Piece("notice.html.j2", {"text": text})], status=404)
+    return Page(N_("Not found"), [CustomSection("notice.html.j2", {"text": text})], status=404)
 
 
 def _static(request: Request) -> Response:

@@ -15,7 +15,7 @@ Replay = Callable[[Warehouse, str, str, bool], Recheck]
 
 
 @dataclass(frozen=True)
-class Means:
+class Services:
     """What the desk can do beside asking the warehouse.
 
     `zone` names the days. `note` keeps who did what to what, why, and from which address.
@@ -30,7 +30,7 @@ class Means:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ViewRequest:
     """One request: the parts of its path, its query, who asks, and the warehouse to ask.
 
     `form` is what was sent with an action, from the network address `address`.
@@ -41,7 +41,7 @@ class Asked:
     query: Mapping[str, str] = field(default_factory=dict)
     visitor: Visitor = ANONYMOUS
     form: Mapping[str, str] = field(default_factory=dict)
-    means: Means = Means()
+    means: Services = Services()
     address: str = ""
 
     def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[Row]:
@@ -93,13 +93,13 @@ class Download:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class Redirect:
     """Look there instead; after an action, that is what it changed."""
 
     address: str
 
 
-Answer = Page | Download | Elsewhere
+Answer = Page | Download | Redirect
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,14 @@ class View:
 
     path: str
     title: str
-    page: Callable[[Asked], Answer]
-    act: Callable[[Asked], Answer] | None = None
+    page: Callable[[ViewRequest], Answer]
+    act: Callable[[ViewRequest], Answer] | None = None
     action: str = "look"
-    live: Callable[[Asked], Callable[[Mapping[str, str]], Page]] | None = None
+    live: Callable[[ViewRequest], Callable[[Mapping[str, str]], Page]] | None = None
 
 
 @dataclass(frozen=True)
-class Entry:
+class MenuEntry:
     """A page that is served beside the views, as it stands in the menu."""
 
     path: str
@@ -128,8 +128,8 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Group:
+class MenuGroup:
     """What stands together in the menu."""
 
     title: str
-    views: Sequence[View | Entry]
+    views: Sequence[View | MenuEntry]

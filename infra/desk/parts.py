@@ -33,7 +33,7 @@ NUMBERS = frozenset({"number", "decimal", "share", "fen", "kwh"})
 
 
 @dataclass(frozen=True)
-class Column:
+class ColumnSpec:
     """A column of rows and its heading.
 
     With `link`, a cell leads to `link` followed by the cell, or by the row's column `to`, and by
@@ -83,12 +83,12 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Table:
+class TableSection:
     """Some rows under a heading; `empty` is said where there are none, `note` under them."""
 
     template: ClassVar[str] = "rows.html.j2"
     title: str
-    columns: Sequence[Column]
+    columns: Sequence[ColumnSpec]
     rows: Sequence[Row]
     empty: str
     note: str = ""
@@ -106,14 +106,14 @@ class Chart:
     template: ClassVar[str] = "chart.html.j2"
     title: str
     shape: Shape
-    columns: Sequence[Column]
+    columns: Sequence[ColumnSpec]
     rows: Sequence[Row]
     empty: str
     scale: Literal["series", "age"] = "series"
 
 
 @dataclass(frozen=True)
-class Messages:
+class MessageList:
     """Texts that were sent: at, status, body, and the wholesaler where it is not said above."""
 
     template: ClassVar[str] = "messages.html.j2"
@@ -123,7 +123,7 @@ class Messages:
 
 
 @dataclass(frozen=True)
-class Piece:
+class CustomSection:
     """Something of one page only, with a template of its own."""
 
     template: str
@@ -138,4 +138,4 @@ class Pair:
     parts: tuple[Part, Part]
 
 
-Part = Figures | Facts | Table | Chart | Messages | Piece | Pair
+Part = Figures | Facts | TableSection | Chart | MessageList | CustomSection | Pair

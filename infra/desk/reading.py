@@ -28,7 +28,7 @@ _GIVEN_UP: Final = 3.0
 Opens = Callable[[], AbstractContextManager[Warehouse]]
 
 
-class Standing:
+class SharedWarehouse:
     """A warehouse that stays open between pages, under `data` or on the server at `url`.
 
     `opened` may be called from any thread. It raises what `open_for_reading` raises.

@@ -16,8 +16,8 @@ from starlette.responses import Response
 
 from infra.desk.access.visitor import ANONYMOUS
 from infra.desk.formats import NOTHING, shown, veiled
-from infra.desk.page import Group
-from infra.desk.parts import Column, Kind, Row
+from infra.desk.page import MenuGroup
+from infra.desk.parts import ColumnSpec, Kind, Row
 from infra.desk.translation import LANGUAGES, preferred, retold, translator
 from infra.desk.value_names import VALUES
 
@@ -31,7 +31,7 @@ _POLICY: Final = {
 Render = Callable[[Request, str, Mapping[str, object], int], Response]
 
 
-def renderer(menu: Sequence[Group], zone: tzinfo) -> Render:
+def renderer(menu: Sequence[MenuGroup], zone: tzinfo) -> Render:
     """Gives an answer from a template and what it shows; times are those of `zone`."""
     templates = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
@@ -61,10 +61,10 @@ def renderer(menu: Sequence[Group], zone: tzinfo) -> Render:
                 return shown_here(retold(str(value or ""), words))
             return shown_here(value if visitor.may("see_numbers") else veiled(value, kind), kind)
 
-        def hides(column: Column) -> bool:
+        def hides(column: ColumnSpec) -> bool:
             return column.kind == "secret" and not visitor.may("see_numbers")
 
-        def cell(row: Row, column: Column) -> str | Markup:
+        def cell(row: Row, column: ColumnSpec) -> str | Markup:
             value = row[column.name]
             if column.kind == "word":
                 text = spoken(str(value), words, column.name) if value else NOTHING
@@ -118,7 +118,7 @@ def language_of(request: Request) -> str:
     return preferred(request.cookies.get("language"), request.headers.get("accept-language", ""))
 
 
-def _place(path: str, menu: Sequence[Group]) -> str:
+def _place(path: str, menu: Sequence[MenuGroup]) -> str:
     """The view of the menu that a path belongs to."""
     paths = [view.path for group in menu for view in group.views]
     under = [one for one in paths if path == one or (one != "/" and path.startswith(one + "/"))]

@@ -15,8 +15,8 @@ from infra.desk.access.guard import Guard, by_https
 from infra.desk.access.pages import AccessPages
 from infra.desk.access.store import AccessStore
 from infra.desk.app import desk_app
-from infra.desk.page import Means, Replay
-from infra.desk.reading import Standing
+from infra.desk.page import Replay, Services
+from infra.desk.reading import SharedWarehouse
 from infra.settings import Settings
 from pipelines.ingest.mapping import load_mapping
 from pipelines.warehouse.port import Warehouse
@@ -56,10 +56,10 @@ def serve_desk(
             "passwords and pages travel unencrypted: put a server with TLS before the desk, and"
             " give its address as --url https://…"
         )
-    standing = Standing(settings.data, settings.warehouse)
+    standing = SharedWarehouse(settings.data, settings.warehouse)
     with suppress(ZerostockError), standing.opened():
         pass  # so that the first visitor need not wait; what is wrong is said with the first page
-    means = Means(settings.display_zone, store.note, _replay(settings, input, mapping))
+    means = Services(settings.display_zone, store.note, _replay(settings, input, mapping))
     app = desk_app(
         standing.opened,
         means,

@@ -14,7 +14,7 @@ import xlsxwriter
 from infra.desk.access.visitor import Visitor
 from infra.desk.formats import veiled
 from infra.desk.page import Download
-from infra.desk.parts import Column
+from infra.desk.parts import ColumnSpec
 
 FORMATS: Final = {"csv": "text/csv", "xlsx": "application/vnd.openxmlformats-officedocument"
                   ".spreadsheetml.sheet"}  # fmt: skip
@@ -34,7 +34,7 @@ _WIDTHS: Final = {"time": 20, "second": 20}
 
 
 def download(
-    name: str, kind: str, rows: pa.Table, columns: Sequence[Column], visitor: Visitor
+    name: str, kind: str, rows: pa.Table, columns: Sequence[ColumnSpec], visitor: Visitor
 ) -> Download:
     """A file of the rows; what the visitor may not see is masked in it as well.
 
@@ -55,7 +55,7 @@ def _csv(rows: pa.Table) -> bytes:
     return written.getvalue()
 
 
-def _workbook(rows: pa.Table, columns: Sequence[Column]) -> bytes:
+def _workbook(rows: pa.Table, columns: Sequence[ColumnSpec]) -> bytes:
     written = io.BytesIO()
     book = xlsxwriter.Workbook(
         written,

@@ -8,8 +8,8 @@ from typing import Final
 from urllib.parse import urlencode
 
 from infra.desk.formats import NUMBER_OF_A_PERSON
-from infra.desk.page import Answer, Asked, Page
-from infra.desk.parts import Column, Part, Piece
+from infra.desk.page import Answer, Page, ViewRequest
+from infra.desk.parts import ColumnSpec, CustomSection, Part
 from infra.desk.sheets import FORMATS, download
 
 PAGE_ROWS: Final = 50
@@ -31,7 +31,7 @@ class Listing:
     title: str
     about: str
     sql: str
-    columns: tuple[Column, ...]
+    columns: tuple[ColumnSpec, ...]
     order: str
     down: bool = True
     filled_by: str = "zerostock run"
@@ -82,7 +82,7 @@ def state_of(listing: Listing, query: Mapping[str, str], newest: str = "") -> St
     )
 
 
-def table_page(listing: Listing, asked: Asked) -> Answer:
+def table_page(listing: Listing, asked: ViewRequest) -> Answer:
     """The table as its address wants it: a page of it, or a file."""
     choices = _choices(listing, asked)
     newest = max(choices[listing.choices[0]], default="") if listing.first else ""
@@ -101,7 +101,7 @@ def table_page(listing: Listing, asked: Asked) -> Answer:
         listing.title,
         [
             _part(listing, state, choices),
-            Piece(
+            CustomSection(
                 "listing.html.j2",
                 {
                     "listing": listing,
@@ -126,10 +126,12 @@ def _part(listing: Listing, state: State, choices: Mapping[str, list[str]]) -> P
         (name, headings[name], sorted({*values, state.chosen.get(name, "")} - {""}))
         for name, values in choices.items()
     ]
-    return Piece("filter.html.j2", {"state": state, "choices": asked_for, "formats": FORMATS})
+    return CustomSection(
+        "filter.html.j2", {"state": state, "choices": asked_for, "formats": FORMATS}
+    )
 
 
-def _choices(listing: Listing, asked: Asked) -> dict[str, list[str]]:
+def _choices(listing: Listing, asked: ViewRequest) -> dict[str, list[str]]:
     """What each can be, in order; all from one look at the rows."""
     if not listing.choices:
         return {}
@@ -168,7 +170,7 @@ def _names(listing: Listing) -> str:
     return ", ".join(dict.fromkeys(filter(None, columns)))
 
 
-def _found_in(column: Column, all_numbers: bool) -> str:
+def _found_in(column: ColumnSpec, all_numbers: bool) -> str:
     """What of a column is looked through for a text, and what parts it from the next."""
     text = f"ifNull(toString({column.name}), '')"
     if column.kind == "secret" and not all_numbers:

@@ -18,13 +18,13 @@ from typing import Final
 
 import msgspec
 
-from alerts.message.compose import Shelf, Text, compose, title
+from alerts.message.compose import EmptyShelf, Text, compose, title
 from alerts.message.phones import usable
 from alerts.message.segments import segments
 from infra.settings import Settings
 from infra.text import counted
 from infra.wiring import delivery_of, reference_of, zone_of
-from pipelines.core.effects import Rows
+from pipelines.core.effects import RowBuilder
 from pipelines.warehouse import Warehouse, open_warehouse
 from pipelines.warehouse.rows import to_rows
 from schemas.errors import UsageError
@@ -144,7 +144,7 @@ async def _tell(
         record = delivery.record(message, "undeliverable", "no number of theirs is known")
     else:
         record = await delivery.deliver(message, [message.to])
-    rows = Rows("messages")
+    rows = RowBuilder("messages")
     rows.add(**msgspec.structs.asdict(record))
     warehouse.insert(*to_rows("messages", rows.batch()))
     return f"{to}: {record.status}{': ' + record.error if record.error else ''}"
@@ -164,7 +164,7 @@ def _message(
         territory = reference.territories.get((outlet and outlet.territory_id) or "")
         if row["outlet_id"] in taken and outlet is not None:
             names = (outlet.name, territory.name if territory is not None else "")
-            shelves.append(Shelf(row["outlet_id"], *names, row["sku"], row["opened_at"]))
+            shelves.append(EmptyShelf(row["outlet_id"], *names, row["sku"], row["opened_at"]))
     successor = reference.wholesalers.get(entry.successor_id)
     language = (successor.language if successor is not None else None) or ""
     leaving = reference.wholesalers.get(entry.wholesaler_id)

@@ -20,8 +20,8 @@ from infra.settings import Settings
 from infra.stack.summary import Screen
 from infra.text import counted
 from pipelines.core.effects import Effect
-from pipelines.core.stock.rebuild import Difference, Rebuild, Shelf, Standing, Stockout, compare
-from pipelines.core.stock.sim_registry import Register, SimRange
+from pipelines.core.stock.rebuild import Difference, Rebuild, Shelf, Stockout, StockState, compare
+from pipelines.core.stock.sim_registry import SimRange, SimRegistry
 from pipelines.ingest import IngestOptions, read_directory
 from pipelines.ingest.mapping import load_mapping
 from pipelines.ingest.positions import Position
@@ -47,15 +47,15 @@ class MemoryPost:
         self._positions: dict[str, Position] = {}
 
     async def positions(self) -> dict[str, Position]:
-        """See `pipelines.ingest.post.Post`."""
+        """See `pipelines.ingest.post.EnvelopeSink`."""
         return dict(self._positions)
 
     async def send(self, effects: list[Effect]) -> None:
-        """See `pipelines.ingest.post.Post`."""
+        """See `pipelines.ingest.post.EnvelopeSink`."""
         self._rebuild.take(effects)
 
     async def keep(self, positions: dict[str, Position]) -> None:
-        """See `pipelines.ingest.post.Post`."""
+        """See `pipelines.ingest.post.EnvelopeSink`."""
         self._positions.update(positions)
 
 
@@ -189,16 +189,16 @@ async def rebuild_from_log(
 
 def _empty(input: Path, watched: set[str]) -> Rebuild:
     reference = load_reference(input / "reference").reference
-    register = Register(
+    registry = SimRegistry(
         [SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid) for b in reference.batches]
     )
-    return Rebuild(register, reference.holder, frozenset(watched))
+    return Rebuild(registry, reference.holder, frozenset(watched))
 
 
 # The tables
 
 
-def live_standing(warehouse: Warehouse) -> Standing:
+def live_standing(warehouse: Warehouse) -> StockState:
     """What the tables say."""
     stock = warehouse.query("SELECT outlet_id, sku, on_hand FROM stock_on_hand").to_pylist()
     incidents = warehouse.query(
@@ -210,7 +210,7 @@ def live_standing(warehouse: Warehouse) -> Standing:
     anomalies = warehouse.query(
         "SELECT kind, iccid, toInt64(count()) AS count FROM anomalies GROUP BY kind, iccid"
     ).to_pylist()
-    return Standing(
+    return StockState(
         {(row["outlet_id"], row["sku"]): row["on_hand"] for row in stock},
         {
             row["incident_id"]: Stockout(*(row[name] for name in Stockout._fields))

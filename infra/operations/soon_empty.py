@@ -17,7 +17,7 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
-from alerts.message.compose import Shelf, compose
+from alerts.message.compose import EmptyShelf, compose
 from alerts.message.phones import usable
 from alerts.message.typical_sales import NAME as USUAL
 from alerts.message.typical_sales import write_usual
@@ -25,14 +25,14 @@ from infra.settings import Settings
 from infra.text import counted
 from infra.wiring import channels_of, delivery_of, zone_of
 from pipelines.core.channel.forecast import WINDOW, consumption, lead_times, phantoms, soon_empty
-from pipelines.core.effects import Rows
+from pipelines.core.effects import RowBuilder
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
 from pipelines.warehouse.rows import to_rows
 from schemas.errors import InputError, SendError
 from schemas.messages import Message, MessageRecord
 
 if TYPE_CHECKING:
-    from alerts.delivery.delivery import Delivery
+    from alerts.delivery.delivery import MessageDelivery
 
 #: The channel that hears of doubted stock.
 MANAGERS: Final = "fallback"
@@ -168,7 +168,7 @@ def _messages(
     messages = []
     for (wholesaler_id,), rows in lists.announced.group_by("wholesaler_id", maintain_order=True):
         shelves = [
-            Shelf(
+            EmptyShelf(
                 r["outlet_id"], *names.get(r["outlet_id"], ("", "")), r["sku"], at, r["sold_a_day"]
             )
             for r in rows.to_dicts()
@@ -196,7 +196,7 @@ def _messages(
 
 
 async def _tell(
-    delivery: Delivery, messages: list[tuple[Message, list[str]]]
+    delivery: MessageDelivery, messages: list[tuple[Message, list[str]]]
 ) -> list[MessageRecord]:
     records = []
     for message, contacts in messages:
@@ -237,7 +237,7 @@ def _keep(warehouse: Warehouse, lists: Lists) -> None:
 
 
 def _record(warehouse: Warehouse, records: list[MessageRecord]) -> None:
-    rows = Rows("messages")
+    rows = RowBuilder("messages")
     for record in records:
         rows.add(**msgspec.structs.asdict(record))
     if len(rows):

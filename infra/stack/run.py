@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from alerts.policy.unknown_ids import strangers
+from alerts.policy.unknown_ids import unknown_ids
 from infra.dead_letters.limit import DeadLetterLimit, FeedRefused
 from infra.dead_letters.replay import carry_out, orders, waiting
 from infra.settings import Settings
@@ -30,7 +30,7 @@ from infra.topics import Lag, ensure_topics
 from infra.wiring import check_way_out, policy_of
 from pipelines.ingest import IngestOptions, IngestReport, ingest
 from pipelines.ingest.mapping import Mapping, load_mapping
-from pipelines.ingest.post import KafkaPost
+from pipelines.ingest.post import KafkaSink
 from pipelines.ingest.reference import load_reference
 from pipelines.stream.app import group_id
 from pipelines.stream.warehouse_worker import RESULT_TOPICS
@@ -56,7 +56,7 @@ class RunPlan:
 
 
 @dataclass
-class Outcome:
+class RunOutcome:
     """How a run went."""
 
     report: IngestReport
@@ -148,7 +148,7 @@ class Stack:
         self.broker.stop()
 
 
-async def run(plan: RunPlan, screen: Screen) -> Outcome:
+async def run(plan: RunPlan, screen: Screen) -> RunOutcome:
     """Run until the input is exhausted and all of it is in the warehouse.
 
     Going on where the last run on the same data ended. Raises `BusyError` while another run owns
@@ -160,7 +160,7 @@ async def run(plan: RunPlan, screen: Screen) -> Outcome:
     tables = load_reference(reference).reference
     check_way_out(plan.settings)
     policy = policy_of(plan.settings)
-    if policy is not None and (unknown := strangers(policy, tables)):
+    if policy is not None and (unknown := unknown_ids(policy, tables)):
         screen.note(unknown)
     mapping = load_mapping(plan.mapping) if plan.mapping is not None else None
     with owned(plan.data):
@@ -168,7 +168,7 @@ async def run(plan: RunPlan, screen: Screen) -> Outcome:
         if snapshot is not None and not plan.follow and _nothing_new(plan, snapshot, mapping):
             screen.stage("nothing new to read")
             screen.summary(plan.data, IngestReport(), 0.0)
-            return Outcome(IngestReport(), 0.0)
+            return RunOutcome(IngestReport(), 0.0)
         stack = Stack(plan.data, plan.settings, screen)
         try:
             stack.broker.start()
@@ -200,13 +200,13 @@ def _nothing_new(plan: RunPlan, snapshot: Snapshot, mapping: Mapping | None) -> 
 async def _replay(plan: RunPlan, stack: Stack, mapping: Mapping | None) -> None:
     """Send the dead letters that were accepted after a fix, before anything new is read."""
     if orders(plan.data):
-        async with KafkaPost(stack.broker.bootstrap, {}, None) as post:
+        async with KafkaSink(stack.broker.bootstrap, {}, None) as post:
             sent = await carry_out(plan.data, plan.input, mapping, post, plan.settings.live)
         if sent:
             stack.screen.stage(f"{sent:,} dead letters replayed")
 
 
-async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | None) -> Outcome:
+async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | None) -> RunOutcome:
     started = time.monotonic()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -254,7 +254,7 @@ async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | 
         await asyncio.wait([reading])  # it gives its connections back
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(name)
-    return Outcome(report, time.monotonic() - started, stop.is_set())
+    return RunOutcome(report, time.monotonic() - started, stop.is_set())
 
 
 async def _drain(stack: Stack, partitions: int) -> None:

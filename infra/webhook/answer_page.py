@@ -19,9 +19,9 @@ from starlette.routing import Route
 
 from alerts.answers.intake import Intake, TooManyAnswers
 from alerts.answers.links import PATH, LinkRefused, Links
-from alerts.answers.reading import Answer, read
+from alerts.answers.reading import Reply, read
 from alerts.answers.sent import SentMessage
-from alerts.message.compose import Shelf
+from alerts.message.compose import EmptyShelf
 from alerts.message.directory import Directory
 from infra.webhook.http import form_of
 from infra.webhook.pages import page
@@ -103,10 +103,10 @@ class AnswerPage:
         if site != "same-origin" or origin != self._origin:
             raise HTTPException(403, "answers are given on our own page")
 
-    def _answer(self, form: dict[str, str]) -> Answer | None:
+    def _answer(self, form: dict[str, str]) -> Reply | None:
         pressed = form.get("answer", "")
         if pressed in ("acknowledged", "cannot"):
-            return Answer("acknowledged" if pressed == "acknowledged" else "cannot")
+            return Reply("acknowledged" if pressed == "acknowledged" else "cannot")
         if pressed == "delivering":
             # The same words as by SMS: "15:00" is the next time it is that late.
             meant = read(form.get("by", ""), now=self._intake.clock.now(), zone=self._zone)
@@ -130,16 +130,16 @@ class AnswerPage:
             soon=f"{datetime.fromtimestamp(self._intake.clock.now() / 1_000, self._zone):%H:%M}",
         )
 
-    def _said(self, answer: Answer, words: dict[str, str]) -> str:
+    def _said(self, answer: Reply, words: dict[str, str]) -> str:
         if answer.by is None:
             return words[answer.kind]
         by = datetime.fromtimestamp(answer.by / 1_000, self._zone)
         return words["delivering_by"].format(by=f"{by:%m-%d %H:%M}")
 
-    def _shelf(self, incident: Any) -> Shelf:
+    def _shelf(self, incident: Any) -> EmptyShelf:
         if self._directory is not None:
             return self._directory.shelf(incident)
-        return Shelf(incident.outlet_id, "", "", incident.sku, incident.opened_at)
+        return EmptyShelf(incident.outlet_id, "", "", incident.sku, incident.opened_at)
 
     def _language(self, message: SentMessage) -> str:
         spoken = message.language
@@ -158,7 +158,9 @@ class AnswerPage:
         return page("gone.html.j2", 410 if expired else 404, words=words, text=text)
 
 
-def _places(shelves: Sequence[Shelf], zone: tzinfo) -> list[tuple[str, list[tuple[str, str, str]]]]:
+def _places(
+    shelves: Sequence[EmptyShelf], zone: tzinfo
+) -> list[tuple[str, list[tuple[str, str, str]]]]:
     """(territory, [(outlet, article, since)]) in the order a van would drive."""
     rows = sorted(
         (shelf.territory, shelf.outlet or shelf.outlet_id, shelf.sku, shelf.opened_at)

@@ -11,8 +11,8 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines.batch.engine.columns import REJECTS
 from pipelines.batch.engine.deduplicate import once
-from pipelines.batch.engine.sources import Chunk
-from pipelines.batch.engine.transforms import COUNTED, Group, Results, Side, to_bytes
+from pipelines.batch.engine.sources import FilePart
+from pipelines.batch.engine.transforms import COUNTED, JoinedRows, JoinInput, Results, to_bytes
 from pipelines.batch.subscriber_loss.files import HAPPENED, PLACED
 from pipelines.core.stock.placement import PlacementType
 from pipelines.ingest.csv_rows import BOM
@@ -40,21 +40,23 @@ class ReadEvents(beam.DoFn):  # type: ignore[misc]
     def __init__(
         self,
         then: Callable[[pl.DataFrame], Iterator[object]],
-        placed: Side,
+        placed: JoinInput,
         reference: Reference,
         results: Results,
     ) -> None:
         self._then, self._placed = then, placed
         self._reference, self._results = reference, results
 
-    def process(self, chunk: Chunk) -> Iterator[object]:
+    def process(self, chunk: FilePart) -> Iterator[object]:
         with FileSystems.open(chunk.file.path) as stream:
             first = stream.readline().removeprefix(BOM)
             lines = enumerate(chain([first], iter(stream.readline, b"")), start=1)
             for block, some in enumerate(iter(lambda: list(islice(lines, _LINES)), [])):
                 yield from self._block(f"events-{chunk.number:06d}-{block:06d}", chunk, some)
 
-    def _block(self, name: str, chunk: Chunk, lines: list[tuple[int, bytes]]) -> Iterator[object]:
+    def _block(
+        self, name: str, chunk: FilePart, lines: list[tuple[int, bytes]]
+    ) -> Iterator[object]:
         source = chunk.file.source
         happened: list[tuple[int, int, str, int | None]] = []
         placed: list[tuple[object, ...]] = []
@@ -100,7 +102,7 @@ def _placed(event: Placed, reference: Reference) -> Iterator[tuple[object, ...]]
         yield event.at, event.event_id, kind, outlet_id, to_outlet_id, first_imsi, count
 
 
-def placements_once(group: Group, results: Results) -> Iterator[bytes]:
+def placements_once(group: JoinedRows, results: Results) -> Iterator[bytes]:
     kept, rejects = once(group.frames["placed"], ["event_id", "first_imsi"])
     results.refuse("placements", rejects)
     yield to_bytes(kept.sort("at", "event_id"))

@@ -23,7 +23,7 @@ class Effect:
     rows: pa.RecordBatch | None = None
 
 
-class Rows:
+class RowBuilder:
     """Columns of one kind that grow row by row or run by run."""
 
     def __init__(self, kind: str) -> None:
@@ -52,7 +52,7 @@ class Rows:
         )
 
 
-class Promise(NamedTuple):
+class WatermarkUpdate(NamedTuple):
     """What every envelope of one step says besides its rows; see `Header`."""
 
     source: str
@@ -62,7 +62,7 @@ class Promise(NamedTuple):
 
 
 def envelopes(
-    topic: str, partition: int, rows: Rows | None, promise: Promise, before: int
+    topic: str, partition: int, rows: RowBuilder | None, promise: WatermarkUpdate, before: int
 ) -> list[Effect]:
     """The rows of one step for one partition, cut to size, the last bearing the promise.
 

@@ -13,7 +13,7 @@ import msgspec
 from schemas.envelope import NO_WATERMARK, Header
 
 
-class Frontier(msgspec.Struct, array_like=True):
+class Watermarks(msgspec.Struct, array_like=True):
     """The promises of all inputs, and `reached`: the watermark acted on so far; it never falls.
 
     `heard` (wall ms of each input's last word) serves only to notice silence. It is not worth
@@ -52,7 +52,7 @@ class Frontier(msgspec.Struct, array_like=True):
 
 
 def source_watermark(
-    frontier: Frontier, *, now: int | None = None, idle_after: int = 0, disorder: int = 0
+    watermarks: Watermarks, *, now: int | None = None, idle_after: int = 0, disorder: int = 0
 ) -> tuple[int, bool]:
     """The least promise of the sources that can still speak, and whether all have ended.
 
@@ -60,25 +60,25 @@ def source_watermark(
     silent for `idle_after` ms; when all are silent, time itself is the promise: what is older than
     the longer of `idle_after` and `disorder` would have come.
     """
-    if not frontier.marks:
-        return frontier.reached, False
-    open_sources = frontier.marks.keys() - frontier.ended
+    if not watermarks.marks:
+        return watermarks.reached, False
+    open_sources = watermarks.marks.keys() - watermarks.ended
     if not open_sources:
-        return max(frontier.reached, *frontier.marks.values()), True
+        return max(watermarks.reached, *watermarks.marks.values()), True
     if now is not None:
-        awake = {s for s in open_sources if now - frontier.heard.get(s, now) < idle_after}
+        awake = {s for s in open_sources if now - watermarks.heard.get(s, now) < idle_after}
         if not awake:
-            return max(frontier.reached, now - max(idle_after, disorder)), False
+            return max(watermarks.reached, now - max(idle_after, disorder)), False
         open_sources = awake
-    return max(frontier.reached, min(frontier.marks[s] for s in open_sources)), False
+    return max(watermarks.reached, min(watermarks.marks[s] for s in open_sources)), False
 
 
-def partition_watermark(frontier: Frontier) -> tuple[int, bool]:
+def partition_watermark(watermarks: Watermarks) -> tuple[int, bool]:
     """The least promise of all partitions, ended or not, and whether all have ended.
 
     An ended partition still counts: when the input opens again its partitions do so one by one,
     and the first to wake must not run ahead of those that have not yet heard.
     """
-    if not frontier.marks:
-        return frontier.reached, False
-    return max(frontier.reached, min(frontier.marks.values())), frontier.all_ended
+    if not watermarks.marks:
+        return watermarks.reached, False
+    return max(watermarks.reached, min(watermarks.marks.values())), watermarks.all_ended

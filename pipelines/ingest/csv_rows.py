@@ -31,7 +31,7 @@ class Dialect:
 
 
 @dataclass
-class Rows:
+class CsvRows:
     """Columns of text, the line (0-based in the chunk) of each row, and lines that are no rows."""
 
     columns: dict[str, pa.Array]
@@ -54,7 +54,7 @@ def header_of(line: bytes, delimiter: str = ",") -> list[str]:
     return [name.strip() for name in fields or []]
 
 
-def csv_rows(lines: Lines, dialect: Dialect, wanted: list[str]) -> Rows:
+def csv_rows(lines: Lines, dialect: Dialect, wanted: list[str]) -> CsvRows:
     """The wanted columns of the rows; blank lines are none.
 
     Two ways that give the same: Arrow's reader for chunks of plain lines, else Python's, which is
@@ -118,7 +118,7 @@ def is_utf8(data: bytes) -> bool:
     return True
 
 
-def _by_arrow(lines: Lines, dialect: Dialect, wanted: list[str]) -> Rows | None:
+def _by_arrow(lines: Lines, dialect: Dialect, wanted: list[str]) -> CsvRows | None:
     bad: list[int] = []
 
     def skip(row: pacsv.InvalidRow) -> str:
@@ -153,7 +153,7 @@ def _by_arrow(lines: Lines, dialect: Dialect, wanted: list[str]) -> Rows | None:
         for name, number in zip(wanted, included, strict=True)
     }
     malformed = [(line, _expected(dialect)) for line in bad if not _blank(lines[line], dialect)]
-    return Rows(columns, kept, malformed)
+    return CsvRows(columns, kept, malformed)
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:
@@ -164,7 +164,7 @@ def _one_array(column: pa.ChunkedArray) -> pa.Array:
     )
 
 
-def _by_python(lines: Lines, dialect: Dialect, wanted: list[str]) -> Rows:
+def _by_python(lines: Lines, dialect: Dialect, wanted: list[str]) -> CsvRows:
     rows: list[tuple[int, list[str]]] = []
     malformed: list[tuple[int, str]] = []
     for index, fields in _fields(lines, dialect):
@@ -180,7 +180,7 @@ def _by_python(lines: Lines, dialect: Dialect, wanted: list[str]) -> Rows:
     for name in wanted:
         number = dialect.names.index(name)
         columns[name] = pa.array([fields[number] for _, fields in rows], pa.string())
-    return Rows(columns, np.array([index for index, _ in rows], np.int64), malformed)
+    return CsvRows(columns, np.array([index for index, _ in rows], np.int64), malformed)
 
 
 def _fields(lines: Lines, dialect: Dialect) -> list[tuple[int, list[str] | None]]:

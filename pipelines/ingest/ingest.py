@@ -20,9 +20,9 @@ from pipelines.ingest.check import Checked, believable, nothing
 from pipelines.ingest.files import Chunk, SourceFile, find_sources
 from pipelines.ingest.mapping import Mapping as ExportMapping
 from pipelines.ingest.opening import NotYet, Opened, Unreadable, Vanished, open_file
-from pipelines.ingest.pack import Clock, Packed, announcement, dead_letters, pack_chunk
+from pipelines.ingest.pack import Packed, SourceClock, announcement, dead_letters, pack_chunk
 from pipelines.ingest.positions import Position, has_more
-from pipelines.ingest.post import KafkaPost, Post
+from pipelines.ingest.post import EnvelopeSink, KafkaSink
 from pipelines.ingest.reference import load_reference
 from schemas.envelope import NO_WATERMARK
 from schemas.errors import InputError
@@ -95,13 +95,13 @@ async def ingest(
     Raises `InputError` for a directory that is none, `BrokerError` when Kafka cannot be reached,
     and whatever `progress` raises, which ends the reading.
     """
-    async with KafkaPost(broker, options.security, options.throttle_group) as post:
+    async with KafkaSink(broker, options.security, options.throttle_group) as post:
         return await read_directory(directory, post, options=options, progress=progress, stop=stop)
 
 
 async def read_directory(
     directory: Path,
-    post: Post,
+    post: EnvelopeSink,
     *,
     options: IngestOptions,
     progress: Callable[[IngestProgress], None] | None = None,
@@ -127,7 +127,7 @@ class _Source:
 
     def __init__(self, name: str, disorder: int) -> None:
         self.name = name
-        self.clock = Clock(disorder)
+        self.clock = SourceClock(disorder)
         self.files: list[SourceFile] = []
 
 
@@ -146,7 +146,7 @@ class _Reading:
     def __init__(
         self,
         directory: Path,
-        post: Post,
+        post: EnvelopeSink,
         options: IngestOptions,
         progress: Callable[[IngestProgress], None],
     ) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipelines.core.effects import Effect, Rows
+from pipelines.core.effects import Effect, RowBuilder
 from pipelines.core.stock.placement import PlacementType
 from pipelines.ingest.check import Checked
 from pipelines.ingest.sim_ranges import Placed, sim_ranges
@@ -33,7 +33,7 @@ ENVELOPE_BYTES = 900_000
 
 
 @dataclass
-class Clock:
+class SourceClock:
     """How far a source's events have come: its newest accepted time, ms."""
 
     disorder: int
@@ -68,7 +68,7 @@ class Packed:
 
 
 def pack_chunk(
-    checked: Checked, source: str, clock: Clock, reference: Reference, partitions: int
+    checked: Checked, source: str, clock: SourceClock, reference: Reference, partitions: int
 ) -> Packed:
     """The envelopes of a chunk; the last of each partition bears the source's new watermark."""
     before = clock.watermark
@@ -84,13 +84,13 @@ def pack_chunk(
     for partition, kind, rows in _uses(checked, known[: len(checked.at)], ours, partitions):
         batches[partition].append((kind, rows))
         packed.uses += rows.num_rows
-    placements: dict[int, Rows] = {}
-    registrations: dict[int, Rows] = {}
+    placements: dict[int, RowBuilder] = {}
+    registrations: dict[int, RowBuilder] = {}
     for (_, event, ranges), known_at in zip(others, known[len(checked.at) :].tolist(), strict=True):
         if isinstance(event, Registration):
             for imsi, _ in ranges:
                 partition = partition_of_block(block_of(imsi), partitions)
-                registrations.setdefault(partition, Rows("registrations")).add(
+                registrations.setdefault(partition, RowBuilder("registrations")).add(
                     event_id=event.event_id, imsi=imsi, at=event.at, complete=event.complete
                 )
             continue
@@ -100,7 +100,11 @@ def pack_chunk(
         for first, count in _cut(ranges):
             partition = partition_of_block(block_of(first), partitions)
             _add_placement(
-                placements.setdefault(partition, Rows("placements")), event, known_at, first, count
+                placements.setdefault(partition, RowBuilder("placements")),
+                event,
+                known_at,
+                first,
+                count,
             )
     for partition, rows in placements.items():
         batches[partition] += [("placements", some) for some in _to_size(rows.batch())]
@@ -118,7 +122,7 @@ def dead_letters(name: str, refused: list[tuple[int, str, bytes]], partitions: i
     """The dead letters of a file as envelopes; `refused` has (line, reason, bytes)."""
     if not refused:
         return []
-    rows = Rows("dead_letters")
+    rows = RowBuilder("dead_letters")
     now = time.time_ns() // 1_000_000
     for line, reason, payload in refused:
         rows.add(source=name, position=line, received_at=now, reason=reason, payload=payload)
@@ -185,7 +189,7 @@ _TYPES: dict[type[Placed], PlacementType] = {
 }
 
 
-def _add_placement(rows: Rows, event: Placed, known_at: int, first: int, count: int) -> None:
+def _add_placement(rows: RowBuilder, event: Placed, known_at: int, first: int, count: int) -> None:
     if isinstance(event, Transfer):
         outlet_id, to_outlet_id = event.from_outlet_id, event.to_outlet_id
     else:

@@ -24,7 +24,7 @@ MOST_AHEAD = 64
 _STOP_WITHIN: Final = 5.0
 
 
-class Post(Protocol):
+class EnvelopeSink(Protocol):
     """Where ingest puts what it has read."""
 
     partitions: int
@@ -39,7 +39,7 @@ class Post(Protocol):
         """Note how far files were read, after everything sent before is safe."""
 
 
-class KafkaPost:
+class KafkaSink:
     """A Kafka producer, with the positions topic and, if asked, back-pressure.
 
     All methods raise `BrokerError` when Kafka cannot be reached or refuses.
@@ -55,7 +55,7 @@ class KafkaPost:
         self._sent: dict[int, int] = {}
         self.partitions = 0
 
-    async def __aenter__(self) -> KafkaPost:
+    async def __aenter__(self) -> KafkaSink:
         self._producer = AIOKafkaProducer(
             bootstrap_servers=self._broker,
             acks="all",
@@ -95,7 +95,7 @@ class KafkaPost:
         await self._consumer.stop()
 
     async def positions(self) -> dict[str, Position]:
-        """See `Post`."""
+        """See `EnvelopeSink`."""
         part = TopicPartition(INGEST_POSITIONS, 0)
         found: dict[str, Position] = {}
         try:
@@ -115,7 +115,7 @@ class KafkaPost:
             raise self._lost(error) from None
 
     async def send(self, effects: list[Effect]) -> None:
-        """See `Post`."""
+        """See `EnvelopeSink`."""
         try:
             for effect in effects:
                 data = pack(effect.header, effect.rows)
@@ -140,7 +140,7 @@ class KafkaPost:
                 self._sent[record.partition] = record.offset + 1
 
     async def keep(self, positions: dict[str, Position]) -> None:
-        """See `Post`."""
+        """See `EnvelopeSink`."""
         try:
             await self._flush()
             for name, position in positions.items():

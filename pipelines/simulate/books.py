@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from pipelines.simulate.city import City
 from pipelines.simulate.demand import SKUS
-from pipelines.simulate.truth import Anomaly, Incident, Message, Truth, incident_order
+from pipelines.simulate.truth import Anomaly, TrueIncident, TrueMessage, Truth, incident_order
 
 NOWHERE: Final = -1
 ACTIVE: Final = -2
@@ -27,7 +27,7 @@ class Books:
     def __init__(self, city: City) -> None:
         self.shelves: dict[Shelf, dict[int, None]] = {}
         self.anomalies: list[Anomaly] = []
-        self.incidents: list[Incident] = []
+        self.incidents: list[TrueIncident] = []
         self.first_uses = 0
         #: Shelves that events have emptied since the last `take_emptied`.
         self._emptied: list[Shelf] = []
@@ -121,24 +121,24 @@ class Books:
                 opened_at = self._out_since.pop(shelf)
                 self.incidents.append(self._incident(shelf, opened_at, at))
 
-    def _incident(self, shelf: Shelf, opened_at: int, closed_at: int | None) -> Incident:
+    def _incident(self, shelf: Shelf, opened_at: int, closed_at: int | None) -> TrueIncident:
         outlet, sku = shelf
         holder = self._city.holder(outlet, opened_at)
         held_by = "" if holder is None else self._city.wholesalers[holder].id
-        return Incident(self._city.outlets[outlet].id, SKUS[sku], held_by, opened_at, closed_at)
+        return TrueIncident(self._city.outlets[outlet].id, SKUS[sku], held_by, opened_at, closed_at)
 
 
-def _messages(incidents: list[Incident], group_wait_ms: int) -> list[Message]:
+def _messages(incidents: list[TrueIncident], group_wait_ms: int) -> list[TrueMessage]:
     """One SMS for all that opened within the wait after the first, less what closed meanwhile."""
-    waiting: dict[str, list[Incident]] = {}
-    messages: list[Message] = []
+    waiting: dict[str, list[TrueIncident]] = {}
+    messages: list[TrueMessage] = []
 
-    def send(group: list[Incident]) -> None:
+    def send(group: list[TrueIncident]) -> None:
         at = group[0].opened_at + group_wait_ms
         still = [i for i in group if i.closed_at is None or i.closed_at > at]
         if still:
             listed = tuple((i.outlet_id, i.sku, i.opened_at) for i in still)
-            messages.append(Message(group[0].wholesaler_id, at, listed))
+            messages.append(TrueMessage(group[0].wholesaler_id, at, listed))
 
     for incident in incidents:
         if not incident.wholesaler_id:

@@ -38,7 +38,7 @@ AWAY = "AWAY"
 
 
 @dataclass(frozen=True)
-class Wholesaler:
+class CityWholesaler:
     id: str
     name: str
     phone: str
@@ -48,7 +48,7 @@ class Wholesaler:
 
 
 @dataclass(frozen=True)
-class Outlet:
+class CityOutlet:
     """`demand` is mean SIMs a day by SKU number, for the SKUs it carries."""
 
     id: str
@@ -62,7 +62,7 @@ class Outlet:
 
 
 @dataclass(frozen=True)
-class Batch:
+class CityBatch:
     """SIMs `first` … `first + count - 1` of the city; same `lane`: ICCIDs run on."""
 
     id: str
@@ -80,10 +80,10 @@ class City:
 
     districts: list[str]
     cells: list[str]
-    wholesalers: list[Wholesaler]
-    outlets: list[Outlet]
+    wholesalers: list[CityWholesaler]
+    outlets: list[CityOutlet]
     holders: list[list[tuple[int, int]]]
-    batches: list[Batch]
+    batches: list[CityBatch]
     #: Outlets whose SIMs are mostly carried off to other counties.
     diverting: set[int]
     _firsts: list[int] = field(default_factory=list)
@@ -95,7 +95,7 @@ class City:
     def sims(self) -> int:
         return self.batches[-1].first + self.batches[-1].count
 
-    def batch_of(self, sim: int) -> Batch:
+    def batch_of(self, sim: int) -> CityBatch:
         return self.batches[bisect_right(self._firsts, sim) - 1]
 
     def iccid(self, sim: int) -> str:
@@ -146,7 +146,7 @@ def _language(county: int) -> str:
     return "en" if county % 4 == 3 else "zh"
 
 
-def _wholesalers(plan: CityPlan, rng: Random) -> list[Wholesaler]:
+def _wholesalers(plan: CityPlan, rng: Random) -> list[CityWholesaler]:
     # Drawn without repeats: two wholesalers on one phone would read each other's messages.
     phones = rng.sample(range(len(_MOBILE_PREFIXES) * 10**8), plan.wholesalers * 2)
     made = []
@@ -159,11 +159,13 @@ def _wholesalers(plan: CityPlan, rng: Random) -> list[Wholesaler]:
             f"+86{_MOBILE_PREFIXES[n // 10**8]}{n % 10**8:08d}" for n in phones[2 * i : 2 * i + 2]
         )
         kept = backup if rng.random() < 0.7 else ""
-        made.append(Wholesaler(f"W{i + 1:03d}", f"{name} {i + 1}", phone, kept, language, county))
+        made.append(
+            CityWholesaler(f"W{i + 1:03d}", f"{name} {i + 1}", phone, kept, language, county)
+        )
     return made
 
 
-def _outlet(plan: CityPlan, rng: Random, number: int) -> Outlet:
+def _outlet(plan: CityPlan, rng: Random, number: int) -> CityOutlet:
     # Every city has a few halls and partner halls, however small it is.
     early = (0, 1, 2, 2)
     kind = KINDS[early[number]] if number < 4 else rng.choices(KINDS, [k.share for k in KINDS])[0]
@@ -182,7 +184,7 @@ def _outlet(plan: CityPlan, rng: Random, number: int) -> Outlet:
     daily = kind.daily * rng.uniform(0.5, 1.5)
     weights = {sku: (5, 3, 2)[sku] * rng.uniform(0.7, 1.3) for sku in carried}
     total = sum(weights.values())
-    return Outlet(
+    return CityOutlet(
         id=f"O{number + 1:06d}",
         name=name,
         kind=kind,
@@ -195,7 +197,7 @@ def _outlet(plan: CityPlan, rng: Random, number: int) -> Outlet:
 
 
 def _holders(
-    plan: CityPlan, rng: Random, outlets: list[Outlet], wholesalers: list[Wholesaler]
+    plan: CityPlan, rng: Random, outlets: list[CityOutlet], wholesalers: list[CityWholesaler]
 ) -> list[list[tuple[int, int]]]:
     """One holder each from long ago, some with a predecessor; in every fourth county a wholesaler
     quits at 14:00 on the first day and another takes over; a very few outlets nobody holds."""
@@ -218,10 +220,10 @@ def _holders(
     return holders
 
 
-def _batches(plan: CityPlan, rng: Random, outlets: list[Outlet]) -> list[Batch]:
+def _batches(plan: CityPlan, rng: Random, outlets: list[CityOutlet]) -> list[CityBatch]:
     """Three batches a SKU. Some are neighbours by ICCID and IMSI, some by ICCID alone, some share
     a thousand IMSIs with strangers between them: every way a range can be cut wrongly."""
-    made: list[Batch] = []
+    made: list[CityBatch] = []
     imsi = 460_001_230_004_321 + rng.randrange(10**6)
     next_iccid = 0
     for sku, name in enumerate(SKUS):
@@ -242,13 +244,13 @@ def _batches(plan: CityPlan, rng: Random, outlets: list[Outlet]) -> list[Batch]:
             first = made[-1].first + made[-1].count if made else 0
             lane = made[-1].lane + (not runs_on) if made else 0
             batch_id = f"B{len(made) + 1:02d}-{name}"
-            made.append(Batch(batch_id, sku, next_iccid, imsi, count, first, lane))
+            made.append(CityBatch(batch_id, sku, next_iccid, imsi, count, first, lane))
             next_iccid += count
             imsi += count
     return made
 
 
-def _diverting(plan: CityPlan, rng: Random, outlets: list[Outlet]) -> set[int]:
+def _diverting(plan: CityPlan, rng: Random, outlets: list[CityOutlet]) -> set[int]:
     if plan.territories == 1:
         return set()
     busy = [

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Incident(NamedTuple):
+class TrueIncident(NamedTuple):
     """A shelf was empty from `opened_at` to `closed_at`; `wholesaler_id` is "" if nobody's."""
 
     outlet_id: str
@@ -25,7 +25,7 @@ class Incident(NamedTuple):
     closed_at: int | None
 
 
-class Message(NamedTuple):
+class TrueMessage(NamedTuple):
     """One SMS; `incidents` are (outlet_id, sku, opened_at), in the order they opened."""
 
     wholesaler_id: str
@@ -53,8 +53,8 @@ class Truth:
     """`stock` has every outlet and SKU that ever held a SIM, those at zero too."""
 
     stock: dict[tuple[str, str], int]
-    incidents: list[Incident]
-    messages: list[Message]
+    incidents: list[TrueIncident]
+    messages: list[TrueMessage]
     anomalies: list[Anomaly]
     dead_letters: list[DeadLetter]
     #: Usable rows that came after their own source's watermark, repeats of a row included.
@@ -65,7 +65,7 @@ class Truth:
         return Counter(letter.reason.split(":")[0] for letter in self.dead_letters)
 
 
-def incident_order(incident: Incident) -> tuple[int, str, str]:
+def incident_order(incident: TrueIncident) -> tuple[int, str, str]:
     return (incident.opened_at, incident.outlet_id, incident.sku)
 
 
@@ -79,12 +79,12 @@ def write_truth(truth: Truth, folder: Path) -> None:
     )
     write_csv(
         folder / "incidents.csv",
-        Incident._fields,
+        TrueIncident._fields,
         ((*i[:3], _utc(i.opened_at), _utc(i.closed_at)) for i in truth.incidents),
     )
     write_csv(
         folder / "messages.csv",
-        Message._fields,
+        TrueMessage._fields,
         (
             (m.wholesaler_id, _utc(m.sent_for_at), " ".join(map(_written, m.incidents)))
             for m in truth.messages
@@ -102,11 +102,11 @@ def read_truth(directory: Path) -> Truth:
     return Truth(
         stock={(o, s): int(n) for o, s, n in _rows(folder / "stock.csv")},
         incidents=[
-            Incident(o, s, w, _ms(opened), _ms(closed) if closed else None)
+            TrueIncident(o, s, w, _ms(opened), _ms(closed) if closed else None)
             for o, s, w, opened, closed in _rows(folder / "incidents.csv")
         ],
         messages=[
-            Message(w, _ms(at), tuple(map(_listed, incidents.split(" "))))
+            TrueMessage(w, _ms(at), tuple(map(_listed, incidents.split(" "))))
             for w, at, incidents in _rows(folder / "messages.csv")
         ],
         anomalies=[Anomaly(e, i, k, _ms(at)) for e, i, k, at in _rows(folder / "anomalies.csv")],

@@ -32,7 +32,7 @@ _CHANNELS = ("counter", "bank", "wechat", "alipay", "agent")
 
 
 @dataclass
-class Unit:
+class CityUnit:
     id: str
     level: str
     parent: str
@@ -52,7 +52,7 @@ class Customer:
 class Grid:
     """`units` run from the region down; `planted` is (what, id)."""
 
-    units: list[Unit] = field(default_factory=list)
+    units: list[CityUnit] = field(default_factory=list)
     customers: list[Customer] = field(default_factory=list)
     planted: list[tuple[str, str]] = field(default_factory=list)
 
@@ -90,12 +90,14 @@ def write_utility(plan: CityPlan, folder: Path) -> None:
 def _grid(rng: Random, areas: int) -> Grid:
     """Region, two voltages, feeders of five transformer areas with 25 customers each."""
     grid = Grid()
-    region = Unit("R1", "region", "")
-    voltages = [Unit(f"V{n}", "voltage", "R1") for n in (1, 2)]
+    region = CityUnit("R1", "region", "")
+    voltages = [CityUnit(f"V{n}", "voltage", "R1") for n in (1, 2)]
     feeders = [
-        Unit(f"F{n:02d}", "feeder", voltages[n % 2].id) for n in range(1, -(-areas // 5) + 1)
+        CityUnit(f"F{n:02d}", "feeder", voltages[n % 2].id) for n in range(1, -(-areas // 5) + 1)
     ]
-    leaves = [Unit(f"T{n + 1:03d}", "transformer_area", feeders[n // 5].id) for n in range(areas)]
+    leaves = [
+        CityUnit(f"T{n + 1:03d}", "transformer_area", feeders[n // 5].id) for n in range(areas)
+    ]
     for unit in leaves:
         grid.customers += _customers(rng, unit, len(grid.customers))
     sold: defaultdict[str, float] = defaultdict(float)
@@ -118,7 +120,7 @@ def _grid(rng: Random, areas: int) -> Grid:
     return grid
 
 
-def _customers(rng: Random, unit: Unit, known: int) -> Iterator[Customer]:
+def _customers(rng: Random, unit: CityUnit, known: int) -> Iterator[Customer]:
     names = list(_SEGMENTS)
     for number in range(known + 1, known + 26):
         segment = rng.choices(names, [share for share, _, _ in _SEGMENTS.values()])[0]

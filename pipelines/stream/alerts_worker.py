@@ -7,18 +7,18 @@ from collections.abc import Callable
 import faust
 
 from pipelines.stream.app import new_app
-from pipelines.stream.faust_fixes.stall_guard import Progress
+from pipelines.stream.faust_fixes.stall_guard import StallGuard
 from pipelines.stream.options import StreamOptions
-from pipelines.stream.stateful import Act, Keeper, Side
+from pipelines.stream.stateful import Act, Stage, StatefulAgent
 from schemas import topics
 
 
 def alerts_app(
-    options: StreamOptions, new_wholesalers: Callable[[int], Side], deliver: Act
+    options: StreamOptions, new_wholesalers: Callable[[int], Stage], deliver: Act
 ) -> faust.App:
     """The application; `deliver` sends what is due and says what became of it."""
     app = new_app("alerts", options)
-    wholesalers = Keeper(
+    wholesalers = StatefulAgent(
         app,
         "wholesalers",
         options.partitions,
@@ -26,7 +26,7 @@ def alerts_app(
         deliver,
         options.commit_interval,
         options.stand_still,
-        Progress(app, options.give_up_after),
+        StallGuard(app, options.give_up_after),
     )
 
     @app.agent(app.topic(topics.STOCK_INCIDENTS, value_type=bytes), name="wholesalers")  # type: ignore[untyped-decorator]

@@ -8,7 +8,7 @@ from typing import Final
 import pyarrow as pa
 from faust.types import Message
 
-from pipelines.core.effects import Rows
+from pipelines.core.effects import RowBuilder
 from schemas.envelope import Header, unpack
 from schemas.errors import EnvelopeError
 
@@ -19,7 +19,7 @@ MOST_REFUSED: Final = 1_000
 LONGEST_LETTER: Final = 256 * 1024
 
 
-class Messages:
+class EnvelopeReader:
     """Opens the messages of a worker, one after the other."""
 
     def __init__(self, most: int = MOST_REFUSED) -> None:
@@ -48,7 +48,7 @@ class Messages:
 
 
 def _letter(message: Message, why: EnvelopeError) -> pa.RecordBatch:
-    rows = Rows("dead_letters")
+    rows = RowBuilder("dead_letters")
     rows.add(
         source=f"{message.topic}/{message.partition}",
         position=message.offset,

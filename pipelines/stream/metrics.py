@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from pipelines.core.effects import Effect
-from pipelines.core.stock.sim_registry import Int64s, Register
-from pipelines.core.stock.sim_stage import SimSide
+from pipelines.core.stock.sim_registry import Int64s, SimRegistry
+from pipelines.core.stock.sim_stage import SimStage
 from schemas.alert_events import KINDS as ALERT_NEWS_KINDS
 from schemas.envelope import Header
 
@@ -49,8 +49,8 @@ SMS_SEGMENTS: Final = Counter(
 SMS_NUMBERS: Final = Gauge(
     "zerostock_sms_numbers", "Phone numbers that take no messages.", ["state"], registry=REGISTRY
 )
-ALERT_NEWS: Final = Counter(
-    "zerostock_alert_news_total",
+ALERT_EVENTS: Final = Counter(
+    "zerostock_alert_events_total",
     "What was decided and answered about stock-outs.",
     ["kind"],
     registry=REGISTRY,
@@ -100,32 +100,32 @@ CONSUMER_LAG: Final = "zerostock_consumer_lag_messages"
 #: 1 while /healthz fails.
 STALLED: Final = "zerostock_worker_stalled"
 
-#: The SIM sides of this process that are alive.
-sim_sides: WeakSet[SimSide] = WeakSet()
+#: The SIM stages of this process that are alive.
+sim_stages: WeakSet[SimStage] = WeakSet()
 
 
-class CountedRegister(Register):
-    """A register that counts what it lets through."""
+class CountedSimRegistry(SimRegistry):
+    """A registry that counts what it lets through."""
 
     def candidates(self, imsis: Int64s, at: Int64s) -> Int64s:
-        """See `Register`."""
+        """See `SimRegistry`."""
         found = super().candidates(imsis, at)
         CANDIDATES.inc(len(found))
         return found
 
 
-class CountedSims(SimSide):
-    """A SIM side that counts what it takes."""
+class CountedSimStage(SimStage):
+    """A SIM stage that counts what it takes."""
 
-    def take(self, header: Header, rows: pa.RecordBatch | None, now: int) -> None:
-        """See `SimSide`."""
+    def process(self, header: Header, rows: pa.RecordBatch | None, now: int) -> None:
+        """See `SimStage`."""
         if rows is not None:
             EVENTS_IN.labels(header.kind).inc(rows.num_rows)
-        super().take(header, rows, now)
+        super().process(header, rows, now)
 
 
 def count_effects(effects: list[Effect]) -> list[Effect]:
-    """Count what a side says; hands it on."""
+    """Count what a stage says; hands it on."""
     for effect in effects:
         if effect.rows is None:
             continue
@@ -138,9 +138,9 @@ def count_effects(effects: list[Effect]) -> list[Effect]:
                 SMS.labels(status).inc()
             sent = pc.equal(effect.rows["status"], "sent")
             SMS_SEGMENTS.inc(pc.sum(effect.rows.filter(sent)["segments"]).as_py() or 0)
-        elif effect.header.kind == "alert_news":
+        elif effect.header.kind == "alert_events":
             for kind in effect.rows["kind"].to_pylist():
-                ALERT_NEWS.labels(_known_kind(kind)).inc()
+                ALERT_EVENTS.labels(_known_kind(kind)).inc()
     return effects
 
 

@@ -23,13 +23,13 @@ from pipelines.core.effects import Effect
 from pipelines.stream.app import hasten_fetches
 from pipelines.stream.faust_fixes.exit import die
 from pipelines.stream.faust_fixes.offsets import Offsets, Turn
-from pipelines.stream.faust_fixes.stall_guard import Progress
-from pipelines.stream.faust_fixes.suspension_guard import Fence
-from pipelines.stream.messages import Messages
+from pipelines.stream.faust_fixes.stall_guard import StallGuard
+from pipelines.stream.faust_fixes.suspension_guard import SuspensionGuard
+from pipelines.stream.messages import EnvelopeReader
 from schemas import topics
 from schemas.envelope import Header, pack
 
-#: How long a side may wait before it folds what it was given, in seconds; longer where folding
+#: How long a stage may wait before it folds what it was given, in seconds; longer where folding
 #: itself takes long, so that most of the time goes into reading.
 TICK = 0.02
 LONGEST_TICK = 0.1
@@ -40,16 +40,16 @@ MOST_TAKEN = 128 * 1024 * 1024
 _STAMP = struct.Struct(">q")
 
 
-class Side(Protocol):
+class Stage(Protocol):
     """One partition's share of the core."""
 
-    def take(self, header: Header, rows: pa.RecordBatch | None, now: int) -> None:
+    def process(self, header: Header, rows: pa.RecordBatch | None, now: int) -> None:
         """Hold what an envelope says."""
 
-    def changes(self) -> Iterator[tuple[bytes, bytes]]:
+    def snapshot(self) -> Iterator[tuple[bytes, bytes]]:
         """State to write, each entry once."""
 
-    def load(self, key: bytes, value: bytes) -> None:
+    def restore(self, key: bytes, value: bytes) -> None:
         """Take back written state."""
 
 
@@ -65,49 +65,49 @@ def now_ms() -> int:
 
 
 class StateTable(faust.Table):  # type: ignore[misc]  # faust ships no types
-    """A changelog whose entries live in the sides: nothing is kept twice.
+    """A changelog whose entries live in the stages: nothing is kept twice.
 
     Faust reads a partition it keeps through a rebalance only from where the last recovery ended,
-    and never clears its memory. Here a rebalance forgets all sides and reads each changelog from
+    and never clears its memory. Here a rebalance forgets all stages and reads each changelog from
     its start, so what is in memory is always what was written, whoever wrote it.
     """
 
-    keeper: Keeper
+    agent: StatefulAgent
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
         """Start from nothing; recovery follows."""
-        self.keeper.forget()
+        self.agent.reset()
         offsets = self.app.tables.recovery.active_offsets
         for tp in [tp for tp in offsets if tp.topic == self.changelog_topic_name]:
             del offsets[tp]
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
 
     def apply_changelog_batch(self, batch: Iterable[EventT]) -> None:
-        """Give each entry to the side it came from."""
+        """Give each entry to the stage it came from."""
         for event in batch:
-            self.keeper.load(event.message.partition, event.message.key, event.message.value)
-            self.keeper.progress.loaded(1)
+            self.agent.restore(event.message.partition, event.message.key, event.message.value)
+            self.agent.progress.loaded(1)
 
 
-class Keeper:
-    """The sides of one agent, what they have taken, and when to write it down."""
+class StatefulAgent:
+    """The stages of one agent, what they have taken, and when to write it down."""
 
     def __init__(
         self,
         app: faust.App,
         name: str,
         partitions: int,
-        make_side: Callable[[int], Side],
+        make_stage: Callable[[int], Stage],
         act: Act,
         commit_interval: int,
         stand_still: int,
-        progress: Progress,
+        progress: StallGuard,
     ) -> None:
         self.app = app
         self.progress = progress
-        self.make_side = make_side
+        self.make_stage = make_stage
         self.act = act
         self.commit_interval = commit_interval / 1_000
         self.table = StateTable(
@@ -117,30 +117,30 @@ class Keeper:
             key_type=bytes,
             value_type=bytes,
         )
-        self.table.keeper = self
+        self.table.agent = self
         app.tables.add(self.table)
         app.task(self._tick)
         app.task(self._watch)
-        self.sides: dict[int, Side] = {}
+        self.stages: dict[int, Stage] = {}
         self._stamps: dict[tuple[int, bytes], int] = {}
         self._taken: list[tuple[StreamT[bytes], EventT]] = []
         self._weight = 0
         self._sent: list[Awaitable[Any]] = []
         self._stamp: dict[int, int] = {}
         self._offsets = Offsets(app)
-        self._fence = Fence(stand_still / 1_000)
+        self._fence = SuspensionGuard(stand_still / 1_000)
         self._generation = 0
-        self._messages = Messages()
+        self._messages = EnvelopeReader()
         self._lock = asyncio.Lock()
         self._commit: asyncio.Task[None] | None = None
         self._next_step = self._committed = time.monotonic()
 
     # Recovery
 
-    def forget(self) -> None:
-        """Drop all sides and everything in hand: the broker will send it again."""
+    def reset(self) -> None:
+        """Drop all stages and everything in hand: the broker will send it again."""
         self._generation += 1
-        self.sides.clear()
+        self.stages.clear()
         self._stamps.clear()
         self._taken.clear()
         self._weight = 0
@@ -148,7 +148,7 @@ class Keeper:
         self._stamp.clear()
         self._offsets = Offsets(self.app)
 
-    def load(self, partition: int, key: bytes, value: bytes) -> None:
+    def restore(self, partition: int, key: bytes, value: bytes) -> None:
         """Take one entry of the changelog, unless it is older than what is there.
 
         A worker that hung may write after its successor did; the offset each entry is stamped with
@@ -159,13 +159,13 @@ class Keeper:
             return
         self._stamps[partition, key] = stamp
         self._stamp[partition] = max(stamp, self._stamp.get(partition, 0))
-        self._side(partition).load(key, value[_STAMP.size :])
+        self._stage(partition).restore(key, value[_STAMP.size :])
 
-    def _side(self, partition: int) -> Side:
-        side = self.sides.get(partition)
-        if side is None:
-            side = self.sides[partition] = self.make_side(partition)
-        return side
+    def _stage(self, partition: int) -> Stage:
+        stage = self.stages.get(partition)
+        if stage is None:
+            stage = self.stages[partition] = self.make_stage(partition)
+        return stage
 
     # Work
 
@@ -187,11 +187,11 @@ class Keeper:
                 if self._offsets.overdue:
                     die("messages that came out of turn were not delivered again")
                 await asyncio.sleep(TICK)
-                if self.sides:
+                if self.stages:
                     hasten_fetches(self.app)
                 async with self._lock:
                     due = time.monotonic() >= self._next_step
-                    if due and self.sides and self.app.tables.actives_ready:
+                    if due and self.stages and self.app.tables.actives_ready:
                         await self._step()
         except Exception:
             die("a worker's clock failed")
@@ -211,10 +211,14 @@ class Keeper:
         # whole the message can be done; if the partitions change hands it is somebody else's.
         while not self.app.tables.actives_ready and generation == self._generation:
             await asyncio.sleep(TICK)
-        turn = Turn.STRAY if generation != self._generation else await self._offsets.turn(message)
+        turn = (
+            Turn.OUT_OF_ORDER
+            if generation != self._generation
+            else await self._offsets.turn(message)
+        )
         if generation != self._generation:
             return  # Taken away while it was in hand.
-        if turn is not Turn.STRAY:
+        if turn is not Turn.OUT_OF_ORDER:
             self._taken.append((stream, event))
             self._weight += len(message.value or b"")
         if turn is not Turn.NEXT:
@@ -223,15 +227,15 @@ class Keeper:
         if header.kind == "dead_letters":
             await self._send(Effect(topics.DEAD_LETTERS, message.partition, header, rows))
         else:
-            self._side(message.partition).take(header, rows, now_ms())
+            self._stage(message.partition).process(header, rows, now_ms())
         self._stamp[message.partition] = message.offset
 
     async def _step(self) -> None:
         generation = self._generation
         started, said = time.monotonic(), len(self._sent)
-        for side in list(self.sides.values()):
+        for stage in list(self.stages.values()):
             with self.progress.outside():
-                effects = await self.act(side, now_ms())
+                effects = await self.act(stage, now_ms())
             for effect in effects:
                 await self._send(effect)
             if generation != self._generation:
@@ -260,15 +264,15 @@ class Keeper:
         sent, self._sent = self._sent, []
         taken, self._taken, self._weight = self._taken, [], 0
         facts: list[_Entry] = []
-        frontiers: list[_Entry] = []
-        for partition, side in self.sides.items():
+        watermark_entries: list[_Entry] = []
+        for partition, stage in self.stages.items():
             stamp = _STAMP.pack(self._stamp.get(partition, 0))
-            entries = [(partition, key, stamp + value) for key, value in side.changes()]
+            entries = [(partition, key, stamp + value) for key, value in stage.snapshot()]
             facts += entries[:-1]
-            frontiers += entries[-1:]
+            watermark_entries += entries[-1:]
         self._committed = time.monotonic()
         self._commit = asyncio.create_task(
-            self._finish_commit(generation, sent, facts, frontiers, taken)
+            self._finish_commit(generation, sent, facts, watermark_entries, taken)
         )
 
     async def _finish_commit(
@@ -276,7 +280,7 @@ class Keeper:
         generation: int,
         sent: list[Awaitable[Any]],
         facts: list[_Entry],
-        frontiers: list[_Entry],
+        watermark_entries: list[_Entry],
         taken: list[tuple[StreamT[bytes], EventT]],
     ) -> None:
         try:
@@ -284,11 +288,11 @@ class Keeper:
             for effect in sent:
                 await effect
             self._must_be_whole()
-            # 2. State: the facts first, then, by itself, the frontier that says they are complete.
+            # 2. State: the facts first, then, by itself, the watermarks that says they are complete.
             # (The embedded broker reports as the end of a log the start of its last batch, and a
-            # recovery would stop there: a frontier in a batch of its own is always read.)
+            # recovery would stop there: a watermarks in a batch of its own is always read.)
             await self._write(facts)
-            await self._write(frontiers)
+            await self._write(watermark_entries)
             # 3. Offset: in order, only now.
             for stream, event in taken:
                 if generation != self._generation:

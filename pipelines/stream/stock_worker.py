@@ -5,42 +5,42 @@ from __future__ import annotations
 import faust
 
 from pipelines.core.effects import Effect
-from pipelines.core.stock.outlet_stage import OutletSide
-from pipelines.core.stock.sim_registry import Register
-from pipelines.core.stock.sim_stage import Holder, SimSide
+from pipelines.core.stock.outlet_stage import OutletStage
+from pipelines.core.stock.sim_registry import SimRegistry
+from pipelines.core.stock.sim_stage import Holder, SimStage
 from pipelines.stream import metrics, trace
 from pipelines.stream.app import new_app
-from pipelines.stream.faust_fixes.stall_guard import Progress
+from pipelines.stream.faust_fixes.stall_guard import StallGuard
 from pipelines.stream.options import StreamOptions
-from pipelines.stream.stateful import Keeper
+from pipelines.stream.stateful import StatefulAgent
 from schemas import topics
 
 
-def stock_app(options: StreamOptions, register: Register, holder: Holder) -> faust.App:
-    """The application; `register` and `holder` come from the reference tables."""
+def stock_app(options: StreamOptions, registry: SimRegistry, holder: Holder) -> faust.App:
+    """The application; `registry` and `holder` come from the reference tables."""
     app = new_app("stock", options)
-    progress = Progress(app, options.give_up_after)
+    progress = StallGuard(app, options.give_up_after)
     idle_after = options.idle_after if options.clock == "wall" else None
 
-    def new_sims(partition: int) -> SimSide:
-        side = metrics.CountedSims(
+    def new_sims(partition: int) -> SimStage:
+        stage = metrics.CountedSimStage(
             partition,
             options.partitions,
-            register,
+            registry,
             holder,
             idle_after=idle_after,
             disorder=options.disorder,
         )
-        metrics.sim_sides.add(side)
-        return side
+        metrics.sim_stages.add(stage)
+        return stage
 
-    def new_outlets(partition: int) -> OutletSide:
-        return OutletSide(partition, options.partitions, holder)
+    def new_outlets(partition: int) -> OutletStage:
+        return OutletStage(partition, options.partitions, holder)
 
-    async def fold(side: SimSide | OutletSide, now: int) -> list[Effect]:
-        return trace.said(metrics.count_effects(side.advance(now)))
+    async def fold(stage: SimStage | OutletStage, now: int) -> list[Effect]:
+        return trace.said(metrics.count_effects(stage.advance(now)))
 
-    sims = Keeper(
+    sims = StatefulAgent(
         app,
         "sims",
         options.partitions,
@@ -50,7 +50,7 @@ def stock_app(options: StreamOptions, register: Register, holder: Holder) -> fau
         options.stand_still,
         progress,
     )
-    outlets = Keeper(
+    outlets = StatefulAgent(
         app,
         "outlets",
         options.partitions,

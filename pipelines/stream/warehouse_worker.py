@@ -14,8 +14,8 @@ from pipelines.stream import metrics, trace
 from pipelines.stream.app import hasten_fetches, new_app
 from pipelines.stream.faust_fixes.exit import die
 from pipelines.stream.faust_fixes.offsets import Offsets, Turn
-from pipelines.stream.faust_fixes.stall_guard import Progress
-from pipelines.stream.messages import Messages
+from pipelines.stream.faust_fixes.stall_guard import StallGuard
+from pipelines.stream.messages import EnvelopeReader
 from pipelines.stream.options import StreamOptions
 from schemas import topics
 
@@ -48,11 +48,11 @@ class Sink(Protocol):
 class Loader:
     """Gathers rows, writes them, and only then acknowledges their envelopes."""
 
-    def __init__(self, app: faust.App, sink: Sink, progress: Progress) -> None:
+    def __init__(self, app: faust.App, sink: Sink, progress: StallGuard) -> None:
         self.app = app
         self.sink = sink
         self._progress = progress
-        self._messages = Messages()
+        self._messages = EnvelopeReader()
         self._lock = asyncio.Lock()
         self._offsets = Offsets(app)
         self._generation = 0
@@ -85,7 +85,7 @@ class Loader:
     async def _take(self, stream: StreamT[bytes], event: EventT) -> None:
         generation = self._generation
         turn = await self._offsets.turn(event.message)
-        if turn is Turn.STRAY or generation != self._generation:
+        if turn is Turn.OUT_OF_ORDER or generation != self._generation:
             return
         if not self._taken:
             self._since = time.monotonic()
@@ -130,7 +130,7 @@ class Loader:
 def warehouse_app(options: StreamOptions, sink: Sink) -> faust.App:
     """The application; `sink` is the warehouse behind its row buffer."""
     app = new_app("warehouse", options)
-    loader = Loader(app, sink, Progress(app, options.give_up_after))
+    loader = Loader(app, sink, StallGuard(app, options.give_up_after))
 
     @app.agent(app.topic(*RESULT_TOPICS, value_type=bytes), name="rows")  # type: ignore[untyped-decorator]
     async def follow_results(stream: faust.Stream[bytes]) -> None:

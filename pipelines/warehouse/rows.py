@@ -17,21 +17,23 @@ _ms = pa.timestamp("ms", tz="UTC")
 Columns = dict[str, pa.Array]
 
 
-class Rows(NamedTuple):
+class TableRows(NamedTuple):
     """Rows ready for `Warehouse.insert(table, rows)`."""
 
     table: str
     rows: pa.Table
 
 
-def to_rows(kind: str, batch: pa.RecordBatch) -> Rows:
+def to_rows(kind: str, batch: pa.RecordBatch) -> TableRows:
     """The rows of an envelope of `kind` (a key of `schemas.envelope.SCHEMAS`).
 
     Raises `KeyError` for a kind that has no table: uses and placements are not stored.
     """
     table, shape = _KINDS[kind]
     columns = {name: batch.column(name) for name in batch.schema.names}
-    return Rows(table, pa.table({name: _plain(column) for name, column in shape(columns).items()}))
+    return TableRows(
+        table, pa.table({name: _plain(column) for name, column in shape(columns).items()})
+    )
 
 
 def _movements(columns: Columns) -> Columns:
@@ -78,8 +80,8 @@ _KINDS: Final[dict[str, tuple[str, Callable[[Columns], Columns]]]] = {
     "incidents": ("stock_incidents_rows", _incidents),
     "levels": ("stock_levels_rows", _levels),
     "messages": ("sms_messages_rows", _messages),
-    "news": ("answers_rows", _news),
-    "alert_news": ("alert_news_rows", _alert_news),
+    "answers": ("answers_rows", _news),
+    "alert_events": ("alert_news_rows", _alert_news),
     "anomalies": ("anomalies_rows", _anomalies),
     "registrations": ("registrations_rows", _registrations),
     "dead_letters": ("dead_letters_rows", _dead_letters),

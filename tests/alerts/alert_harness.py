@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from alerts.lifecycle.grouping import Group, message_id
-from alerts.message.compose import Shelf
-from alerts.message.directory import Wholesaler
+from alerts.lifecycle.grouping import AlertGroup, message_id
+from alerts.message.compose import EmptyShelf
+from alerts.message.directory import Contact
 from schemas.messages import ListedIncident, Message, Receipt
 
 NOW = 1_763_877_900_000
@@ -73,23 +73,23 @@ class ScriptedSender:
 class FakeDirectory:
     """Tables in memory."""
 
-    def __init__(self, wholesalers: Mapping[str, Wholesaler] | None = None) -> None:
+    def __init__(self, wholesalers: Mapping[str, Contact] | None = None) -> None:
         self.wholesalers = {"w": wholesaler()} if wholesalers is None else wholesalers
         self.successors: dict[tuple[str, str], str] = {}
 
-    def wholesaler(self, wholesaler_id: str) -> Wholesaler | None:
+    def wholesaler(self, wholesaler_id: str) -> Contact | None:
         return self.wholesalers.get(wholesaler_id)
 
     def successor(self, wholesaler_id: str, outlet_id: str, at: int) -> str:
         return self.successors.get((wholesaler_id, outlet_id), wholesaler_id)
 
-    def shelf(self, incident: ListedIncident) -> Shelf:
+    def shelf(self, incident: ListedIncident) -> EmptyShelf:
         outlet = f"Shop {incident.outlet_id}"
-        return Shelf(incident.outlet_id, outlet, "Hill", incident.sku, incident.opened_at)
+        return EmptyShelf(incident.outlet_id, outlet, "Hill", incident.sku, incident.opened_at)
 
 
-def wholesaler(phone: str = PHONE, backup: str = "", language: str = "en") -> Wholesaler:
-    return Wholesaler("w", "Wang", phone, backup, language)
+def wholesaler(phone: str = PHONE, backup: str = "", language: str = "en") -> Contact:
+    return Contact("w", "Wang", phone, backup, language)
 
 
 def incident(name: str, opened_at: int = NOW) -> ListedIncident:
@@ -103,8 +103,8 @@ def message(
     return Message(name, "w", to, f"out of cards: {name}", "en", opened_at, listed, 1, asks=asks)
 
 
-def group(*incidents: ListedIncident, wholesaler_id: str = "w", wait: int = 60_000) -> Group:
+def group(*incidents: ListedIncident, wholesaler_id: str = "w", wait: int = 60_000) -> AlertGroup:
     first = incidents[0]
     name = message_id(wholesaler_id, first.opened_at, first.incident_id)
     start = first.opened_at
-    return Group(name, wholesaler_id, start, start + wait, incidents)
+    return AlertGroup(name, wholesaler_id, start, start + wait, incidents)

@@ -23,7 +23,7 @@ from alert_harness import BACKUP, NOW, FakeDirectory, group, incident, wholesale
 from twilio_server import ACCOUNT, FROM, TOKEN  # noqa: E402
 
 from alerts.delivery.delivery import (  # noqa: E402
-    Delivery,
+    MessageDelivery,
     Patience,
     journal,  # noqa: E402
 )
@@ -92,7 +92,7 @@ async def run(folder: Path, way: str, url: str, steps: Steps) -> None:
     sender = open_sender(way, twilio=twilio, claimed=receipts.claimed)
     steps.watch_writes()
     sender.send = steps.watch("send", sender.send)  # type: ignore[method-assign]
-    delivery = Delivery(sender, receipts, patience=PATIENCE)
+    delivery = MessageDelivery(sender, receipts, patience=PATIENCE)
     people = {"w": wholesaler(), "v": wholesaler(BACKUP)}
     dispatcher = Dispatcher(
         delivery, FakeDirectory(people), timezone=ZoneInfo("Asia/Shanghai"), at_a_time=1

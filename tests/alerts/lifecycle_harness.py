@@ -6,13 +6,13 @@ import json
 from datetime import UTC, date
 from typing import Any
 
-from alerts.lifecycle.grouping import Change, Group
+from alerts.lifecycle.grouping import AlertGroup, Change
 from alerts.lifecycle.lifecycle import advance
 from alerts.lifecycle.state import WholesalerState, decode, encode, hear, hold
 from alerts.policy.policy import parse_policy
-from alerts.policy.rules import Rules
-from schemas.alert_events import AlertNews
-from schemas.answers import News
+from alerts.policy.rules import AlertRules
+from schemas.alert_events import AlertEvent
+from schemas.answers import Answer
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -71,8 +71,8 @@ class Map:
         return date(2026, 3, 1) if outlet_id.endswith("closed") else None
 
 
-def rules(policy: str = POLICY, *, wall: bool = False) -> Rules:
-    return Rules(MINUTE, parse_policy(policy), zone=UTC, places=Map(), wall=wall)
+def rules(policy: str = POLICY, *, wall: bool = False) -> AlertRules:
+    return AlertRules(MINUTE, parse_policy(policy), zone=UTC, places=Map(), wall=wall)
 
 
 def at(hours: float, minutes: float = 0) -> int:
@@ -90,9 +90,9 @@ def closed(opening: Change, when: int) -> Change:
     )
 
 
-def news(kind: str, message_id: str, when: int = 0, number: int = 0, **detail: Any) -> News:
+def news(kind: str, message_id: str, when: int = 0, number: int = 0, **detail: Any) -> Answer:
     name = f"{kind}/{message_id}/{when}/{number}"
-    return News(name, when, "w", kind, message_id, "", json.dumps(detail), "sms")
+    return Answer(name, when, "w", kind, message_id, "", json.dumps(detail), "sms")
 
 
 class Day:
@@ -101,8 +101,8 @@ class Day:
     def __init__(self, policy: str = POLICY, *, wall: bool = False) -> None:
         self.rules = rules(policy, wall=wall)
         self.state = WholesalerState("w")
-        self.groups: list[Group] = []
-        self.news: list[AlertNews] = []
+        self.groups: list[AlertGroup] = []
+        self.news: list[AlertEvent] = []
         self.watermark = START
 
     def open(self, name: str, when: int, outlet: str = "", sku: str = "4G") -> Change:
@@ -113,7 +113,7 @@ class Day:
     def close(self, opening: Change, when: int) -> None:
         hold(self.state, closed(opening, when))
 
-    def until(self, when: int, *, final: bool = False, now: int | None = None) -> list[Group]:
+    def until(self, when: int, *, final: bool = False, now: int | None = None) -> list[AlertGroup]:
         """Go on to a watermark just past a moment; what is sent on the way."""
         self.watermark = max(self.watermark, when + 1)
         self.state = decode(encode(self.state))
@@ -122,7 +122,7 @@ class Day:
         self.news += steps.news
         return steps.groups
 
-    def answer(self, kind: str, message_id: str, when: int, **detail: Any) -> list[Group]:
+    def answer(self, kind: str, message_id: str, when: int, **detail: Any) -> list[AlertGroup]:
         """Somebody answers at a moment; what was due until then is sent before."""
         sent = self.until(when - 1)
         hear(self.state, news(kind, message_id, when, **detail), self.watermark)
@@ -133,7 +133,7 @@ class Day:
         return [(n.kind, (n.at - START) / HOUR) for n in self.news if n.incident_id == name]
 
 
-def shown(groups: list[Group]) -> list[tuple[str, str, float, list[str]]]:
+def shown(groups: list[AlertGroup]) -> list[tuple[str, str, float, list[str]]]:
     """Messages in brief: kind, addressee, hour, stock-outs."""
     return [
         (g.kind, g.to, (g.due_at - START) / HOUR, [i.incident_id for i in g.incidents])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from alerts.answers.reading import LONGEST, UNCLEAR, Answer, read
+from alerts.answers.reading import LONGEST, UNCLEAR, Reply, read
 
 ZONE = ZoneInfo("Asia/Shanghai")
 MONDAY = datetime(2026, 3, 2, 10, 0, tzinfo=ZONE)
@@ -191,7 +191,7 @@ def test_every_time_of_day_is_the_next_one(hour: int, minute: int, now: datetime
 
 @given(st.text(string.ascii_letters + " 退订停止", max_size=12), MOMENTS)
 def test_only_the_whole_word_stops(text: str, now: datetime) -> None:
-    if read(text, now=ms(now), zone=ZONE) == Answer("stop"):
+    if read(text, now=ms(now), zone=ZONE) == Reply("stop"):
         assert len(text.strip()) <= len("stop all    ")
         assert read(f"please {text}", now=ms(now), zone=ZONE).kind != "stop"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from alert_harness import BACKUP, NOW, PHONE, FakeClock, ScriptedSender, message
 
-from alerts.delivery.delivery import Delivery, Patience
+from alerts.delivery.delivery import MessageDelivery, Patience
 from alerts.delivery.receipts import FileReceipts
 from alerts.delivery.refused_numbers import RefusedNumber, RefusedNumbers
 from alerts.senders.port import NumberRefused, SendLater, SendThrottled
@@ -23,7 +23,7 @@ class Rig:
         self.clock = FakeClock()
         self.receipts = FileReceipts(folder / "receipts")
         self.numbers = RefusedNumbers(folder / "numbers")
-        self.delivery = Delivery(
+        self.delivery = MessageDelivery(
             sender, self.receipts, numbers=self.numbers, clock=self.clock, **options
         )
 

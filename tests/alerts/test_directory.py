@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from alert_harness import NOW, PHONE, incident
 
-from alerts.message.compose import Shelf
-from alerts.message.directory import ReferenceDirectory, Wholesaler
+from alerts.message.compose import EmptyShelf
+from alerts.message.directory import Contact, ReferenceDirectory
+from schemas.reference import Contact as Row
 from schemas.reference import Outlet, Reference, Territory
-from schemas.reference import Wholesaler as Row
 
 
 def test_what_the_tables_say_and_leave_out() -> None:
@@ -24,9 +24,9 @@ def test_what_the_tables_say_and_leave_out() -> None:
             },
         )
     )
-    assert directory.wholesaler("w") == Wholesaler("w", "Wang", PHONE, "", "zh")
-    assert directory.wholesaler("v") == Wholesaler("v", "Li", "", "", "")
+    assert directory.wholesaler("w") == Contact("w", "Wang", PHONE, "", "zh")
+    assert directory.wholesaler("v") == Contact("v", "Li", "", "", "")
     assert directory.wholesaler("") is None
-    assert directory.shelf(incident("a")) == Shelf("o-a", "Abe", "Hill", "4G", NOW)
-    assert directory.shelf(incident("b")) == Shelf("o-b", "Bob", "", "4G", NOW)
-    assert directory.shelf(incident("c")) == Shelf("o-c", "", "", "4G", NOW)
+    assert directory.shelf(incident("a")) == EmptyShelf("o-a", "Abe", "Hill", "4G", NOW)
+    assert directory.shelf(incident("b")) == EmptyShelf("o-b", "Bob", "", "4G", NOW)
+    assert directory.shelf(incident("c")) == EmptyShelf("o-c", "", "", "4G", NOW)

@@ -23,11 +23,11 @@ from alert_harness import (
     wholesaler,
 )
 
-from alerts.delivery.delivery import Delivery
+from alerts.delivery.delivery import MessageDelivery
 from alerts.delivery.dispatcher import Dispatcher
 from alerts.delivery.receipts import FileReceipts
-from alerts.lifecycle.grouping import Group, message_id
-from alerts.message.directory import Wholesaler
+from alerts.lifecycle.grouping import AlertGroup, message_id
+from alerts.message.directory import Contact
 from schemas.envelope import MESSAGES
 from schemas.errors import SettingsError
 from schemas.messages import MessageRecord
@@ -38,16 +38,18 @@ class Rig:
         self,
         folder: Path,
         sender: ScriptedSender | None = None,
-        wholesalers: Mapping[str, Wholesaler] | None = None,
+        wholesalers: Mapping[str, Contact] | None = None,
         stale_after: int | None = None,
     ) -> None:
         self.sender = sender or ScriptedSender()
         self.clock = FakeClock()
         receipts = FileReceipts(folder / "receipts")
-        self.delivery = Delivery(self.sender, receipts, clock=self.clock, stale_after=stale_after)
+        self.delivery = MessageDelivery(
+            self.sender, receipts, clock=self.clock, stale_after=stale_after
+        )
         self.directory = FakeDirectory(wholesalers)
 
-    def dispatch(self, *groups: Group) -> list[MessageRecord]:
+    def dispatch(self, *groups: AlertGroup) -> list[MessageRecord]:
         async def work() -> list[MessageRecord]:
             dispatcher = Dispatcher(
                 self.delivery, self.directory, timezone=ZoneInfo("Asia/Shanghai")
@@ -95,7 +97,7 @@ def test_a_wholesaler_is_told_in_order_and_in_his_language(tmp_path: Path) -> No
 def test_nobody_to_tell_is_never_silence(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-    people: dict[str, Wholesaler],
+    people: dict[str, Contact],
     holder: str,
     why: str,
 ) -> None:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.lifecycle import lifecycle as life
-from alerts.lifecycle.grouping import Change, Group, message_id
+from alerts.lifecycle.grouping import AlertGroup, Change, message_id
 from alerts.lifecycle.state import WholesalerState, decode, encode, hold
-from alerts.policy.rules import Rules
+from alerts.policy.rules import AlertRules
 from schemas.errors import EnvelopeError
 
 GROUP_WAITS = st.sampled_from([0, 1, 3, 10, 1_000])
@@ -19,9 +19,9 @@ GROUP_WAITS = st.sampled_from([0, 1, 3, 10, 1_000])
 
 def advance(
     state: WholesalerState, watermark: int, group_wait: int, *, final: bool = False
-) -> list[Group]:
+) -> list[AlertGroup]:
     """Without a policy."""
-    return life.advance(state, watermark, Rules(group_wait, zone=UTC), final=final).groups
+    return life.advance(state, watermark, AlertRules(group_wait, zone=UTC), final=final).groups
 
 
 def opened(incident_id: str, at: int) -> Change:
@@ -165,7 +165,7 @@ def test_nothing_on_the_way_changes_the_messages(
             hold(state, data.draw(st.sampled_from(delivered)))
         if data.draw(st.booleans(), label="restart"):
             state = decode(encode(state))
-        # What a source may promise: nothing missing is below.
+        # What a source may update: nothing missing is below.
         most = min((c.at for c in missing), default=60)
         watermark = data.draw(st.integers(watermark, max(watermark, most)), label="watermark")
         groups += advance(state, watermark, group_wait)

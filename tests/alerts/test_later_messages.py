@@ -23,12 +23,12 @@ from alert_harness import (
     wholesaler,
 )
 
-from alerts.delivery.delivery import Delivery
-from alerts.delivery.dispatcher import Dispatcher, Told
+from alerts.delivery.delivery import MessageDelivery
+from alerts.delivery.dispatcher import Dispatched, Dispatcher
 from alerts.delivery.receipts import FileReceipts
-from alerts.lifecycle.grouping import Group
-from alerts.message.compose import LANGUAGES, Shelf, compose, title
-from alerts.message.directory import Wholesaler
+from alerts.lifecycle.grouping import AlertGroup
+from alerts.message.compose import LANGUAGES, EmptyShelf, compose, title
+from alerts.message.directory import Contact
 from alerts.senders.port import NumberRefused
 from schemas.errors import SendError
 
@@ -54,7 +54,7 @@ class Rig:
         self,
         folder: Path,
         *script: object,
-        people: Mapping[str, Wholesaler] | None = None,
+        people: Mapping[str, Contact] | None = None,
         channels: FakeChannels | None = None,
         stale_after: int | None = None,
         **options: Any,
@@ -62,24 +62,26 @@ class Rig:
         self.sender = ScriptedSender(*script)
         self.clock = FakeClock()
         receipts = FileReceipts(folder / "receipts")
-        self.delivery = Delivery(self.sender, receipts, clock=self.clock, stale_after=stale_after)
+        self.delivery = MessageDelivery(
+            self.sender, receipts, clock=self.clock, stale_after=stale_after
+        )
         self.directory = FakeDirectory(people or {"w": wholesaler(PHONE, BACKUP)})
         self.options = {"channels": channels, **options}
 
-    def dispatch(self, *groups: Group) -> Told:
-        async def work() -> Told:
+    def dispatch(self, *groups: AlertGroup) -> Dispatched:
+        async def work() -> Dispatched:
             dispatcher = Dispatcher(self.delivery, self.directory, timezone=ZONE, **self.options)
             return await dispatcher.dispatch(groups)
 
         return asyncio.run(work())
 
 
-def later(kind: str, to: str = "phone", *names: str, **more: Any) -> Group:
+def later(kind: str, to: str = "phone", *names: str, **more: Any) -> AlertGroup:
     incidents = tuple(incident(name, NOW - 9 * HOUR) for name in names or ("a",))
-    return Group(f"id-{kind}-{to}", "w", NOW, NOW, incidents, kind, to, **more)
+    return AlertGroup(f"id-{kind}-{to}", "w", NOW, NOW, incidents, kind, to, **more)
 
 
-def brief(told: Told) -> list[tuple[str, str, str]]:
+def brief(told: Dispatched) -> list[tuple[str, str, str]]:
     return [(n.incident_id, n.kind, json.loads(n.detail)["to"]) for n in told.news]
 
 
@@ -220,7 +222,7 @@ KINDS = ("stock_out", "delayed", "digest", "reminder", "escalation", "lost", "re
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_said_in_every_language_in_one_segment(kind: str, language: str) -> None:
     shop, place = ("店", "西湖区") if language == "zh" else ("Shop ", "Riverside")
-    shelves = [Shelf(f"o{n}", f"{shop}{n}", place, "4G-50", NOW, 3.0) for n in range(60)]
+    shelves = [EmptyShelf(f"o{n}", f"{shop}{n}", place, "4G-50", NOW, 3.0) for n in range(60)]
     text = compose(shelves, language=language, timezone=ZONE, kind=kind, at=NOW)
     assert text.segments == 1
     assert "more" in text.body or "等另外" in text.body
@@ -230,7 +232,7 @@ def test_every_kind_is_said_in_every_language_in_one_segment(kind: str, language
 
 
 def test_a_stock_out_of_yesterday_is_told_with_its_day() -> None:
-    shelves = [Shelf("o", "Lake Shop", "", "4G", NOW)]
+    shelves = [EmptyShelf("o", "Lake Shop", "", "4G", NOW)]
     text = compose(shelves, language="en", timezone=ZONE, kind="reminder", at=NOW + 24 * HOUR)
     assert text.body.startswith("14:05 still out of 4G cards since 11-23 14:05. Lake Shop.")
 
@@ -239,7 +241,7 @@ def test_a_stock_out_of_yesterday_is_told_with_its_day() -> None:
 def test_reminders_of_a_day_differ_as_carriers_in_china_refuse_the_third_alike(
     language: str,
 ) -> None:
-    shelves = [Shelf("o", "Lake Shop", "", "4G", NOW)]
+    shelves = [EmptyShelf("o", "Lake Shop", "", "4G", NOW)]
     texts = {
         compose(shelves, language=language, timezone=ZONE, kind="reminder", at=NOW + n * HOUR).body
         for n in range(1, 4)
@@ -249,8 +251,8 @@ def test_reminders_of_a_day_differ_as_carriers_in_china_refuse_the_third_alike(
 
 def test_skus_of_one_shop_have_each_their_number() -> None:
     shelves = [
-        Shelf("o", "Lake Shop", "", "4G", NOW, 3.0),
-        Shelf("o", "Lake Shop", "", "5G", NOW, None),
+        EmptyShelf("o", "Lake Shop", "", "4G", NOW, 3.0),
+        EmptyShelf("o", "Lake Shop", "", "5G", NOW, None),
     ]
     text = compose(shelves, language="en", timezone=ZONE, kind="digest", at=NOW)
     assert "Lake Shop (4G 3, 5G). Please refill." in text.body

@@ -11,7 +11,7 @@ from lifecycle_harness import HOUR, MINUTE, START, Day, at, shown
 from alerts.lifecycle.grouping import Change, Gathering, message_id
 from alerts.lifecycle.lifecycle import advance
 from alerts.lifecycle.state import WholesalerState, decode, encode
-from alerts.policy.rules import Rules
+from alerts.policy.rules import AlertRules
 from schemas.messages import ListedIncident
 
 NINE = at(9, -1)  # so that with a minute of gathering the first message is due at nine
@@ -26,7 +26,7 @@ def test_without_a_policy_a_stock_out_is_told_once_and_never_again() -> None:
     day.close(a, at(250))
     assert day.until(at(300)) == []
     assert day.said("a") == [("resolved", 250)]
-    assert day.state.cases == {}
+    assert day.state.alerts == {}
 
 
 def test_nobody_answers() -> None:
@@ -125,9 +125,9 @@ def test_an_answer_may_be_about_one_of_several() -> None:
     (first,) = day.until(at(9))
     assert len(first.incidents) == 2
     from alerts.lifecycle.state import hear
-    from schemas.answers import News
+    from schemas.answers import Answer
 
-    hear(day.state, News("n", at(9), "w", "acknowledged", first.message_id, "a", "{}", "page"), 0)
+    hear(day.state, Answer("n", at(9), "w", "acknowledged", first.message_id, "a", "{}", "page"), 0)
     assert shown(day.until(at(9, 30))) == [("escalation", "backup_phone", 9.5, ["b"])]
 
 
@@ -300,7 +300,7 @@ def test_a_policy_that_changes_holds_from_then_on() -> None:
     day = Day(LEAVE.replace(', until = "2026-03-03T00:00:00Z"', ""))
     day.open("a", NINE)
     assert day.until(at(12)) == []
-    day.rules = Rules(MINUTE, zone=day.rules._zone)
+    day.rules = AlertRules(MINUTE, zone=day.rules._zone)
     assert shown(day.until(at(12, 10)))[0][:2] == ("delayed", "phone")
 
 
@@ -316,7 +316,7 @@ def test_the_state_before_policies_is_still_read() -> None:
     held = Change("b", "o2", "4G", "w", 130, None, 130)
     old = msgspec.msgpack.encode((1, "w", 120, [held], Gathering(100, "a", {"a": listed})))
     state = decode(old)
-    (group,) = advance(state, 1_000, Rules(60, zone=Day().rules._zone)).groups
+    (group,) = advance(state, 1_000, AlertRules(60, zone=Day().rules._zone)).groups
     assert group.message_id == message_id("w", 100, "a")
     assert [i.incident_id for i in group.incidents] == ["a", "b"]
 

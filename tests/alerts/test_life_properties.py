@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lifecycle_harness import DAY, HOUR, MINUTE, POLICY, START, at, closed, news, opened, rules
 
-from alerts.lifecycle.grouping import Change, Group
+from alerts.lifecycle.grouping import AlertGroup, Change
 from alerts.lifecycle.lifecycle import ANSWERS, advance
 from alerts.lifecycle.state import WholesalerState, decode, encode, hear, hold
-from schemas.alert_events import AlertNews
-from schemas.answers import News
+from schemas.alert_events import AlertEvent
+from schemas.answers import Answer
 
 RULES = rules()
 END = at(10 * 24)
@@ -26,14 +26,14 @@ class Heard(NamedTuple):
     """News, and the watermark they meet in the log."""
 
     at: int
-    news: News
+    news: Answer
 
 
 class Told(NamedTuple):
     """All that followed."""
 
-    groups: list[Group]
-    news: list[AlertNews]
+    groups: list[AlertGroup]
+    news: list[AlertEvent]
     state: bytes
 
 
@@ -65,7 +65,7 @@ def days(draw: st.DrawFn) -> tuple[list[Change], list[Heard]]:
     state = WholesalerState("w")
     for change in history:
         hold(state, change)
-    sent: list[Group] = []
+    sent: list[AlertGroup] = []
     answers: list[Heard] = []
     times = draw(st.lists(st.integers(0, 4 * 70), max_size=6, unique=True))
     for number, quarter in enumerate(sorted(times)):
@@ -106,8 +106,8 @@ def test_nothing_on_the_way_changes_what_is_said(
     history, answers = day
     expected = in_one_go(history, answers)
     state = WholesalerState("w")
-    groups: list[Group] = []
-    said: list[AlertNews] = []
+    groups: list[AlertGroup] = []
+    said: list[AlertEvent] = []
     missing = data.draw(st.permutations(history))
     delivered: list[Change] = []
     marks = {a.at: a for a in answers}
@@ -144,7 +144,7 @@ def test_answers_that_are_told_again_count_once(day: tuple[list[Change], list[He
     state = WholesalerState("w")
     for change in history:
         hold(state, change)
-    groups: list[Group] = []
+    groups: list[AlertGroup] = []
     for answer in answers:
         groups += advance(state, answer.at, RULES).groups
         for earlier in (a for a in answers if a.at <= answer.at):
@@ -163,7 +163,7 @@ def test_every_day(day: tuple[list[Change], list[Heard]]) -> None:
     assert sorted(groups, key=lambda g: g.due_at) == groups
     openings = {c.incident_id: c for c in history if c.closed_at is None}
     closings = {c.incident_id: c.at for c in history if c.closed_at is not None}
-    told: dict[str, list[Group]] = defaultdict(list)
+    told: dict[str, list[AlertGroup]] = defaultdict(list)
     for group in groups:
         for incident in group.incidents:
             told[incident.incident_id].append(group)
@@ -205,7 +205,9 @@ def test_every_day(day: tuple[list[Change], list[Heard]]) -> None:
     assert set(rounds.values()) <= {1}
 
 
-def check_answers(name: str, opening: Change, about: list[Group], answers: list[Heard]) -> None:
+def check_answers(
+    name: str, opening: Change, about: list[AlertGroup], answers: list[Heard]
+) -> None:
     """After the acknowledgement of a stock-out there is no page about it, until another answer."""
     ids = {g.message_id: g.due_at for g in about if g.kind not in ("resolved", "lost")}
     mine = [

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.message.compose import Shelf, Text, compose
+from alerts.message.compose import EmptyShelf, Text, compose
 from alerts.message.segments import segments
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -20,11 +20,11 @@ AT = 1_763_877_900_000
 FINANCE = re.compile("贷|款|账|余额|额度|信用|银行|投资|利息|充值|付|钱|元|股|欠")
 
 
-def shelf(outlet: str, territory: str = "", sku: str = "4G-50", outlet_id: str = "") -> Shelf:
-    return Shelf(outlet_id or f"id-{outlet}", outlet, territory, sku, AT)
+def shelf(outlet: str, territory: str = "", sku: str = "4G-50", outlet_id: str = "") -> EmptyShelf:
+    return EmptyShelf(outlet_id or f"id-{outlet}", outlet, territory, sku, AT)
 
 
-def text(*shelves: Shelf, language: str = "en", signature: str = "") -> Text:
+def text(*shelves: EmptyShelf, language: str = "en", signature: str = "") -> Text:
     return compose(shelves, language=language, timezone=SHANGHAI, signature=signature)
 
 
@@ -72,7 +72,7 @@ def test_a_long_list_stays_in_one_segment() -> None:
 
 
 def test_an_outlet_without_a_name_goes_by_its_id() -> None:
-    assert "OUT-7" in text(Shelf("OUT-7", "", "", "4G", AT)).body
+    assert "OUT-7" in text(EmptyShelf("OUT-7", "", "", "4G", AT)).body
 
 
 def test_namesakes_are_told_apart() -> None:

@@ -11,7 +11,7 @@ import pytest
 from lifecycle_harness import HOUR, Map, at
 
 from alerts.policy.policy import Policy, load_policy, parse_policy
-from alerts.policy.rules import Rules
+from alerts.policy.rules import AlertRules
 from alerts.policy.toml_lines import line_of
 from schemas.errors import SettingsError
 from schemas.messages import ListedIncident
@@ -111,7 +111,7 @@ def test_lines_are_found_through_headers_arrays_and_comments() -> None:
 def test_quiet_hours_follow_the_clocks_of_their_zone() -> None:
     """Both nights in which Berlin's clocks change are quiet from nine to seven by those clocks."""
     policy = parse_policy('[quiet_hours]\nstart = "21:00"\nend = "07:00"\nzone = "Europe/Berlin"')
-    rules = Rules(0, policy, zone=UTC)
+    rules = AlertRules(0, policy, zone=UTC)
     spring = 1_774_728_000_000  # 28 March 2026, 21:00 in Berlin, where that night has an hour less
     held = rules.quiet("w", listed("o"), spring)
     assert held is not None
@@ -125,7 +125,7 @@ def test_quiet_hours_follow_the_clocks_of_their_zone() -> None:
 
 def test_quiet_hours_hold_on_the_days_on_which_they_start() -> None:
     policy = parse_policy('[quiet_hours]\nstart = "21:00"\nend = "07:00"\ndays = ["sat"]')
-    rules = Rules(0, policy, zone=UTC)
+    rules = AlertRules(0, policy, zone=UTC)
     assert rules.quiet("w", listed("o"), at(3)) is not None  # Sunday, three in the morning
     assert rules.quiet("w", listed("o"), at(22)) is None
 
@@ -137,7 +137,7 @@ def test_a_territory_means_those_in_it_and_all_that_is_given_must_match() -> Non
         managers = { city = "all", north = "north-team" }
         """
     )
-    rules = Rules(0, policy, zone=ZoneInfo("Asia/Shanghai"), places=Map())
+    rules = AlertRules(0, policy, zone=ZoneInfo("Asia/Shanghai"), places=Map())
     assert rules.held("w", listed("o-north-1", "5G"), at(1)) is not None
     assert rules.held("w", listed("o-north-1", "4G"), at(1)) is None
     assert rules.held("w", listed("o-north-1", "5G"), at(24)) is None
@@ -149,9 +149,9 @@ def test_a_territory_means_those_in_it_and_all_that_is_given_must_match() -> Non
 
 def test_wholesalers_may_have_their_own_wait() -> None:
     policy = parse_policy('group_wait = "30s"\n[wholesalers.w]\ngroup_wait = "5m"')
-    rules = Rules(60_000, policy, zone=UTC)
+    rules = AlertRules(60_000, policy, zone=UTC)
     assert (rules.group_wait("w"), rules.group_wait("v")) == (300_000, 30_000)
-    assert Rules(60_000, zone=UTC).group_wait("w") == 60_000
+    assert AlertRules(60_000, zone=UTC).group_wait("w") == 60_000
 
 
 def test_quiet_hours_of_one_wholesaler_are_those_of_all_but_for_what_is_written() -> None:
@@ -167,7 +167,7 @@ def test_quiet_hours_of_one_wholesaler_are_those_of_all_but_for_what_is_written(
         quiet_hours = { start = "23:00", end = "06:00" }
         """
     )
-    rules = Rules(0, policy, zone=ZoneInfo("Asia/Shanghai"))
+    rules = AlertRules(0, policy, zone=ZoneInfo("Asia/Shanghai"))
 
     def quiet(day: int, hour: int, outlet: str = "o") -> bool:
         moment = datetime(2026, 3, day, hour, tzinfo=UTC)  # London keeps UTC in March

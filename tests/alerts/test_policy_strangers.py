@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from alerts.policy.policy import parse_policy
-from alerts.policy.unknown_ids import strangers
+from alerts.policy.unknown_ids import unknown_ids
 from infra.cli import app
 from schemas.errors import SettingsError
 from schemas.reference import Outlet, Reference, Territory, Wholesaler
@@ -42,7 +42,7 @@ quiet_hours = { start = "23:00", end = "06:00", except = [{ territory = "T" }] }
 
 
 def test_what_is_known_is_no_stranger() -> None:
-    assert strangers(parse_policy(POLICY), KNOWN) == ""
+    assert unknown_ids(parse_policy(POLICY), KNOWN) == ""
 
 
 PLACES = [found.span() for found in re.finditer(r"(?<=[\".])[OTW](?=[\"\]])", POLICY)]
@@ -52,7 +52,7 @@ PLACES = [found.span() for found in re.finditer(r"(?<=[\".])[OTW](?=[\"\]])", PO
 def test_a_slip_in_any_id_is_named(place: tuple[int, int]) -> None:
     start, end = place
     name = POLICY[start:end].lower()
-    said = strangers(parse_policy(POLICY[:start] + name + POLICY[end:]), KNOWN)
+    said = unknown_ids(parse_policy(POLICY[:start] + name + POLICY[end:]), KNOWN)
     assert re.search(rf" (outlet|territory|wholesaler) {name}, and the reference tables", said)
 
 

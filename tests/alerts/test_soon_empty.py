@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from alerts.delivery.refused_numbers import RefusedNumber, RefusedNumbers
-from alerts.message.typical_sales import NAME, UsualSales, write_usual
+from alerts.message.typical_sales import NAME, TypicalSalesFile, write_usual
 from infra.operations.soon_empty import run_soon_empty
 from infra.settings import Settings
 from pipelines.warehouse import migrate, open_warehouse
@@ -147,7 +147,7 @@ def test_a_list_made_again_replaces_the_one_before(settings: Settings) -> None:
 
 def test_messages_of_the_next_day_know_what_is_usually_sold(settings: Settings) -> None:
     assert settings.data is not None
-    usual = UsualSales(settings.data / "sms" / NAME)
+    usual = TypicalSalesFile(settings.data / "sms" / NAME)
     assert usual("low", "CARD-20") is None
     run_soon_empty(settings, None, 0.3, dry_run=False)
     assert usual("low", "CARD-20") == 4.0

@@ -31,7 +31,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
 
 def news(message: str, at: int, status: str) -> dict[str, object]:
     return {
-        "news_id": f"{message}/{status}",
+        "answer_id": f"{message}/{status}",
         "at": NOW + at,
         "wholesaler_id": "w-1",
         "kind": "status",
@@ -75,8 +75,8 @@ def test_whatever_is_told_in_whatever_order(
     rows += random.sample(rows, len(rows) // 3)
     random.shuffle(rows)
     half = len(rows) // 2
-    write(warehouse, "news", rows[:half])
-    write(warehouse, "news", rows[half:])
+    write(warehouse, "answers", rows[:half])
+    write(warehouse, "answers", rows[half:])
     write(warehouse, "messages", [sent(f"m{n}") for n in range(len(first))])
     wanted = {}
     for n, statuses in enumerate(first):
@@ -93,6 +93,6 @@ def test_what_never_went_out_stays_so(warehouse: Warehouse) -> None:
     warehouse.execute("TRUNCATE TABLE answers_rows")
     warehouse.execute("TRUNCATE TABLE sms_messages_rows")
     write(warehouse, "messages", [sent("m1", "undeliverable"), sent("m2")])
-    write(warehouse, "news", [news("m1", 0, "delivered")])
+    write(warehouse, "answers", [news("m1", 0, "delivered")])
     found = warehouse.query("SELECT message_id, status FROM sms_messages ORDER BY message_id")
     assert found["status"].to_pylist() == ["undeliverable", "sent"]

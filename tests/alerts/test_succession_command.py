@@ -20,7 +20,7 @@ from alert_harness import (
     wholesaler,
 )
 
-from alerts.delivery.delivery import Delivery
+from alerts.delivery.delivery import MessageDelivery
 from alerts.delivery.dispatcher import Dispatcher
 from alerts.delivery.receipts import FileReceipts
 from infra.operations.hand_over import add_succession, hand_over, list_successions, undo_succession
@@ -38,7 +38,7 @@ LEFT_MS = 1_772_323_200_000
 
 def test_what_falls_due_after_he_left_goes_to_who_took_over(tmp_path: Path) -> None:
     sender = ScriptedSender()
-    delivery = Delivery(sender, FileReceipts(tmp_path / "receipts"), clock=FakeClock())
+    delivery = MessageDelivery(sender, FileReceipts(tmp_path / "receipts"), clock=FakeClock())
     directory = FakeDirectory({"w": wholesaler(), "v": wholesaler(phone=SUCCESSOR)})
     directory.successors = {("w", "o-b"): "v", ("w", "o-c"): "v"}
     dispatcher = Dispatcher(delivery, directory, timezone=ZoneInfo("Asia/Shanghai"))

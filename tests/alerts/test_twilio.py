@@ -28,7 +28,7 @@ from twilio_server import (
 )
 
 from alerts.delivery.clock import WallClock
-from alerts.delivery.delivery import Delivery, Patience
+from alerts.delivery.delivery import MessageDelivery, Patience
 from alerts.delivery.receipts import FileReceipts
 from alerts.delivery.refused_numbers import RefusedNumbers
 from alerts.senders import open_sender
@@ -287,7 +287,7 @@ def deliver(
     async def run() -> MessageRecord:
         receipts = FileReceipts(folder / "receipts")
         sender = TwilioSender(options(server, **changes), claimed=receipts.claimed)
-        delivery = Delivery(
+        delivery = MessageDelivery(
             sender,
             receipts,
             numbers=RefusedNumbers(folder / "numbers"),

@@ -19,13 +19,13 @@ from services.broker import EmbeddedBroker
 from twilio.request_validator import RequestValidator
 from twilio_server import ACCOUNT, FROM, TOKEN, Twilio
 
-from alerts.delivery.delivery import Delivery, Patience
+from alerts.delivery.delivery import MessageDelivery, Patience
 from alerts.delivery.receipts import FileReceipts
 from alerts.delivery.refused_numbers import RefusedNumbers
 from alerts.senders.twilio import RETRIES, TwilioOptions, TwilioSender
 from infra.topics import ensure_topics
 from schemas import topics
-from schemas.answers import News, news_of
+from schemas.answers import Answer, answers_of
 from schemas.envelope import unpack
 
 PUBLIC = "https://sms.example.com"
@@ -73,7 +73,9 @@ async def deliver(server: Twilio, folder: Path) -> list[str]:
     )
     sender = TwilioSender(options, claimed=receipts.claimed)
     numbers = RefusedNumbers(folder / "sms" / "refused-numbers.log")
-    delivery = Delivery(sender, receipts, numbers=numbers, patience=Patience(look_ups=(0.0,)))
+    delivery = MessageDelivery(
+        sender, receipts, numbers=numbers, patience=Patience(look_ups=(0.0,))
+    )
     records = [await delivery.deliver(message(n), [PHONE]) for n in ("m1", "m2")]
     records.append(await delivery.deliver(message("m3"), [BACKUP]))
     await sender.close()
@@ -105,20 +107,20 @@ async def report(server: Twilio, webhook: str) -> list[int]:
     return answers
 
 
-async def news(broker: str, partition: int) -> list[News]:
+async def news(broker: str, partition: int) -> list[Answer]:
     consumer = AIOKafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False)
     await consumer.start()
     try:
         part = TopicPartition(topics.STOCK_INCIDENTS, partition)
         consumer.assign([part])
         await consumer.seek_to_beginning(part)
-        found: list[News] = []
+        found: list[Answer] = []
         while not any(row.kind == "acknowledged" for row in found):
             for messages in (await consumer.getmany(timeout_ms=500)).values():
                 for one in messages:
                     _, rows = unpack(one.value, topics.STOCK_INCIDENTS)
                     assert rows is not None
-                    found += news_of(rows)
+                    found += answers_of(rows)
         return found
     finally:
         await consumer.stop()
@@ -134,7 +136,7 @@ def test_from_a_message_to_the_news_of_it(
         assert set(asyncio.run(report(server, webhook))) == {200, 204}
         assert [m["to"] for m in server.messages] == [PHONE, PHONE]
     rows = asyncio.run(news(broker.bootstrap, topics.partition_of_key("w", 2)))
-    told = {(row.kind, row.message_id, row.news_id.partition("/")[2]) for row in rows}
+    told = {(row.kind, row.message_id, row.answer_id.partition("/")[2]) for row in rows}
     assert told == {
         *(("status", m, s) for m in ("m1", "m2") for s in ("queued", "sent", "delivered")),
         ("acknowledged", "m2", ""),

@@ -99,7 +99,7 @@ def test_a_status_may_come_before_the_answer_to_the_request(webhook: Webhook) ->
     webhook.sent()
     assert webhook.status("SM1", "sent", query="?message=m1").status == 204
     (row,) = webhook.kafka.rows
-    assert (row.news_id, row.wholesaler_id, row.message_id) == ("SM1/sent", "w", "m1")
+    assert (row.answer_id, row.wholesaler_id, row.message_id) == ("SM1/sent", "w", "m1")
     assert msgspec.json.decode(row.detail) == {"status": "sent", "provider_id": "SM1"}
 
 
@@ -177,7 +177,7 @@ def test_a_reply_answers_the_latest_message_to_its_number(webhook: Webhook) -> N
         "by_local": "2025-11-23T15:00+08:00",
         "text": "15:00",
     }
-    assert (row.news_id, row.wholesaler_id, row.by) == ("IN2", "w", "sms")
+    assert (row.answer_id, row.wholesaler_id, row.by) == ("IN2", "w", "sms")
 
 
 def test_a_repeated_reply_still_means_the_message_it_meant(webhook: Webhook) -> None:
@@ -186,7 +186,7 @@ def test_a_repeated_reply_still_means_the_message_it_meant(webhook: Webhook) -> 
     webhook.sent("m2")
     webhook.says("1", "IN1")
     assert webhook.kafka.told == [("acknowledged", "m1")]
-    assert len({row.news_id for row in webhook.kafka.rows}) == 1
+    assert len({row.answer_id for row in webhook.kafka.rows}) == 1
 
 
 def test_help_comes_once_a_conversation(webhook: Webhook) -> None:
@@ -325,10 +325,10 @@ def test_nothing_is_lost_whatever_happens_and_repeats(
             webhook = Webhook(webhook.folder, kafka)
     kafka.down = False
     asyncio.run(tell(webhook))
-    assert {row.news_id for row in kafka.rows} == expected
+    assert {row.answer_id for row in kafka.rows} == expected
     meanings: dict[str, tuple[str, str]] = {}
     for row in kafka.rows:
-        assert meanings.setdefault(row.news_id, (row.kind, row.message_id)) == (
+        assert meanings.setdefault(row.answer_id, (row.kind, row.message_id)) == (
             row.kind,
             row.message_id,
         )

@@ -1,4 +1,4 @@
-"""A wholesaler side over its log: answers count where they stand, deaths change nothing."""
+"""A wholesaler stage over its log: answers count where they stand, deaths change nothing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 from alert_harness import BACKUP, PHONE, FakeClock, FakeDirectory, ScriptedSender, wholesaler
 from lifecycle_harness import MINUTE, START, at, closed, news, opened, rules
 
-from alerts.delivery.delivery import Delivery, Patience
+from alerts.delivery.delivery import MessageDelivery, Patience
 from alerts.delivery.dispatcher import Dispatcher
 from alerts.delivery.receipts import FileReceipts
 from alerts.lifecycle.grouping import Change, Gathering, message_id
-from alerts.lifecycle.stage import WholesalerSide
-from schemas.alert_events import AlertNews
-from schemas.answers import News, pack_news
+from alerts.lifecycle.stage import WholesalerStage
+from schemas.alert_events import AlertEvent
+from schemas.answers import Answer, pack_answers
 from schemas.envelope import INCIDENTS, Header, pack, unpack
 from schemas.messages import ListedIncident
 
@@ -43,11 +43,11 @@ LOG = [
     envelope(at(8)),
     envelope(at(9), A, B),
     envelope(at(9, 1)),
-    pack_news([News("n1", at(9, 3), "w", "acknowledged", FIRST, "a", "{}", "page")]),
+    pack_answers([Answer("n1", at(9, 3), "w", "acknowledged", FIRST, "a", "{}", "page")]),
     envelope(at(9, 20)),
-    pack_news([news("status", FIRST, at(9, 21), status="delivered")]),
+    pack_answers([news("status", FIRST, at(9, 21), status="delivered")]),
     envelope(at(9, 40)),
-    pack_news([msgspec.structs.replace(LATER, incident_id="b")]),
+    pack_answers([msgspec.structs.replace(LATER, incident_id="b")]),
     envelope(at(11)),
     envelope(at(12, 16)),
     envelope(at(13), closed(A, at(12, 59))),
@@ -72,8 +72,8 @@ class World:
         self.offset = 0
         self.provider = ScriptedSender()
         self.folder = folder
-        self.rows: dict[tuple[str, str], AlertNews] = {}
-        self.said: list[AlertNews] = []
+        self.rows: dict[tuple[str, str], AlertEvent] = {}
+        self.said: list[AlertEvent] = []
 
     async def live(self, dice: Random, deadly: float) -> None:
         """One life: read some, act, commit, and so on, until the log ends or death comes."""
@@ -82,13 +82,13 @@ class World:
             if dice.random() < deadly:
                 raise Died
 
-        side = WholesalerSide(0, 1, rules())
+        stage = WholesalerStage(0, 1, rules())
         for key, value in self.changelog.items():
-            side.load(key, value)
+            stage.restore(key, value)
         receipts = FileReceipts(self.folder / "receipts")
         clock = FakeClock(at(9))
         people = FakeDirectory({"w": wholesaler(PHONE, BACKUP)})
-        delivery = Delivery(
+        delivery = MessageDelivery(
             self.provider, receipts, clock=clock, patience=Patience(look_ups=(0.0,))
         )
         dispatcher = Dispatcher(delivery, people, timezone=rules()._zone)
@@ -97,21 +97,21 @@ class World:
             while position < len(LOG):
                 for _ in range(dice.randint(1, 4)):
                     if position < len(LOG):
-                        side.take(*unpack(LOG[position]), 0)
+                        stage.process(*unpack(LOG[position]), 0)
                         position += 1
                 step()
                 if position < len(LOG) and dice.random() < 0.3:
                     continue
-                steps, _ = side.advance(0)
+                steps, _ = stage.advance(0)
                 for group in steps.groups:
                     told = await dispatcher.dispatch([group])
-                    side.told(told.records)
+                    stage.told(told.records)
                     self.said += told.news
                     step()
                 self.said += steps.news
                 step()
                 if dice.random() < 0.5 or position == len(LOG):
-                    for key, value in side.changes():
+                    for key, value in stage.snapshot():
                         self.changelog[key] = value
                     # A commit is whole or not at all here: `Keeper` sees to that.
                     step()
@@ -162,69 +162,69 @@ def test_an_acknowledged_stock_out_is_left_alone(tmp_path: Path) -> None:
 
 def test_an_answer_counts_at_the_watermark_it_met(tmp_path: Path) -> None:
     """Read in one go with what follows it, it still comes before the escalation of half past."""
-    side = WholesalerSide(0, 1, rules())
+    stage = WholesalerStage(0, 1, rules())
     for data in LOG[:4]:
-        side.take(*unpack(data), 0)
-    side.take(*unpack(pack_news([news("acknowledged", FIRST, at(9, 4))])), 0)
-    side.take(*unpack(envelope(at(11))), 0)
-    steps, _ = side.advance(0)
+        stage.process(*unpack(data), 0)
+    stage.process(*unpack(pack_answers([news("acknowledged", FIRST, at(9, 4))])), 0)
+    stage.process(*unpack(envelope(at(11))), 0)
+    steps, _ = stage.advance(0)
     assert [g.kind for g in steps.groups] == ["stock_out"]
 
 
 def test_an_answer_is_dealt_with_while_the_watermark_stands_still() -> None:
-    side = WholesalerSide(0, 1, rules())
+    stage = WholesalerStage(0, 1, rules())
     for data in LOG[:3]:
-        side.take(*unpack(data), 0)
-    side.advance(0)
-    assert side.advance(0)[1] is None
-    side.take(*unpack(LOG[3]), 0)
-    steps, promise = side.advance(0)
+        stage.process(*unpack(data), 0)
+    stage.advance(0)
+    assert stage.advance(0)[1] is None
+    stage.process(*unpack(LOG[3]), 0)
+    steps, update = stage.advance(0)
     assert [n.kind for n in steps.news] == ["acknowledged"]
-    assert promise is not None
-    assert side.advance(0)[1] is None
+    assert update is not None
+    assert stage.advance(0)[1] is None
 
 
 def test_a_new_policy_finds_who_still_waits() -> None:
     silence = "silences = [{ territory = 'north' }]"
-    old = WholesalerSide(0, 1, rules(silence))
+    old = WholesalerStage(0, 1, rules(silence))
     for data in LOG[:3]:
-        old.take(*unpack(data), 0)
+        old.process(*unpack(data), 0)
     assert old.advance(0)[0].groups == []
-    heir = WholesalerSide(0, 1, rules(""))
-    for key, value in old.changes():
-        heir.load(key, value)
-    heir.take(*unpack(LOG[4]), 0)
+    heir = WholesalerStage(0, 1, rules(""))
+    for key, value in old.snapshot():
+        heir.restore(key, value)
+    heir.process(*unpack(LOG[4]), 0)
     assert [g.kind for g in heir.advance(0)[0].groups] == ["delayed"]
 
 
 def test_news_of_strangers_and_nonsense_harm_nobody() -> None:
-    side = WholesalerSide(0, 1, rules())
-    side.take(*unpack(envelope(at(8))), 0)
+    stage = WholesalerStage(0, 1, rules())
+    stage.process(*unpack(envelope(at(8))), 0)
     odd = [
-        News("x1", START, "nobody", "acknowledged", "m", "", "", ""),
-        News("x2", START, "w", "cannot", "m", "i", "[1]", ""),
-        News("x3", START, "w", "singing", "", "", "{", ""),
+        Answer("x1", START, "nobody", "acknowledged", "m", "", "", ""),
+        Answer("x2", START, "w", "cannot", "m", "i", "[1]", ""),
+        Answer("x3", START, "w", "singing", "", "", "{", ""),
     ]
-    side.take(*unpack(pack_news(odd)), 0)
-    steps, _ = side.advance(0)
+    stage.process(*unpack(pack_answers(odd)), 0)
+    steps, _ = stage.advance(0)
     assert steps.groups == []
     assert sorted(n.kind for n in steps.news) == ["acknowledged", "cannot", "singing"]
 
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_it_goes_on_from_the_state_of_this_and_of_the_last_release(version: int) -> None:
-    old = WholesalerSide(0, 1, rules())
-    old.take(*unpack(envelope(at(9), A)), 0)
+    old = WholesalerStage(0, 1, rules())
+    old.process(*unpack(envelope(at(9), A)), 0)
     old.advance(0)
-    state = dict(old.changes())
+    state = dict(old.snapshot())
     if version == 1:
         listed = ListedIncident("a", A.outlet_id, "4G", A.opened_at)
         gathering = Gathering(A.at, "a", {"a": listed})
         state[b"w/w"] = msgspec.msgpack.encode((1, "w", at(9), [], gathering))
-    heir = WholesalerSide(0, 1, rules())
+    heir = WholesalerStage(0, 1, rules())
     for key, value in state.items():
-        heir.load(key, value)
-    heir.take(*unpack(envelope(at(9, 31))), 0)
+        heir.restore(key, value)
+    heir.process(*unpack(envelope(at(9, 31))), 0)
     steps, _ = heir.advance(0)
     assert [g.kind for g in steps.groups] == ["stock_out", "escalation"]
     assert steps.groups[0].message_id == FIRST

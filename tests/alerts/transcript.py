@@ -22,16 +22,16 @@ import msgspec  # noqa: E402
 import pyarrow as pa  # noqa: E402
 
 from alerts.answers.reading import read  # noqa: E402
-from alerts.delivery.delivery import Delivery  # noqa: E402
+from alerts.delivery.delivery import MessageDelivery  # noqa: E402
 from alerts.delivery.dispatcher import Dispatcher  # noqa: E402
 from alerts.delivery.receipts import FileReceipts  # noqa: E402
-from alerts.lifecycle.stage import WholesalerSide  # noqa: E402
-from alerts.message.compose import Shelf, compose, title  # noqa: E402
+from alerts.lifecycle.stage import WholesalerStage  # noqa: E402
+from alerts.message.compose import EmptyShelf, compose, title  # noqa: E402
 from alerts.message.directory import ReferenceDirectory  # noqa: E402
 from alerts.message.phones import masked  # noqa: E402
 from alerts.policy.policy import parse_policy  # noqa: E402
-from alerts.policy.rules import Rules  # noqa: E402
-from schemas.answers import News, pack_news  # noqa: E402
+from alerts.policy.rules import AlertRules  # noqa: E402
+from schemas.answers import Answer, pack_answers  # noqa: E402
 from schemas.envelope import INCIDENTS, Header, unpack  # noqa: E402
 from schemas.messages import Message, Receipt  # noqa: E402
 from schemas.reference import Outlet, Reference, Territory, Wholesaler  # noqa: E402
@@ -124,16 +124,16 @@ class Screen:
 
 
 class Day:
-    """The wholesaler side and the dispatcher of one partition, on the day's clock."""
+    """The wholesaler stage and the dispatcher of one partition, on the day's clock."""
 
     def __init__(self, folder: Path) -> None:
         (policy,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)
         directory = ReferenceDirectory(TABLES)
-        rules = Rules(60_000, parse_policy(policy), zone=ZONE, places=directory)
-        self.side = WholesalerSide(0, 1, rules)
+        rules = AlertRules(60_000, parse_policy(policy), zone=ZONE, places=directory)
+        self.stage = WholesalerStage(0, 1, rules)
         self.screen = Screen()
         self.dispatcher = Dispatcher(
-            Delivery(self.screen, FileReceipts(folder / "receipts")),
+            MessageDelivery(self.screen, FileReceipts(folder / "receipts")),
             directory,
             timezone=ZONE,
             channels=self.screen,
@@ -145,15 +145,15 @@ class Day:
         """Minute by minute, as a live feed moves on."""
         while self.screen.now < moment:
             self.screen.now += 60_000
-            self.promise(self.screen.now)
-            steps, _ = self.side.advance(0)
+            self.update(self.screen.now)
+            steps, _ = self.stage.advance(0)
             for row in steps.news:
                 self.explain(row.incident_id, row.kind, row.at, msgspec.json.decode(row.detail))
             told = await self.dispatcher.dispatch(steps.groups)
-            self.side.told(told.records)
+            self.stage.told(told.records)
 
-    def promise(self, mark: int, kind: str = "none", rows: pa.RecordBatch | None = None) -> None:
-        self.side.take(Header(kind, "outlets/0", mark, False, ("outlets/0",)), rows, 0)
+    def update(self, mark: int, kind: str = "none", rows: pa.RecordBatch | None = None) -> None:
+        self.stage.process(Header(kind, "outlets/0", mark, False, ("outlets/0",)), rows, 0)
 
     def explain(self, incident_id: str, kind: str, at: int, detail: dict) -> None:
         name = TABLES.outlets[incident_id.partition("/")[0]].name if incident_id else ""
@@ -174,18 +174,18 @@ class Day:
             "closed_at": None if sign == "-" else at, "at": at,
         }  # fmt: skip
         rows = pa.RecordBatch.from_pylist([row], schema=INCIDENTS)
-        self.promise(at, "incidents", rows)
+        self.update(at, "incidents", rows)
         outlet = TABLES.outlets[outlet_id]
         self.screen.say(at, outlet.name, "ran empty" if sign == "-" else "is refilled")
 
     def reply(self, at: int, phone: str, text: str) -> None:
         answer = read(text, now=at, zone=ZONE)
         detail = {"by": answer.by} if answer.by is not None else {}
-        news = News(
+        news = Answer(
             f"SM{at}", at, "W001", answer.kind, self.screen.latest[phone], "",
             msgspec.json.encode(detail).decode(), "sms",
         )  # fmt: skip
-        self.side.take(*unpack(pack_news([news])), 0)
+        self.stage.process(*unpack(pack_answers([news])), 0)
         whose = "Wang" if phone == FIRST else "second phone"
         self.screen.say(at, f"{whose} answers", f"“{text}” ({answer.kind})")
 
@@ -215,8 +215,8 @@ def transcript() -> str:
 
 def _in_chinese() -> Iterator[str]:
     shelves = [
-        Shelf("O-1", "湖边便利店", "西湖区", SKU, _ms("10:12"), 6.2),
-        Shelf("O-3", "运河手机店", "拱墅区", SKU, _ms("10:12"), 4.0),
+        EmptyShelf("O-1", "湖边便利店", "西湖区", SKU, _ms("10:12"), 6.2),
+        EmptyShelf("O-3", "运河手机店", "拱墅区", SKU, _ms("10:12"), 4.0),
     ]
     for kind in ("stock_out", "digest", "reminder", "escalation", "resolved"):
         known = [s._replace(usual=None) for s in shelves] if kind == "resolved" else shelves

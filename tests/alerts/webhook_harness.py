@@ -22,7 +22,7 @@ from alerts.delivery.refused_numbers import RefusedNumbers
 from infra.webhook.answer_page import AnswerPage
 from infra.webhook.http import web_app
 from infra.webhook.twilio import TwilioEndpoints
-from schemas.answers import News
+from schemas.answers import Answer
 from schemas.errors import BrokerDown
 from schemas.messages import Message, MessageRecord
 
@@ -35,10 +35,10 @@ class FakeKafka:
     """Keeps what it is given; down, it keeps nothing."""
 
     def __init__(self) -> None:
-        self.rows: list[News] = []
+        self.rows: list[Answer] = []
         self.down = False
 
-    async def post(self, rows: Sequence[News]) -> None:
+    async def post(self, rows: Sequence[Answer]) -> None:
         if self.down:
             raise BrokerDown("Kafka is away")
         self.rows += rows
@@ -47,7 +47,7 @@ class FakeKafka:
     def told(self) -> list[tuple[str, str]]:
         """(kind, message) of each row, a row told twice once, in the order of the first telling."""
         return [
-            (row.kind, row.message_id) for row in {row.news_id: row for row in self.rows}.values()
+            (row.kind, row.message_id) for row in {row.answer_id: row for row in self.rows}.values()
         ]
 
 

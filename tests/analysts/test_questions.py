@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.simulate.truth import Incident, Truth, read_truth
+from pipelines.simulate.truth import TrueIncident, Truth, read_truth
 
 HOUR = 3_600_000
 
@@ -46,7 +46,7 @@ def told(truth: Truth) -> dict[tuple[str, str, int], int]:
     }
 
 
-def still_open(truth: Truth) -> list[Incident]:
+def still_open(truth: Truth) -> list[TrueIncident]:
     return [incident for incident in truth.incidents if incident.closed_at is None]
 
 

@@ -61,7 +61,7 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
         sold += kwh.sum() if plan.period == "2026-01" else 0
         refused += kwh.null_count()
     row = pl.DataFrame(
-        loss.to_columns(plan.period, [loss.Loss(loss.Unit("T", "feeder", ""), 0, 0)])
+        loss.to_columns(plan.period, [loss.Loss(loss.GridNode("T", "feeder", ""), 0, 0)])
     ).with_columns(sold_kwh=pl.lit(sold))
     kinds = {name: pl.Float64 for name in row.columns if name.endswith(("kwh", "rate", "share"))}
     plan.results.put("line_loss", "all", row.cast(kinds))

@@ -14,8 +14,8 @@ import pytest
 from pipelines.batch.engine.columns import (
     ROW,
     SOURCE,
-    Column,
     Dataset,
+    FileColumn,
     check,
     choice,
     day,
@@ -221,7 +221,7 @@ def test_typed_columns_of_parquet() -> None:
     ],
 )
 def test_other_types_of_parquet_are_read_right_or_refused(
-    column: Column, values: list[Any], read_as: list[Any]
+    column: FileColumn, values: list[Any], read_as: list[Any]
 ) -> None:
     raw = pl.DataFrame({"v": values}).with_columns(
         pl.lit("f").alias(SOURCE), pl.int_range(1, len(values) + 1, dtype=pl.UInt64).alias(ROW)

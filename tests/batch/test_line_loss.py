@@ -143,7 +143,7 @@ def test_order_chunks_parts_and_kind_of_file_change_nothing(
 def test_own_losses_add_up_to_the_loss_of_the_tree(seed: int) -> None:
     rng = random.Random(seed)
     units = {
-        f"u{i}": loss.Unit(f"u{i}", "feeder", f"u{rng.randrange(i)}" if i else "")
+        f"u{i}": loss.GridNode(f"u{i}", "feeder", f"u{rng.randrange(i)}" if i else "")
         for i in range(rng.randint(1, 30))
     }
     energy = {

@@ -14,7 +14,7 @@ import pytest
 from pipelines.batch import run_job
 from pipelines.batch.channel.calls import sums_of
 from pipelines.batch.engine import run_lock
-from pipelines.batch.engine.transforms import Group
+from pipelines.batch.engine.transforms import JoinedRows
 from pipelines.warehouse import migrate, open_warehouse
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import ZerostockError
@@ -370,7 +370,7 @@ def test_of_copies_that_differ_one_counts_whatever_their_order() -> None:
          "calls": [1, 1], "late": [0, 0]}
     )  # fmt: skip
     for copies in (calls, calls.reverse()):
-        [sums] = sums_of(Group("part", {"calls": copies}))
+        [sums] = sums_of(JoinedRows("part", {"calls": copies}))
         assert sums.row(0) == (1, 30, 30, 1, 0)
 
 

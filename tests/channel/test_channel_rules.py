@@ -41,7 +41,9 @@ def test_only_a_share_that_is_surely_high_is_a_case() -> None:
     bad = [(2000 + n, "bad", "W", 10, 7 if n < 12 else 0) for n in range(20)]
     silent = [(3000 + n, "silent", "W", 0, 0) for n in range(50)]
     nobody = [(4000 + n, "nobody", "", 10, 10) for n in range(50)]
-    cases, evidence = diversion.cases(sims(few + big + bad + silent + nobody), diversion.Rules())
+    cases, evidence = diversion.cases(
+        sims(few + big + bad + silent + nobody), diversion.DiversionRules()
+    )
     assert cases.select("outlet_id", "sims", "away", "level").rows() == [("bad", 20, 12, "alarm")]
     assert evidence["imsi"].to_list() == list(range(2000, 2012))
 

@@ -12,7 +12,7 @@ from oracle.stream_harness import IMSIS, OUTLETS, RANGES, Rig, envelopes_of, sku
 
 from pipelines.core import effects
 from pipelines.core.stock import sim_stage as sims
-from pipelines.core.stock.sim_registry import Register
+from pipelines.core.stock.sim_registry import SimRegistry
 
 DISORDER = 40
 
@@ -72,11 +72,11 @@ def test_whatever_happens_the_outcome_is_the_fold(facts, seed, partitions, sourc
     rig = Rig(envelopes_of(arrival(facts, random, sources), partitions, DISORDER, random), seed)
     rig.run()
     truth = fold(facts, sku_of)
-    register = Register(RANGES)
+    registry = SimRegistry(RANGES)
     assert rig.stock() == truth.stock
     assert rig.levels() == {shelf: len(sims) for shelf, sims in truth.stock.items()}
     assert rig.incidents() == truth.incidents
-    assert rig.anomalies() == {(e, register.iccid(i), k) for e, i, k in truth.anomalies}
+    assert rig.anomalies() == {(e, registry.iccid(i), k) for e, i, k in truth.anomalies}
 
 
 @settings(max_examples=100)
@@ -94,7 +94,7 @@ def test_input_that_ends_and_goes_on_gives_the_same(facts, seed, partitions, noo
     truth = fold(facts, sku_of)
     assert rig.stock() == truth.stock
     assert rig.incidents() == truth.incidents
-    assert rig.anomalies() == {(e, Register(RANGES).iccid(i), k) for e, i, k in truth.anomalies}
+    assert rig.anomalies() == {(e, SimRegistry(RANGES).iccid(i), k) for e, i, k in truth.anomalies}
 
 
 @settings(max_examples=100)

@@ -18,7 +18,7 @@ from infra.cli import app as cli
 from infra.desk.access.visitor import Visitor
 from infra.desk.app import desk_app
 from infra.desk.formats import veiled
-from infra.desk.reading import Standing
+from infra.desk.reading import SharedWarehouse
 from infra.desk.tables import State
 from infra.desk.views import VIEWS
 from pipelines.warehouse.engines.embedded import Embedded
@@ -311,7 +311,7 @@ def test_a_warehouse_that_is_gone_is_said_without_its_address(clock: Any) -> Non
 
 
 def test_no_warehouse_yet_is_said_and_makes_none(nowhere: Path) -> None:
-    assert get(desk_app(Standing(nowhere, None).opened), "/outlets").status == 503
+    assert get(desk_app(SharedWarehouse(nowhere, None).opened), "/outlets").status == 503
     assert not nowhere.exists()
 
 

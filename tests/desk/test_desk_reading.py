@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.desk.reading import Standing
+from infra.desk.reading import SharedWarehouse
 from pipelines.warehouse import migrate, open_for_reading, open_warehouse
 from pipelines.warehouse.loopback.client import DoorClient
 from pipelines.warehouse.loopback.server import open_door
@@ -22,24 +22,24 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def standing(data: Path) -> Iterator[Standing]:
-    opened = Standing(data, None)
+def standing(data: Path) -> Iterator[SharedWarehouse]:
+    opened = SharedWarehouse(data, None)
     yield opened
     opened.close()
 
 
-def outlets(standing: Standing) -> int:
+def outlets(standing: SharedWarehouse) -> int:
     with standing.opened() as warehouse:
         return int(warehouse.query("SELECT count() AS n FROM outlets").to_pylist()[0]["n"])
 
 
-def test_it_stays_open_between_pages(standing: Standing) -> None:
+def test_it_stays_open_between_pages(standing: SharedWarehouse) -> None:
     with standing.opened() as first, standing.opened() as second:
         assert first is second
         assert not isinstance(first, DoorClient)
 
 
-def test_others_may_ask_while_it_is_held(data: Path, standing: Standing) -> None:
+def test_others_may_ask_while_it_is_held(data: Path, standing: SharedWarehouse) -> None:
     assert outlets(standing) == 0
     with closing(open_for_reading(data=data, patience=0)) as other:
         assert isinstance(other, DoorClient)
@@ -47,7 +47,7 @@ def test_others_may_ask_while_it_is_held(data: Path, standing: Standing) -> None
 
 
 def test_it_is_given_up_asked_through_the_door_and_taken_back(
-    data: Path, standing: Standing
+    data: Path, standing: SharedWarehouse
 ) -> None:
     assert outlets(standing) == 0
     with closing(open_warehouse(data=data)) as owner, open_door(owner, data):
@@ -59,7 +59,7 @@ def test_it_is_given_up_asked_through_the_door_and_taken_back(
         assert not isinstance(back, DoorClient)
 
 
-def test_an_owner_that_needs_it_is_left_alone(data: Path, standing: Standing) -> None:
+def test_an_owner_that_needs_it_is_left_alone(data: Path, standing: SharedWarehouse) -> None:
     with closing(open_warehouse(data=data)) as owner, open_door(owner, data):
         door = DoorClient.find(data)
         assert door is not None

@@ -96,19 +96,19 @@ def deafen(owner: type) -> None:
 
 
 def break_keeper() -> None:
-    """Stock and alerts: effects, then facts, then the frontier, then the offset."""
-    dying(keeper.Keeper, "_send", before="before effects")
-    original: Call = keeper.Keeper._write
+    """Stock and alerts: effects, then facts, then the watermarks, then the offset."""
+    dying(keeper.StatefulAgent, "_send", before="before effects")
+    original: Call = keeper.StatefulAgent._write
 
-    async def write(self: keeper.Keeper, entries: list[Any]) -> None:
-        # Called twice a commit: with the facts, and with the frontier that vouches for them.
+    async def write(self: keeper.StatefulAgent, entries: list[Any]) -> None:
+        # Called twice a commit: with the facts, and with the watermarks that vouches for them.
         vouching = self.__dict__["half"] = not self.__dict__.get("half", True)
         fault.at("within state" if vouching else "between effects and state")
         await original(self, entries)
         if vouching:
             fault.at("between state and offset")
 
-    keeper.Keeper._write = write  # type: ignore[method-assign]
+    keeper.StatefulAgent._write = write  # type: ignore[method-assign]
 
 
 def break_loader() -> None:
@@ -209,7 +209,7 @@ if __name__ == "__main__":
     break_keeper()
     break_loader()
     break_topics()
-    deafen(keeper.Keeper)
+    deafen(keeper.StatefulAgent)
     deafen(warehouse.Loader)
     dying(consumer.SteadyConsumer, "_commit", before="before the commit", after="after the commit")
     from infra.cli import main

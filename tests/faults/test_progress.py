@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from aiokafka import TopicPartition
 
-from pipelines.stream.faust_fixes.stall_guard import Stillness
+from pipelines.stream.faust_fixes.stall_guard import StallDetector
 
 HERE, THERE = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
 def looks(*seen: tuple[dict[TopicPartition, tuple[int, int]], int]) -> list[int]:
-    still = Stillness()
+    still = StallDetector()
     return [still.look(offsets, loaded) for offsets, loaded in seen]
 
 

@@ -18,14 +18,14 @@ import pyarrow as pa
 import pytest
 from spoil import MANY, spoiled
 
-from alerts.lifecycle.stage import WholesalerSide
+from alerts.lifecycle.stage import WholesalerStage
 from alerts.policy.policy import parse_policy
-from alerts.policy.rules import Rules
-from pipelines.core.stock.outlet_stage import OutletSide
-from pipelines.core.stock.sim_registry import Register, SimRange
-from pipelines.core.stock.sim_stage import SimSide
-from pipelines.stream.messages import Messages
-from pipelines.stream.stateful import Side
+from alerts.policy.rules import AlertRules
+from pipelines.core.stock.outlet_stage import OutletStage
+from pipelines.core.stock.sim_registry import SimRange, SimRegistry
+from pipelines.core.stock.sim_stage import SimStage
+from pipelines.stream.messages import EnvelopeReader
+from pipelines.stream.stateful import Stage
 from pipelines.warehouse.rows import to_rows
 from schemas import topics
 from schemas.envelope import KINDS, SCHEMAS, Header, pack, unpack
@@ -34,7 +34,7 @@ from schemas.errors import EnvelopeError
 T = 1_772_409_600_000
 FIRST = 460_001_000_001_000
 RANGES = [SimRange(FIRST, 3_000, "prepaid", "8986001000000000000")]
-RULES = Rules(
+RULES = AlertRules(
     60_000,
     parse_policy(
         """
@@ -71,12 +71,12 @@ GOOD: dict[str, Callable[[int], dict[str, Any]]] = {
         "incident_id": f"o1/prepaid/c{i}", "outlet_id": "o1", "sku": "prepaid",
         "wholesaler_id": "w", "opened_at": T, "closed_at": T + i if i % 2 else None, "at": T + i,
     },
-    "news": lambda i: {
-        "news_id": f"n{i}", "at": T + i, "wholesaler_id": "w",
+    "answers": lambda i: {
+        "answer_id": f"n{i}", "at": T + i, "wholesaler_id": "w",
         "kind": ("status", "acknowledged", "delivering", "cannot")[i % 4], "message_id": f"m{i}",
         "incident_id": "", "detail": '{"status":"failed","by":1772409600000}', "by": "",
     },
-    "alert_news": lambda i: {
+    "alert_events": lambda i: {
         "incident_id": f"o1/prepaid/c{i}", "wholesaler_id": "w", "at": T + i, "kind": "waiting",
         "message_id": "", "detail": "{}", "by": "policy", "slot": f"waiting/{T}", "version": i,
     },
@@ -126,7 +126,7 @@ def sealed(data: bytes) -> bytes:
 def letter(data: bytes | None, topic: str) -> dict[str, Any]:
     """The dead letter of a message, having travelled to the warehouse like any other."""
     message = SimpleNamespace(topic=topic, partition=0, offset=7, value=data)
-    header, again = unpack(pack(*Messages().open(message)), topics.DEAD_LETTERS)
+    header, again = unpack(pack(*EnvelopeReader().open(message)), topics.DEAD_LETTERS)
     assert again is not None
     found: dict[str, Any] = to_rows(header.kind, again).rows.to_pylist()[0]
     return found
@@ -166,18 +166,18 @@ def test_rows_on_a_topic_that_is_not_theirs_are_a_letter(topic: str) -> None:
             unpack(message(kind, "x"), topic)
 
 
-SIDES: dict[str, Callable[[], Side]] = {
-    topics.SIM_EVENTS: lambda: SimSide(0, 1, Register(RANGES), holder),
-    topics.STOCK_MOVEMENTS: lambda: OutletSide(0, 1, holder),
-    topics.STOCK_INCIDENTS: lambda: WholesalerSide(0, 1, RULES),
+SIDES: dict[str, Callable[[], Stage]] = {
+    topics.SIM_EVENTS: lambda: SimStage(0, 1, SimRegistry(RANGES), holder),
+    topics.STOCK_MOVEMENTS: lambda: OutletStage(0, 1, holder),
+    topics.STOCK_INCIDENTS: lambda: WholesalerStage(0, 1, RULES),
 }
 
 
-def fold(side: Any) -> None:
+def fold(stage: Any) -> None:
     """Everything that was taken, to its end; what follows must be fit to travel."""
-    for source in list(side.frontier.marks):
-        side.take(Header("none", source, T * 2, True), None, 0)
-    told = side.advance(0)
+    for source in list(stage.watermarks.marks):
+        stage.process(Header("none", source, T * 2, True), None, 0)
+    told = stage.advance(0)
     if isinstance(told, list):
         for effect in told:
             _, rows = unpack(pack(effect.header, effect.rows), effect.topic)
@@ -191,7 +191,7 @@ def test_what_a_worker_takes_never_stops_it(topic: str) -> None:
     taken = 0
     told: list[str] = []
     while taken + len(told) < MANY:
-        side = SIDES[topic]()
+        stage = SIDES[topic]()
         for _ in range(50):
             data = sealed(spoiled(rng.choice(good), rng))
             try:
@@ -200,14 +200,14 @@ def test_what_a_worker_takes_never_stops_it(topic: str) -> None:
                 told.append(str(error))
                 continue
             taken += 1
-            side.take(header, rows, 0)
-        side.take(*unpack(message(KINDS[topic][0], SOURCES[topic], 6, T + 10), topic), 0)
-        before = dict(side.changes())
-        fold(side)
+            stage.process(header, rows, 0)
+        stage.process(*unpack(message(KINDS[topic][0], SOURCES[topic], 6, T + 10), topic), 0)
+        before = dict(stage.snapshot())
+        fold(stage)
         # Written state is read back by whoever comes next.
         heir = SIDES[topic]()
-        for key, value in (before | dict(side.changes())).items():
-            heir.load(key, value)
+        for key, value in (before | dict(stage.snapshot())).items():
+            heir.restore(key, value)
         fold(heir)
     assert taken > 0.05 * MANY
     assert len(told) > 0.1 * MANY
@@ -223,7 +223,7 @@ def test_what_the_warehouse_takes_is_rows_of_its_tables(topic: str) -> None:
         except EnvelopeError:
             continue
         taken += 1
-        if rows is not None and header.kind != "news":  # which is for the alerts worker alone
+        if rows is not None and header.kind != "answers":  # which is for the alerts worker alone
             table = to_rows(header.kind, rows).rows
             table.validate(full=True)
             assert table.num_rows == rows.num_rows

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
 from pipelines.core.effects import Effect
 from pipelines.ingest.positions import Position, encode
-from pipelines.ingest.post import MOST_AHEAD, KafkaPost
+from pipelines.ingest.post import MOST_AHEAD, KafkaSink
 from schemas.envelope import Header
 from schemas.errors import BrokerError
 from schemas.topics import INGEST_POSITIONS, SIM_EVENTS
@@ -83,8 +83,8 @@ class Consumer:
         return self.group.pop(0) if len(self.group) > 1 else self.group[0]
 
 
-def post(producer: Producer, consumer: Consumer, group: str | None = None) -> KafkaPost:
-    made = KafkaPost("kafka:9092", {}, group)
+def post(producer: Producer, consumer: Consumer, group: str | None = None) -> KafkaSink:
+    made = KafkaSink("kafka:9092", {}, group)
     made._producer, made._consumer, made.partitions = producer, consumer, 1
     return made
 
@@ -204,7 +204,7 @@ def test_without_a_group_nothing_is_waited_for() -> None:
 
 def test_no_broker_at_all_is_an_error_in_one_line_that_leaves_nothing_open() -> None:
     async def work() -> None:
-        async with KafkaPost("127.0.0.1:1", {}, None):
+        async with KafkaSink("127.0.0.1:1", {}, None):
             pass
 
     with pytest.raises(BrokerError, match=r"^Kafka at 127\.0\.0\.1:1 cannot be reached: "):

@@ -21,7 +21,7 @@ from infra.news import KafkaNews
 from infra.stack.children import Child
 from infra.topics import ensure_topics
 from schemas import topics
-from schemas.answers import News
+from schemas.answers import Answer
 from schemas.envelope import INCIDENTS, Header, pack
 
 POLICY = 'repeat_interval = "1h"\nrepeat_limit = 1\n'
@@ -50,7 +50,7 @@ async def say(broker: str, *envelopes: bytes) -> None:
 
 async def answer(broker: str, about: str) -> None:
     kafka = KafkaNews(broker, 1, {})
-    await kafka.post([News("n1", ms("10:05:00"), "W1", "acknowledged", about, "", "{}", "sms")])
+    await kafka.post([Answer("n1", ms("10:05:00"), "W1", "acknowledged", about, "", "{}", "sms")])
     await kafka.close()
 
 

@@ -17,8 +17,7 @@ from oracle.judge_reading import (
     read_events,
     read_reference,
 )
-
-from pipelines.simulate.truth import Anomaly, Incident, Message, Truth, incident_order
+from pipelines.simulate.truth import Anomaly, TrueIncident, TrueMessage, Truth, incident_order
 
 ShelfKey = tuple[str, str]
 Sim = tuple[int, int]
@@ -35,7 +34,7 @@ def fold_truth(directory: Path, *, group_wait_ms: int = 60_000, disorder_ms: int
     read = read_events(directory, reference, disorder_ms)
     stock, spans, anomalies = _fold(read, reference)
     incidents = sorted(
-        (Incident(*shelf, _holder(reference, shelf[0], a), a, b) for shelf, a, b in spans),
+        (TrueIncident(*shelf, _holder(reference, shelf[0], a), a, b) for shelf, a, b in spans),
         key=incident_order,
     )
     return Truth(
@@ -106,7 +105,7 @@ def _holder(reference: Reference, outlet_id: str, at: int) -> str:
     return held[-1] if held else ""
 
 
-def _messages(incidents: list[Incident], group_wait_ms: int) -> list[Message]:
+def _messages(incidents: list[TrueIncident], group_wait_ms: int) -> list[TrueMessage]:
     """Rule 8 of the contract under the event clock."""
     messages = []
     for wholesaler in {i.wholesaler_id for i in incidents} - {""}:
@@ -118,5 +117,5 @@ def _messages(incidents: list[Incident], group_wait_ms: int) -> list[Message]:
             open_then = [i for i in group if i.closed_at is None or i.closed_at > until]
             if open_then:
                 listed = tuple((i.outlet_id, i.sku, i.opened_at) for i in open_then)
-                messages.append(Message(wholesaler, until, listed))
+                messages.append(TrueMessage(wholesaler, until, listed))
     return sorted(messages)

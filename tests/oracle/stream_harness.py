@@ -5,12 +5,12 @@ from __future__ import annotations
 from random import Random
 
 import pyarrow as pa
-from oracle.plain_fold import Fact
 
-from pipelines.core.stock.outlet_stage import OutletSide
+from oracle.plain_fold import Fact
+from pipelines.core.stock.outlet_stage import OutletStage
 from pipelines.core.stock.placement import PlacementType
-from pipelines.core.stock.sim_registry import Register, SimRange
-from pipelines.core.stock.sim_stage import SimSide
+from pipelines.core.stock.sim_registry import SimRange, SimRegistry
+from pipelines.core.stock.sim_stage import SimStage
 from schemas import topics
 from schemas.envelope import (
     LATE_USES,
@@ -33,7 +33,7 @@ NOW = 0
 
 
 def sku_of(imsi: int) -> str:
-    found = Register(RANGES).range_of(imsi)
+    found = SimRegistry(RANGES).range_of(imsi)
     assert found is not None
     return found.sku
 
@@ -112,7 +112,7 @@ def envelopes_of(
 
 
 class Stage:
-    """One partition of a side: reads a log, dies at any step, starts again from what was kept."""
+    """One partition of a stage: reads a log, dies at any step, starts again from what was kept."""
 
     def __init__(self, make, log: list[bytes], send, random: Random) -> None:
         self.make, self.log, self.send, self.random = make, log, send, random
@@ -121,9 +121,9 @@ class Stage:
         self.start()
 
     def start(self) -> None:
-        self.side, self.position = self.make(), self.committed
+        self.stage, self.position = self.make(), self.committed
         for key, value in self.table.items():
-            self.side.load(key, value)
+            self.stage.restore(key, value)
 
     def work(self) -> bool:
         """Process a few envelopes, then perhaps commit or die; False when nothing is left."""
@@ -132,16 +132,16 @@ class Stage:
         for _ in range(self.random.randint(1, 4)):
             if self.position < len(self.log):
                 header, rows = unpack(self.log[self.position])
-                self.side.take(header, rows, NOW)
+                self.stage.process(header, rows, NOW)
                 self.position += 1
-        effects = self.side.advance(NOW)
+        effects = self.stage.advance(NOW)
         if self.random.random() < 0.1:  # dies between effects
             self.send(effects[: self.random.randint(0, len(effects))])
             self.start()
             return True
         self.send(effects)
         if self.random.random() < 0.6:
-            writes = list(self.side.changes())
+            writes = list(self.stage.snapshot())
             if self.random.random() < 0.2:  # dies between state writes
                 self.table.update(writes[: self.random.randint(0, len(writes))])
                 self.start()
@@ -155,7 +155,7 @@ class Stage:
 
 
 class Rig:
-    """All partitions of both sides over logs in memory."""
+    """All partitions of both stages over logs in memory."""
 
     def __init__(self, logs: list[list[bytes]], seed: int) -> None:
         count = len(logs)
@@ -171,7 +171,7 @@ class Rig:
         }
         self.stages = [
             Stage(
-                lambda p=p: SimSide(p, count, Register(RANGES), holder),
+                lambda p=p: SimStage(p, count, SimRegistry(RANGES), holder),
                 logs[p],
                 self.send,
                 self.random,
@@ -179,7 +179,7 @@ class Rig:
             for p in range(count)
         ] + [
             Stage(
-                lambda p=p: OutletSide(p, count, holder),
+                lambda p=p: OutletStage(p, count, holder),
                 self.topics[topics.STOCK_MOVEMENTS][p],
                 self.send,
                 self.random,
@@ -219,8 +219,8 @@ class Rig:
         return {
             (outlet.outlet_id, sku): set(imsis.tolist())
             for stage in self.stages
-            if isinstance(stage.side, OutletSide)
-            for outlet in stage.side.outlets.values()
+            if isinstance(stage.stage, OutletStage)
+            for outlet in stage.stage.outlets.values()
             for sku, imsis in outlet.stock.items()
         }
 

@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 import polars as pl
+
 from oracle.judge_reading import (
     files_of,
     lines_of,
@@ -20,7 +21,6 @@ from oracle.judge_reading import (
     read_reference,
     to_ms,
 )
-
 from pipelines.simulate.plan import seeded
 
 #: The time of a row, None for one that is a dead letter, and the row.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pipelines.core.stock.rebuild import Standing, Stockout, compare
+from pipelines.core.stock.rebuild import Stockout, StockState, compare
 
 SHELF = ("o1", "std")
 
 
-def standing(**changes) -> Standing:
-    return Standing(
+def standing(**changes) -> StockState:
+    return StockState(
         {SHELF: 3} | changes.get("stock", {}),
         {"i1": Stockout(*SHELF, "w1", 10, changes.get("closed", 20))},
         Counter(changes.get("anomalies", {("delivered_twice", "89"): 1})),

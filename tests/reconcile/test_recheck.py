@@ -14,7 +14,7 @@ from infra.dead_letters.replay import Letter, carry_out, place_order, read_order
 from infra.operations.reconcile import MemoryPost
 from pipelines.core.stock.placement import LATE
 from pipelines.core.stock.rebuild import Rebuild
-from pipelines.core.stock.sim_registry import Register, SimRange
+from pipelines.core.stock.sim_registry import SimRange, SimRegistry
 from pipelines.ingest import IngestOptions, read_directory
 from pipelines.ingest.mapping import load_mapping
 from pipelines.ingest.reference import load_reference
@@ -144,7 +144,7 @@ def test_an_order_is_carried_out_once_at_rest_and_folds_as_late(city: Path, tmp_
     reference = load_reference(city / "reference").reference
     (batch,) = reference.batches
     sims = SimRange(int(batch.first_imsi), batch.count, batch.sku, batch.first_iccid)
-    rebuild = Rebuild(Register([sims]), reference.holder)
+    rebuild = Rebuild(SimRegistry([sims]), reference.holder)
     post = MemoryPost(rebuild)
     data = tmp_path / "data"
 

@@ -17,7 +17,7 @@ from oracle.judge import fold_truth
 from simulate_harness import Made, Town
 
 from pipelines.simulate import CityPlan, books, read_truth, simulate
-from pipelines.simulate.truth import Anomaly, Incident, Message, incident_order
+from pipelines.simulate.truth import Anomaly, TrueIncident, TrueMessage, incident_order
 from schemas.errors import InputError
 
 _NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -72,7 +72,7 @@ def test_the_first_use_empties_a_shelf_once(town: Town) -> None:
     )
     truth = fold_truth(path)
     assert truth.stock == {("A", "RED"): 0}
-    assert truth.incidents == [Incident("A", "RED", "W1", ms(20), None)]
+    assert truth.incidents == [TrueIncident("A", "RED", "W1", ms(20), None)]
     assert truth.anomalies == []
 
 
@@ -102,7 +102,7 @@ def test_deliveries_move_what_is_elsewhere_and_count_what_is_there(town: Town) -
             for i in (0, 1)
         ]
     )
-    assert truth.incidents == [Incident("A", "RED", "W1", ms(10), None)]
+    assert truth.incidents == [TrueIncident("A", "RED", "W1", ms(10), None)]
 
 
 @pytest.mark.parametrize("kind", ["return", "write_off", "transfer"])
@@ -138,14 +138,14 @@ def test_a_range_runs_over_two_batches(town: Town) -> None:
     )
     truth = fold_truth(path)
     assert truth.stock == {("A", "RED"): 2, ("A", "BLUE"): 0}
-    assert truth.incidents == [Incident("A", "BLUE", "W1", ms(6), None)]
+    assert truth.incidents == [TrueIncident("A", "BLUE", "W1", ms(6), None)]
 
 
 def test_the_order_is_that_of_times_then_ids(town: Town) -> None:
     back, again = leaving("return", 5, "A"), delivery(5, "A")
     back["event_id"], again["event_id"] = "a", "b"
     truth = fold_truth(town(again, back, delivery(0, "A")))
-    assert truth.incidents == [Incident("A", "RED", "W1", ms(5), ms(5))]
+    assert truth.incidents == [TrueIncident("A", "RED", "W1", ms(5), ms(5))]
     back["event_id"] = "c"
     truth = fold_truth(town(again, back, delivery(0, "A")))
     assert [a.kind for a in truth.anomalies] == ["delivered_twice"]
@@ -169,9 +169,9 @@ def test_the_holder_is_the_one_at_the_opening(town: Town) -> None:
     )
     truth = fold_truth(path)
     assert truth.incidents == [
-        Incident("B", "RED", "W1", ms(-0.001), None),
-        Incident("B", "BLUE", "W2", ms(0), None),
-        Incident("N", "RED", "", ms(5), None),
+        TrueIncident("B", "RED", "W1", ms(-0.001), None),
+        TrueIncident("B", "BLUE", "W2", ms(0), None),
+        TrueIncident("N", "RED", "", ms(5), None),
     ]
     assert [m.wholesaler_id for m in truth.messages] == ["W1", "W2"]
 
@@ -194,7 +194,7 @@ def test_both_bookkeepers_gather_the_same_messages(
     """Times so close that every border is met."""
     incidents = sorted(
         (
-            Incident(f"O{n:02d}", "RED", who, at, None if length is None else at + length)
+            TrueIncident(f"O{n:02d}", "RED", who, at, None if length is None else at + length)
             for n, (at, length, who) in enumerate(spans)
         ),
         key=incident_order,
@@ -215,8 +215,8 @@ def test_messages_gather_what_opens_in_time_and_is_still_open(town: Town) -> Non
     )
     truth = fold_truth(path, group_wait_ms=60_000)
     assert truth.messages == [
-        Message("W1", ms(-540), (("A", "RED", ms(-600)), ("A", "BLUE", ms(-540)))),
-        Message("W1", ms(-479.999), (("B", "BLUE", ms(-539.999)),)),
+        TrueMessage("W1", ms(-540), (("A", "RED", ms(-600)), ("A", "BLUE", ms(-540)))),
+        TrueMessage("W1", ms(-479.999), (("B", "BLUE", ms(-539.999)),)),
     ]
     one_each = fold_truth(path, group_wait_ms=0).messages
     assert [len(m.incidents) for m in one_each] == [1, 1, 1, 1]
@@ -308,7 +308,7 @@ def test_calls_are_read_in_every_dress(town: Town) -> None:
         assert truth.stock == {("A", "RED"): 1}, at
     last = leaving("return", 9.5, "A", RED + 5)
     path = town(delivery(0, "A", count=6), call, last, cdr=local + west)
-    assert fold_truth(path).incidents == [Incident("A", "RED", "W1", ms(9.5), None)]
+    assert fold_truth(path).incidents == [TrueIncident("A", "RED", "W1", ms(9.5), None)]
 
 
 def test_rows_beyond_the_bound_are_counted(town: Town) -> None:

@@ -14,7 +14,7 @@ from warehouse_harness import OpenDoor
 
 from pipelines.warehouse import Warehouse
 from pipelines.warehouse.engines.chdb_server import directory, reader
-from pipelines.warehouse.sql.guard import Reading, reading
+from pipelines.warehouse.sql.guard import ReadQuery, reading
 from schemas.errors import WarehouseError
 
 WRITING = [
@@ -169,16 +169,16 @@ def test_the_engine_itself_refuses_to_write(embedded: Warehouse, tmp_path: Path,
 @pytest.mark.parametrize(
     ("sql", "wanted"),
     [
-        ("SELECT 1 FORMAT JSON", Reading("SELECT 1", "JSON")),
-        ("SELECT 1\nformat  CSV ; ", Reading("SELECT 1", "CSV")),
-        ("SELECT 1 FORMAT JSON -- so", Reading("SELECT 1", "JSON")),
-        ("SELECT 1 AS format", Reading("SELECT 1 AS format", "")),
-        ("SELECT 'FORMAT JSON'", Reading("SELECT 'FORMAT JSON'", "")),
-        ("SELECT 1 -- FORMAT JSON", Reading("SELECT 1", "")),
-        ("SELECT 1;;", Reading("SELECT 1", "")),
+        ("SELECT 1 FORMAT JSON", ReadQuery("SELECT 1", "JSON")),
+        ("SELECT 1\nformat  CSV ; ", ReadQuery("SELECT 1", "CSV")),
+        ("SELECT 1 FORMAT JSON -- so", ReadQuery("SELECT 1", "JSON")),
+        ("SELECT 1 AS format", ReadQuery("SELECT 1 AS format", "")),
+        ("SELECT 'FORMAT JSON'", ReadQuery("SELECT 'FORMAT JSON'", "")),
+        ("SELECT 1 -- FORMAT JSON", ReadQuery("SELECT 1", "")),
+        ("SELECT 1;;", ReadQuery("SELECT 1", "")),
     ],
 )
-def test_the_format_clause_is_taken_off(sql: str, wanted: Reading) -> None:
+def test_the_format_clause_is_taken_off(sql: str, wanted: ReadQuery) -> None:
     assert reading(sql) == wanted
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from infra.analysts.meanings import tables
 from infra.analysts.pages import questions_page, schema, tables_page
-from infra.analysts.questions import Question, questions
+from infra.analysts.questions import SavedQuestion, questions
 from infra.analysts.questions import question as question_named
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
 from pipelines.warehouse.reference import REFERENCE, replace_reference
@@ -156,7 +156,7 @@ def test_the_query_runs(warehouse: Warehouse, table: str, sql: str) -> None:
 
 
 @pytest.mark.parametrize("question", questions().values(), ids=list(questions()))
-def test_the_saved_question_runs(warehouse: Warehouse, question: Question) -> None:
+def test_the_saved_question_runs(warehouse: Warehouse, question: SavedQuestion) -> None:
     warehouse.query(question.statement({}))
     assert question.question
     assert question.who

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from pipelines.warehouse import Warehouse
-from pipelines.warehouse.loopback.server import Door
+from pipelines.warehouse.loopback.server import LoopbackServer
 
 
 class OpenDoor:
@@ -17,7 +17,7 @@ class OpenDoor:
 
     def __init__(self, warehouse: Warehouse, data: Path) -> None:
         self.data = data
-        self.door = Door(warehouse, data)
+        self.door = LoopbackServer(warehouse, data)
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()

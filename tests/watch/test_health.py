@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.health import Gauges, Offset, Pulse, application, open_marks
-from pipelines.core.stock.sim_registry import Register
-from pipelines.core.stock.sim_stage import SimSide
+from pipelines.core.stock.sim_registry import SimRegistry
+from pipelines.core.stock.sim_stage import SimStage
 from pipelines.stream import metrics
 from schemas.envelope import NO_WATERMARK, Header
 
@@ -86,19 +86,19 @@ def test_the_pages_answer(worker: Worker, limit: float, health: int, ready: int)
 
 
 def test_gauges_tell_lag_and_the_delay_of_each_open_source() -> None:
-    side = SimSide(0, 1, Register([]), lambda outlet, at: "")
+    stage = SimStage(0, 1, SimRegistry([]), lambda outlet, at: "")
     for header in (
         Header("none", "cdr/a", 5_000),
         Header("none", "cdr/b", 9_000, True),
         Header("none", "events", NO_WATERMARK),
     ):
-        side.take(header, None, 0)
-    other = SimSide(1, 2, Register([]), lambda outlet, at: "")
-    other.take(Header("none", "cdr/a", 4_000), None, 0)
-    assert open_marks([side, other]) == {"cdr/a": 4_000}
+        stage.process(header, None, 0)
+    other = SimStage(1, 2, SimRegistry([]), lambda outlet, at: "")
+    other.process(Header("none", "cdr/a", 4_000), None, 0)
+    assert open_marks([stage, other]) == {"cdr/a": 4_000}
     found = {
         (metric.name, *sample.labels.values()): sample.value
-        for metric in Gauges(Worker(4, 9), Pulse(60), lambda: [side]).collect()
+        for metric in Gauges(Worker(4, 9), Pulse(60), lambda: [stage]).collect()
         for sample in metric.samples
     }
     assert found[metrics.CONSUMER_LAG, "sim-events", "0"] == 5

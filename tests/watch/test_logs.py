@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.logs import OneLine, Seldom, mask
-from pipelines.core.effects import Effect, Rows
+from pipelines.core.effects import Effect, RowBuilder
 from pipelines.stream import trace
 from schemas.envelope import Header
 
@@ -87,7 +87,7 @@ def test_we_are_heard_whenever_we_speak() -> None:
 
 
 def test_a_stock_out_can_be_followed_by_its_id(caplog: pytest.LogCaptureFixture) -> None:
-    incidents, messages = Rows("incidents"), Rows("messages")
+    incidents, messages = RowBuilder("incidents"), RowBuilder("messages")
     for closed in (None, 9):
         incidents.add(incident_id="i1", outlet_id="o", sku="s", wholesaler_id="w",
                       opened_at=1, closed_at=closed, at=1)  # fmt: skip

@@ -7,7 +7,7 @@ import time
 import pyarrow as pa
 import pytest
 
-from pipelines.core.effects import Effect, Rows
+from pipelines.core.effects import Effect, RowBuilder
 from pipelines.core.stock.sim_registry import SimRange
 from pipelines.stream import metrics
 from schemas.envelope import SCHEMAS, USES, Header
@@ -32,7 +32,7 @@ def grown():
 
 
 def incidents(*rows: tuple[str, int | None]) -> Effect:
-    some = Rows("incidents")
+    some = RowBuilder("incidents")
     for wholesaler, closed in rows:
         some.add(
             incident_id="i",
@@ -47,22 +47,22 @@ def incidents(*rows: tuple[str, int | None]) -> Effect:
 
 
 def test_uses_and_candidates_are_counted(grown) -> None:
-    register = metrics.CountedRegister([SimRange(IMSI, 1_000, "std", "8986001000000000000")])
-    side = metrics.CountedSims(0, 1, register, lambda outlet, at: "")
+    registry = metrics.CountedSimRegistry([SimRange(IMSI, 1_000, "std", "8986001000000000000")])
+    stage = metrics.CountedSimStage(0, 1, registry, lambda outlet, at: "")
     rows = pa.record_batch(
         [pa.array([IMSI, IMSI, IMSI + 1]), pa.array([5, 5, 6]), pa.array(["a", "a", "c"])],
         schema=USES,
     )
-    side.take(Header("uses", "cdr", 7), rows, 0)
-    side.take(Header("none", "cdr", 8, True), None, 0)
-    side.advance(0)
-    side.take(Header("uses", "cdr", 8), rows, 0)
+    stage.process(Header("uses", "cdr", 7), rows, 0)
+    stage.process(Header("none", "cdr", 8, True), None, 0)
+    stage.advance(0)
+    stage.process(Header("uses", "cdr", 8), rows, 0)
     assert grown("zerostock_events_in_total", kind="uses") == 6
     assert grown("zerostock_candidates_total") == 3, "SIMs that are used already are none"
 
 
 def test_effects_are_counted_and_handed_on(grown) -> None:
-    moved = Rows("movements")
+    moved = RowBuilder("movements")
     moved.extend(
         3,
         **dict.fromkeys(SCHEMAS["movements"].names, "x")
@@ -81,7 +81,7 @@ def test_effects_are_counted_and_handed_on(grown) -> None:
 
 
 def test_what_is_written_is_counted_with_both_latencies(grown) -> None:
-    rows = Rows("dead_letters")
+    rows = RowBuilder("dead_letters")
     now = time.time()
     for number, reason in enumerate(("malformed", "unknown_sim: x", "unknown_sim: y")):
         rows.add(

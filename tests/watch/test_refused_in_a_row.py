@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines.stream.messages import LONGEST_LETTER, Messages
+from pipelines.stream.messages import LONGEST_LETTER, EnvelopeReader
 from schemas.envelope import Header, pack
 from schemas.errors import EnvelopeError
 
@@ -20,7 +20,7 @@ GOOD = message(pack(Header("none", "x", 1)))
 
 
 def test_wrong_messages_in_a_row_end_it_and_say_where() -> None:
-    messages = Messages(3)
+    messages = EnvelopeReader(3)
     assert messages.open(WRONG)[0].kind == "dead_letters"
     assert messages.open(WRONG)[0].kind == "dead_letters"
     with pytest.raises(EnvelopeError, match=r"3 messages in a row on sim-events .*not a valid"):
@@ -28,7 +28,7 @@ def test_wrong_messages_in_a_row_end_it_and_say_where() -> None:
 
 
 def test_a_good_one_makes_up_for_all_before_it() -> None:
-    messages = Messages(3)
+    messages = EnvelopeReader(3)
     for _ in range(10):
         messages.open(WRONG)
         messages.open(WRONG)
@@ -37,6 +37,6 @@ def test_a_good_one_makes_up_for_all_before_it() -> None:
 
 def test_a_letter_is_shorter_than_the_longest_message() -> None:
     value = b"x" * 4_000_000
-    _, letter = Messages().open(message(value))
+    _, letter = EnvelopeReader().open(message(value))
     assert letter is not None
     assert letter["payload"][0].as_py() == value[:LONGEST_LETTER]

@@ -22,7 +22,7 @@ import pyarrow as pa
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from infra.bench.common.kafka import Kafka
-from infra.bench.common.seeded_state import Town
+from infra.bench.common.seeded_state import SeededState
 from infra.stack.broker import EmbeddedBroker
 from infra.stack.children import Child
 from infra.topics import ensure_topics
@@ -38,16 +38,16 @@ _READY = 180.0
 
 
 @dataclass
-class Rig:
+class Harness:
     """A broker with the topics of a town, and children that end with the block."""
 
-    town: Town
+    town: SeededState
     broker: str | None = None
     folder: Path = field(init=False)
     address: str = field(init=False)
     children: list[Child] = field(default_factory=list)
 
-    def __enter__(self) -> Rig:
+    def __enter__(self) -> Harness:
         self.folder = Path(tempfile.mkdtemp(prefix="zerostock-bench-"))
         self.town.write_reference(self.folder / "reference")
         server = Kafka(self.folder) if self.broker == "kafka" else EmbeddedBroker(self.folder)

@@ -18,7 +18,7 @@ _PACKAGES = (
 )
 
 
-class Line(msgspec.Struct, frozen=True):
+class Measurement(msgspec.Struct, frozen=True):
     """One figure; `spread` is the distance from the least to the greatest run.
 
     `limit` is what the machine does when only the unavoidable is done; `peer` is what another
@@ -68,14 +68,14 @@ def _first_value(path: Path, name: str) -> str | None:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), None)
 
 
-def print_json(lines: Iterable[Line]) -> None:
+def print_json(lines: Iterable[Measurement]) -> None:
     """One JSON object a line, each as soon as it is known."""
     for line in lines:
         print(msgspec.json.encode(line).decode(), flush=True)
     print(msgspec.json.encode(machine()).decode(), flush=True)
 
 
-def print_text(lines: Iterable[Line]) -> None:
+def print_text(lines: Iterable[Measurement]) -> None:
     """The same for people."""
     for line in lines:
         text = f"{line.bench}: {line.metric:<28} {_short(line.ours)} {line.unit}"

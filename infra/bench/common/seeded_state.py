@@ -14,11 +14,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from pipelines.core.stock.outlet_stage import Outlet
+from pipelines.core.stock.outlet_stage import OutletShelves
 from pipelines.core.stock.placement import Placement, PlacementType
-from pipelines.core.stock.sim_registry import UNUSED, Int64s, Register, SimRange
+from pipelines.core.stock.sim_registry import UNUSED, Int64s, SimRange, SimRegistry
 from pipelines.core.stock.sim_stage import Block
-from pipelines.core.watermarks import Frontier
+from pipelines.core.watermarks import Watermarks
 from schemas.topics import SIM_BLOCK, partition_of_block, partition_of_key
 
 #: When the benchmarks' traffic begins, ms: 2026-03-01T00:00:00Z.
@@ -35,7 +35,7 @@ _DAY = 86_400_000
 
 
 @dataclass(frozen=True)
-class Town:
+class SeededState:
     """`sims` registered, `shelved` of them on the shelves of `outlets` shops.
 
     The first `spare` of them were never delivered. `partitions` is how the topics
@@ -138,9 +138,9 @@ class Town:
         ):
             (folder / f"{name}.csv").write_text("\n".join([header, *rows]) + "\n")
 
-    def register(self) -> Register:
+    def register(self) -> SimRegistry:
         """All SIMs with their first uses."""
-        register = Register(self.ranges)
+        register = SimRegistry(self.ranges)
         register.first_use[1:] = DAWN - 30 * _DAY
         register.first_use[register.slots(self.on_shelf)] = UNUSED
         register.first_use[register.slots(self.spares)] = UNUSED
@@ -171,7 +171,7 @@ class Town:
         order = np.argsort(numbers, kind="stable")
         bounds = np.searchsorted(numbers[order], np.arange(self.outlets + 1))
         for number in range(self.outlets):
-            outlet = Outlet(self.outlet_id(number))
+            outlet = OutletShelves(self.outlet_id(number))
             outlet.folded = DAWN
             outlet.stock[SKU] = self.on_shelf[order[bounds[number] : bounds[number + 1]]]
             partition = partition_of_key(outlet.outlet_id, self.partitions)
@@ -179,6 +179,6 @@ class Town:
         yield from self._frontiers({f"sims/{p}": DAWN for p in range(self.partitions)})
 
     def _frontiers(self, marks: dict[str, int]) -> Iterator[tuple[int, bytes, bytes]]:
-        frontier = msgspec.msgpack.encode(Frontier(marks, reached=DAWN))
+        frontier = msgspec.msgpack.encode(Watermarks(marks, reached=DAWN))
         for partition in range(self.partitions):
             yield partition, b"frontier", frontier

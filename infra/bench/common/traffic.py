@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from infra.bench.common.seeded_state import DAWN, SOURCE, Town
+from infra.bench.common.seeded_state import DAWN, SOURCE, SeededState
 from pipelines.core.stock.sim_registry import Int64s
 from schemas.envelope import USES, Header, pack
 from schemas.topics import block_of, partition_of_block
@@ -25,7 +25,7 @@ DISORDER = 60_000
 class Traffic:
     """CDRs in arrival order: IMSIs, times in ms, ids of 16 digits numbered from 0."""
 
-    town: Town
+    town: SeededState
     imsis: Int64s
     at: Int64s
 
@@ -88,7 +88,7 @@ def call_ids(numbers: Int64s) -> pa.Array:
     )
 
 
-def make_traffic(town: Town, cdrs: int, *, seed: int = 1, span: int = 3_600_000) -> Traffic:
+def make_traffic(town: SeededState, cdrs: int, *, seed: int = 1, span: int = 3_600_000) -> Traffic:
     """`cdrs` call records over `span` ms, one in a thousand a first use.
 
     Half of the first uses are chance; the other half sell some shops out.

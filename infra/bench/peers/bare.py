@@ -14,9 +14,9 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from pipelines.core.stock.outlet_stage import OutletSide
-from pipelines.core.stock.sim_registry import Register, SimRange
-from pipelines.core.stock.sim_stage import SimSide
+from pipelines.core.stock.outlet_stage import OutletStage
+from pipelines.core.stock.sim_registry import SimRange, SimRegistry
+from pipelines.core.stock.sim_stage import SimStage
 from pipelines.ingest.reference import load_reference
 from schemas import topics
 from schemas.envelope import pack, unpack
@@ -29,15 +29,15 @@ _CHANGELOG = "zerostock-stock-{}-changelog"
 async def follow(broker: str, reference: Path, partitions: int) -> None:
     """Recover, then work until killed."""
     found = load_reference(reference).reference
-    register = Register(
+    registry = SimRegistry(
         [SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid) for b in found.batches]
     )
-    sides: dict[TopicPartition, tuple[str, Any]] = {}
+    stages: dict[TopicPartition, tuple[str, Any]] = {}
     for p in range(partitions):
-        sims = SimSide(p, partitions, register, found.holder)
-        sides[TopicPartition(topics.SIM_EVENTS, p)] = ("sims", sims)
-        outlets = OutletSide(p, partitions, found.holder)
-        sides[TopicPartition(topics.STOCK_MOVEMENTS, p)] = ("outlets", outlets)
+        sims = SimStage(p, partitions, registry, found.holder)
+        stages[TopicPartition(topics.SIM_EVENTS, p)] = ("sims", sims)
+        outlets = OutletStage(p, partitions, found.holder)
+        stages[TopicPartition(topics.STOCK_MOVEMENTS, p)] = ("outlets", outlets)
     consumer = AIOKafkaConsumer(
         bootstrap_servers=broker,
         group_id="zerostock-bare",
@@ -55,8 +55,8 @@ async def follow(broker: str, reference: Path, partitions: int) -> None:
     )
     await consumer.start()
     await producer.start()
-    await recover(consumer, {_CHANGELOG.format(n): n for n, _ in sides.values()}, sides)
-    consumer.assign(list(sides))
+    await recover(consumer, {_CHANGELOG.format(n): n for n, _ in stages.values()}, stages)
+    consumer.assign(list(stages))
     await consumer.seek_to_beginning()
     sent: list[Awaitable[Any]] = []
     taken: dict[TopicPartition, int] = {}
@@ -67,18 +67,18 @@ async def follow(broker: str, reference: Path, partitions: int) -> None:
             for part, messages in (await consumer.getmany(timeout_ms=10, max_records=8)).items():
                 for message in messages:
                     header, rows = unpack(message.value)
-                    sides[part][1].take(header, rows, int(time.time() * 1000))
+                    stages[part][1].process(header, rows, int(time.time() * 1000))
                     taken[part] = message.offset + 1
-        for _, side in sides.values():
-            for effect in side.advance(int(time.time() * 1000)):
+        for _, stage in stages.values():
+            for effect in stage.advance(int(time.time() * 1000)):
                 data = pack(effect.header, effect.rows)
                 sent.append(await producer.send(effect.topic, data, partition=effect.partition))
         if taken and time.monotonic() - committed >= COMMIT:
             await asyncio.gather(*sent)
             writes = [
                 await producer.send(_CHANGELOG.format(name), value, key, part.partition)
-                for part, (name, side) in sides.items()
-                for key, value in side.changes()
+                for part, (name, stage) in stages.items()
+                for key, value in stage.snapshot()
             ]
             await asyncio.gather(*writes)
             await consumer.commit(taken)
@@ -90,10 +90,10 @@ async def follow(broker: str, reference: Path, partitions: int) -> None:
 async def recover(
     consumer: AIOKafkaConsumer,
     changelogs: dict[str, str],
-    sides: dict[TopicPartition, tuple[str, Any]],
+    stages: dict[TopicPartition, tuple[str, Any]],
 ) -> None:
-    """Give each side its entries back."""
-    by_place = {(name, part.partition): side for part, (name, side) in sides.items()}
+    """Give each stage its entries back."""
+    by_place = {(name, part.partition): stage for part, (name, stage) in stages.items()}
     parts = [TopicPartition(t, p) for t, name in changelogs.items() for n, p in by_place
              if n == name]  # fmt: skip
     consumer.assign(parts)
@@ -103,8 +103,8 @@ async def recover(
         some = await consumer.getmany(timeout_ms=500)
         for part, messages in some.items():
             for message in messages:
-                side = by_place[changelogs[part.topic], part.partition]
-                side.load(message.key, message.value[8:])
+                stage = by_place[changelogs[part.topic], part.partition]
+                stage.restore(message.key, message.value[8:])
         if not some:
             left.clear()
 

@@ -22,7 +22,7 @@ from infra.desk.access.passwords import SHORTEST
 from infra.desk.access.store import SESSION_LASTS, AccessStore
 from infra.desk.access.visitor import ROLES, STRANGER, Visitor
 from infra.desk.page import Page
-from infra.desk.parts import Column, Piece, Table
+from infra.desk.parts import ColumnSpec, CustomSection, TableSection
 from infra.desk.render import Render
 from infra.desk.translation import N_
 from infra.webhook.http import form_of
@@ -141,7 +141,7 @@ class AccessPages:
                 return RedirectResponse("/users", 303)
         users = await run_in_threadpool(self._store.users)
         shows = {"users": users, "roles": ROLES, "trouble": trouble, "shortest": SHORTEST}
-        parts = [Piece("users.html.j2", shows)]
+        parts = [CustomSection("users.html.j2", shows)]
         return self._page(request, Page(N_("Users"), parts), 422 if trouble else 200)
 
     def _change(self, visitor: Visitor, form: dict[str, str]) -> None:
@@ -171,10 +171,10 @@ class AccessPages:
             {**vars(note), "at": datetime.fromtimestamp(note.at / 1_000, UTC)} for _, note in notes
         ]
         more = f"/trail?before={notes[-1][0]}" if len(notes) == _TRAIL_ROWS else ""
-        table = Table(N_("Newest first"), (
-            Column("at", N_("When"), "second"), Column("who", N_("Who")),
-            Column("action", N_("What"), "word"), Column("about", N_("About"), "long"),
-            Column("why", N_("Why"), "long"), Column("address", N_("Address")),
+        table = TableSection(N_("Newest first"), (
+            ColumnSpec("at", N_("When"), "second"), ColumnSpec("who", N_("Who")),
+            ColumnSpec("action", N_("What"), "word"), ColumnSpec("about", N_("About"), "long"),
+            ColumnSpec("why", N_("Why"), "long"), ColumnSpec("address", N_("Address")),
         ), rows, N_("Nobody did anything yet."), more=more)  # fmt: skip
         return self._page(request, Page(N_("Trail"), [table]))
 
@@ -190,7 +190,9 @@ class AccessPages:
         going = local(going or request.query_params.get("next", "/"))
         shows = {"trouble": trouble, "word": word, "name": name, "next": going}
         request.scope["visitor"] = STRANGER
-        response = self._page(request, Page(N_("Log in"), [Piece("login.html.j2", shows)]), status)
+        response = self._page(
+            request, Page(N_("Log in"), [CustomSection("login.html.j2", shows)]), status
+        )
         response.set_cookie(
             _FORM_COOKIE, word, path="/login", secure=self._secure, httponly=True, samesite="strict"
         )
@@ -199,12 +201,12 @@ class AccessPages:
     def _account_page(self, request: Request, trouble: str = "", status: int = 200) -> Response:
         shows = {"trouble": trouble, "shortest": SHORTEST}
         return self._page(
-            request, Page(N_("Your login"), [Piece("account.html.j2", shows)]), status
+            request, Page(N_("Your login"), [CustomSection("account.html.j2", shows)]), status
         )
 
     def _not_allowed(self, request: Request) -> Response:
         text = N_("Your role does not allow this. Ask whoever runs the desk for another.")
-        page = Page(N_("Not allowed"), [Piece("notice.html.j2", {"text": text})])
+        page = Page(N_("Not allowed"), [CustomSection("notice.html.j2", {"text": text})])
         return self._page(request, page, 403)
 
     def _page(self, request: Request, page: Page, status: int = 200) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from infra.desk.page import Entry, Group, View
+from infra.desk.page import MenuEntry, MenuGroup, View
 from infra.desk.tables import table_page
 from infra.desk.translation import N_
 from infra.desk.views import (
@@ -35,19 +35,19 @@ _LETTERS: Final = View(
 )
 
 MENU: Final = (
-    Group(N_("Shops"), [
+    MenuGroup(N_("Shops"), [
         _NOW, _LISTS["/stock-outs"], _LISTS["/outlets"], _LISTS["/soon-empty"],
         _LISTS["/ranking"],
     ]),
-    Group(N_("Partners"), [
+    MenuGroup(N_("Partners"), [
         _LISTS["/wholesalers"], _LISTS["/diversion"], _LISTS["/commission"], _LISTS["/halls"],
     ]),
-    Group(N_("Energy and bills"), [
+    MenuGroup(N_("Energy and bills"), [
         _LOSS, _LISTS["/meter-suspects"], _ARREARS, _LISTS["/credit"],
     ]),
-    Group(N_("Workings"), [
+    MenuGroup(N_("Workings"), [
         _LISTS["/batch-runs"], _LETTERS, _SYSTEM,
-        Entry("/users", N_("Users"), "administer"), Entry("/trail", N_("Trail"), "administer"),
+        MenuEntry("/users", N_("Users"), "administer"), MenuEntry("/trail", N_("Trail"), "administer"),
     ]),
 )  # fmt: skip
 

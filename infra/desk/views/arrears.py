@@ -6,8 +6,8 @@ from collections import Counter
 from typing import Final
 from urllib.parse import urlencode
 
-from infra.desk.page import Asked, Page
-from infra.desk.parts import Chart, Column, Figure, Figures, Piece, Row, Table
+from infra.desk.page import Page, ViewRequest
+from infra.desk.parts import Chart, ColumnSpec, CustomSection, Figure, Figures, Row, TableSection
 from infra.desk.translation import N_
 from infra.desk.views.choose import choose, of_values
 
@@ -42,11 +42,11 @@ FROM arrears_ageing WHERE dimension = 'all' GROUP BY day ORDER BY day
 _DIMENSIONS: Final = (N_("segment"), N_("hall"), N_("all"))
 
 
-def page(asked: Asked) -> Page:
+def page(asked: ViewRequest) -> Page:
     """All that is open on one day."""
     days = [row["day"] for row in asked.rows(_DAYS)]
     if not days:
-        return Page(N_("Arrears"), [Piece("unfilled.html.j2", {"command": _JOB})])
+        return Page(N_("Arrears"), [CustomSection("unfilled.html.j2", {"command": _JOB})])
     wanted, by = asked.query.get("as_of", ""), asked.query.get("by", "")
     day = wanted if wanted in days else days[0]
     by = by if by in _DIMENSIONS else _DIMENSIONS[0]
@@ -67,11 +67,11 @@ def page(asked: Asked) -> Page:
                 Figure(N_("Open bills"), total.get("bills")),
             ]),
             _ageing(rows, by),
-            Table(N_("Buckets, down to their bills"), (
-                Column("key", N_("Of"), "word"), Column("bucket", N_("Bucket"), "word"),
-                Column("amount_fen", N_("Open"), "fen"),
-                Column("customers", N_("Customers"), "number"),
-                Column("bills", N_("Bills"), "number", link="/arrears/bills?", to="bills_of"),
+            TableSection(N_("Buckets, down to their bills"), (
+                ColumnSpec("key", N_("Of"), "word"), ColumnSpec("bucket", N_("Bucket"), "word"),
+                ColumnSpec("amount_fen", N_("Open"), "fen"),
+                ColumnSpec("customers", N_("Customers"), "number"),
+                ColumnSpec("bills", N_("Bills"), "number", link="/arrears/bills?", to="bills_of"),
             ), _opening(rows, day, by), N_("Nothing is open.")),
             *_recovery(asked.rows(_COHORTS, {"day": day})),
             _course(asked.rows(_RUNS)),
@@ -96,7 +96,7 @@ def _ageing(rows: list[Row], by: str) -> Chart:
     for row in rows:
         one = table.setdefault(row["key"], {"key": row["key"], **dict.fromkeys(BUCKETS, 0)})
         one[row["bucket"]] = row["amount_fen"]
-    columns = (Column("key", by, "word"), *(Column(name, name, "fen") for name in BUCKETS))
+    columns = (ColumnSpec("key", by, "word"), *(ColumnSpec(name, name, "fen") for name in BUCKETS))
     return Chart(
         N_("Open by age"),
         "stack",
@@ -118,7 +118,7 @@ def _opening(rows: list[Row], day: str, by: str) -> list[Row]:
     return [{**row, "bills_of": bills(row)} for row in rows]
 
 
-def _recovery(rows: list[Row]) -> list[Chart | Table]:
+def _recovery(rows: list[Row]) -> list[Chart | TableSection]:
     """Curves by cohort where the job ran on several days; the newest of each month beneath."""
     newest = {row["billing_period"]: row for row in rows}
     cohorts = sorted(newest)[-8:]
@@ -130,18 +130,21 @@ def _recovery(rows: list[Row]) -> list[Chart | Table]:
     curves = Chart(
         N_("Recovered by months after the month billed, share of what was charged"),
         "line",
-        (Column("age", N_("Months after")), *(Column(name, name, "share") for name in cohorts)),
+        (
+            ColumnSpec("age", N_("Months after")),
+            *(ColumnSpec(name, name, "share") for name in cohorts),
+        ),
         [ages[age] for age in sorted(ages)] if len(ages) > 1 else [],
         N_("A curve needs the job in two months or more."),
     )
-    months = Table(
+    months = TableSection(
         N_("By month billed"),
         (
-            Column("billing_period", N_("Billed for")),
-            Column("charged_fen", N_("Charged"), "fen"),
-            Column("received_fen", N_("Received of it"), "fen"),
-            Column("cohort_rate", N_("Recovered"), "share"),
-            Column("cash_rate", N_("Cash that month"), "share"),
+            ColumnSpec("billing_period", N_("Billed for")),
+            ColumnSpec("charged_fen", N_("Charged"), "fen"),
+            ColumnSpec("received_fen", N_("Received of it"), "fen"),
+            ColumnSpec("cohort_rate", N_("Recovered"), "share"),
+            ColumnSpec("cash_rate", N_("Cash that month"), "share"),
         ),
         [newest[period] for period in sorted(newest, reverse=True)][:24],
         N_("Nothing was billed."),
@@ -154,9 +157,9 @@ def _course(rows: list[Row]) -> Chart:
         N_("Open and overdue, day by day of the job"),
         "line",
         (
-            Column("day", N_("As of")),
-            Column("open_fen", N_("Open"), "fen"),
-            Column("overdue_fen", N_("Overdue"), "fen"),
+            ColumnSpec("day", N_("As of")),
+            ColumnSpec("open_fen", N_("Open"), "fen"),
+            ColumnSpec("overdue_fen", N_("Overdue"), "fen"),
         ),
         rows if len(rows) > 1 else [],
         N_("A course needs the job on two days or more."),

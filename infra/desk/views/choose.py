@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from infra.desk.parts import Piece, Row
+from infra.desk.parts import CustomSection, Row
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Choice:
     chosen: str
 
 
-def choose(*choices: Choice, live: bool = False) -> Piece:
+def choose(*choices: Choice, live: bool = False) -> CustomSection:
     """The form that asks for them; on a live page with a button to hold it still."""
-    return Piece("choose.html.j2", {"choices": choices, "live": live})
+    return CustomSection("choose.html.j2", {"choices": choices, "live": live})
 
 
 def of_values(name: str, label: str, values: Iterable[object], chosen: object) -> Choice:

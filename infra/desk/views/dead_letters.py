@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
-from infra.desk.page import Answer, Asked, Page
-from infra.desk.parts import Column, Facts, Figure, Figures, Piece, Table
+from infra.desk.page import Answer, Page, ViewRequest
+from infra.desk.parts import ColumnSpec, CustomSection, Facts, Figure, Figures, TableSection
 from infra.desk.tables import Listing, table_page
 from infra.desk.translation import N_
 from infra.desk.views.not_found import missing
@@ -20,11 +20,11 @@ LETTERS: Final = Listing(
               concat('source=', encodeURLComponent(source), '&position=', toString(position)) AS one
        FROM dead_letters_open""",
     (
-        Column("received_at", N_("Received"), "time", link="/dead-letters/one?", to="one"),
-        Column("source", N_("Source")),
-        Column("position", N_("Line"), "number"),
-        Column("kind", N_("Kind"), "word"),
-        Column("reason", N_("Reason"), "long"),
+        ColumnSpec("received_at", N_("Received"), "time", link="/dead-letters/one?", to="one"),
+        ColumnSpec("source", N_("Source")),
+        ColumnSpec("position", N_("Line"), "number"),
+        ColumnSpec("kind", N_("Kind"), "word"),
+        ColumnSpec("reason", N_("Reason"), "long"),
     ),
     "received_at",
     choices=("kind",),
@@ -35,7 +35,7 @@ WHERE source = {source:String} AND position = {position:Int64}
 """
 
 
-def page(asked: Asked) -> Answer:
+def page(asked: ViewRequest) -> Answer:
     """The letters that wait; a manager may replay them."""
     found = table_page(LETTERS, asked)
     if isinstance(found, Page):
@@ -43,7 +43,7 @@ def page(asked: Asked) -> Answer:
     return found
 
 
-def one(asked: Asked) -> Page:
+def one(asked: ViewRequest) -> Page:
     """One letter, with its bytes for those who may see numbers of persons."""
     position = asked.query.get("position", "")
     known = position.isascii() and position.lstrip("-").isdigit() and len(position) < 19
@@ -62,12 +62,12 @@ def one(asked: Asked) -> Page:
                 Figure(N_("Received"), letter["received_at"], "time"),
                 Figure(N_("Reason"), letter["reason"], "long"),
             ]),
-            Piece("payload.html.j2", {"text": text}),
+            CustomSection("payload.html.j2", {"text": text}),
         ],
     )  # fmt: skip
 
 
-def replay(asked: Asked) -> Answer:
+def replay(asked: ViewRequest) -> Answer:
     """Letters are put to the checks as they are now; `do` says whether they are sent on as well."""
     if asked.means.replay is None:
         return page(asked)
@@ -88,13 +88,15 @@ def replay(asked: Asked) -> Answer:
                        tone="bad" if found.refused else ""),
             ]),
             _form(asked, reason, source, ready=bool(found.resolved) and not sends, done=sends),
-            Table(N_("Why they are refused still"), (
-                Column("kind", N_("Kind"), "word"), Column("n", N_("Letters"), "number"),
+            TableSection(N_("Why they are refused still"), (
+                ColumnSpec("kind", N_("Kind"), "word"), ColumnSpec("n", N_("Letters"), "number"),
             ), [{"kind": kind, "n": n} for kind, n in why.most_common()], N_("None is.")),
         ],
     )  # fmt: skip
 
 
-def _form(asked: Asked, reason: str = "", source: str = "", **state: Any) -> Piece:
+def _form(asked: ViewRequest, reason: str = "", source: str = "", **state: Any) -> CustomSection:
     shows = {"reason": reason, "source": source, "ready": False, "done": False}
-    return Piece("replay.html.j2", shows | {"possible": asked.means.replay is not None} | state)
+    return CustomSection(
+        "replay.html.j2", shows | {"possible": asked.means.replay is not None} | state
+    )

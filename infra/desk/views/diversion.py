@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from infra.desk.page import Answer, Asked, Elsewhere, Page
-from infra.desk.parts import Column, Facts, Figure, Figures, Piece, Row, Table
+from infra.desk.page import Answer, Page, Redirect, ViewRequest
+from infra.desk.parts import ColumnSpec, CustomSection, Facts, Figure, Figures, Row, TableSection
 from infra.desk.translation import N_
 from infra.desk.views.not_found import missing
 
@@ -41,7 +41,7 @@ DECISIONS: Final = (N_("confirmed"), N_("dismissed"), N_("suspected"))
 _LONGEST: Final = 1_000
 
 
-def page(asked: Asked, trouble: str = "") -> Page:
+def page(asked: ViewRequest, trouble: str = "") -> Page:
     """One case and its evidence; 404 for one that there is not."""
     case = _case(asked)
     if case is None:
@@ -66,22 +66,22 @@ def page(asked: Asked, trouble: str = "") -> Page:
                 Figure(N_("Level"), case["level"], "word"),
                 Figure(N_("Status"), case["status"], "word"),
             ]),
-            Piece("decide.html.j2", {"case": case, "decisions": DECISIONS, "trouble": trouble,
+            CustomSection("decide.html.j2", {"case": case, "decisions": DECISIONS, "trouble": trouble,
                                      "most": _LONGEST, "why": asked.form.get("why", "")}),
-            Table(N_("What was decided"), (
-                Column("decided_at", N_("When"), "time"),
-                Column("decision", N_("Decision"), "word"),
-                Column("decided_by", N_("Who"), "text"), Column("of", N_("On"), "word"),
-                Column("why", N_("Why"), "long"),
+            TableSection(N_("What was decided"), (
+                ColumnSpec("decided_at", N_("When"), "time"),
+                ColumnSpec("decision", N_("Decision"), "word"),
+                ColumnSpec("decided_by", N_("Who"), "text"), ColumnSpec("of", N_("On"), "word"),
+                ColumnSpec("why", N_("Why"), "long"),
             ), history, N_("Nothing was decided about this outlet and wholesaler yet.")),
-            Table(N_("The evidence: SIMs used away from where they were sold"), (
-                Column("iccid", N_("Card"), "secret", link="/sims/"),
-                Column("imsi", N_("Subscriber"), "secret"),
-                Column("activated_at", N_("Activated"), "time"),
-                Column("calls", N_("Calls"), "number"),
-                Column("seconds", N_("Call time (s)"), "number"),
-                Column("seconds_away", N_("Elsewhere (s)"), "number"),
-                Column("away_share", N_("Share"), "share"),
+            TableSection(N_("The evidence: SIMs used away from where they were sold"), (
+                ColumnSpec("iccid", N_("Card"), "secret", link="/sims/"),
+                ColumnSpec("imsi", N_("Subscriber"), "secret"),
+                ColumnSpec("activated_at", N_("Activated"), "time"),
+                ColumnSpec("calls", N_("Calls"), "number"),
+                ColumnSpec("seconds", N_("Call time (s)"), "number"),
+                ColumnSpec("seconds_away", N_("Elsewhere (s)"), "number"),
+                ColumnSpec("away_share", N_("Share"), "share"),
             ), asked.rows(_EVIDENCE, {"case": case["case_id"]}), N_("No SIM was carried off.")),
         ],
         name=f"{case['outlet']} · {case['wholesaler']}",
@@ -89,7 +89,7 @@ def page(asked: Asked, trouble: str = "") -> Page:
     )  # fmt: skip
 
 
-def decide(asked: Asked) -> Answer:
+def decide(asked: ViewRequest) -> Answer:
     """A decision was sent; it holds for the evidence that its form showed."""
     case = _case(asked)
     if case is None:
@@ -104,17 +104,17 @@ def decide(asked: Asked) -> Answer:
             asked, N_("The evidence has changed since you looked. Look again, then decide.")
         )
     if decision == case["status"]:  # sent twice
-        return Elsewhere(f"/diversion/{quote(case['case_id'])}")
+        return Redirect(f"/diversion/{quote(case['case_id'])}")
     asked.warehouse.insert("diversion_decisions", _row(asked, case, decision, why))
     asked.note("decide", f"{decision}: {case['case_id']}", why)
-    return Elsewhere(f"/diversion/{quote(case['case_id'])}")
+    return Redirect(f"/diversion/{quote(case['case_id'])}")
 
 
-def _case(asked: Asked) -> Row | None:
+def _case(asked: ViewRequest) -> Row | None:
     return asked.row(_CASE, {"case": asked.path["case"]})
 
 
-def _row(asked: Asked, case: Row, decision: str, why: str) -> pa.Table:
+def _row(asked: ViewRequest, case: Row, decision: str, why: str) -> pa.Table:
     now = pa.array([time.time_ns() // 1_000_000], pa.timestamp("ms", tz="UTC"))
     return pa.table({
         "decision_id": [uuid.uuid4().hex],

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from infra.desk.page import Answer, Asked, Page
-from infra.desk.parts import Chart, Column, Facts, Figure, Figures, Piece, Row, Table
+from infra.desk.page import Answer, Page, ViewRequest
+from infra.desk.parts import (
+    Chart,
+    ColumnSpec,
+    CustomSection,
+    Facts,
+    Figure,
+    Figures,
+    Row,
+    TableSection,
+)
 from infra.desk.tables import Listing
 from infra.desk.translation import N_
 from infra.desk.views.choose import choose, of_values
@@ -56,13 +65,13 @@ GROUP BY side ORDER BY side
 """
 
 _COLUMNS: Final = (
-    Column("unit_id", N_("Unit"), link="/loss/units/"),
-    Column("level", N_("Level"), "word"),
-    Column("supplied_kwh", N_("Supplied (kWh)"), "kwh"),
-    Column("sold_total_kwh", N_("Sold (kWh)"), "kwh"),
-    Column("loss_kwh", N_("Lost (kWh)"), "kwh"),
-    Column("loss_rate", N_("Loss"), "share"),
-    Column("status", N_("Status"), "word"),
+    ColumnSpec("unit_id", N_("Unit"), link="/loss/units/"),
+    ColumnSpec("level", N_("Level"), "word"),
+    ColumnSpec("supplied_kwh", N_("Supplied (kWh)"), "kwh"),
+    ColumnSpec("sold_total_kwh", N_("Sold (kWh)"), "kwh"),
+    ColumnSpec("loss_kwh", N_("Lost (kWh)"), "kwh"),
+    ColumnSpec("loss_rate", N_("Loss"), "share"),
+    ColumnSpec("status", N_("Status"), "word"),
 )
 READINGS: Final = Listing(
     "/loss/readings",
@@ -70,17 +79,17 @@ READINGS: Final = Listing(
     N_("The readings behind a unit's figures; they add up to them."),
     "SELECT * FROM line_loss_readings",
     (
-        Column("period", N_("Period")),
-        Column("unit_id", N_("Unit"), link="/loss/units/"),
-        Column("side", N_("Side"), "name"),
-        Column("meter_id", N_("Meter")),
-        Column("start", N_("From"), "time"),
-        Column("end", N_("To"), "time"),
-        Column("kwh", N_("Read (kWh)"), "kwh"),
-        Column("kwh_in_period", N_("In the month (kWh)"), "kwh"),
-        Column("quality", N_("Quality"), "word"),
-        Column("source", N_("Source")),
-        Column("row", N_("Row"), "number"),
+        ColumnSpec("period", N_("Period")),
+        ColumnSpec("unit_id", N_("Unit"), link="/loss/units/"),
+        ColumnSpec("side", N_("Side"), "name"),
+        ColumnSpec("meter_id", N_("Meter")),
+        ColumnSpec("start", N_("From"), "time"),
+        ColumnSpec("end", N_("To"), "time"),
+        ColumnSpec("kwh", N_("Read (kWh)"), "kwh"),
+        ColumnSpec("kwh_in_period", N_("In the month (kWh)"), "kwh"),
+        ColumnSpec("quality", N_("Quality"), "word"),
+        ColumnSpec("source", N_("Source")),
+        ColumnSpec("row", N_("Row"), "number"),
     ),
     "kwh_in_period",
     filled_by=_JOB,
@@ -89,11 +98,11 @@ READINGS: Final = Listing(
 )
 
 
-def page(asked: Asked) -> Page:
+def page(asked: ViewRequest) -> Page:
     """The grid in one month."""
     periods = [row["period"] for row in asked.rows(_PERIODS)]
     if not periods:
-        return Page(N_("Loss"), [Piece("unfilled.html.j2", {"command": _JOB})])
+        return Page(N_("Loss"), [CustomSection("unfilled.html.j2", {"command": _JOB})])
     wanted = asked.query.get("period", "")
     period = wanted if wanted in periods else periods[0]
     this = {"period": period}
@@ -113,22 +122,22 @@ def page(asked: Asked) -> Page:
                        tone="bad" if any(row["high"] for row in levels) else ""),
             ]),
             Chart(N_("Where it is lost: kWh of each level's own"), "bar", (
-                Column("level", N_("Level"), "word"), Column("own", N_("Of its own (kWh)"), "kwh"),
+                ColumnSpec("level", N_("Level"), "word"), ColumnSpec("own", N_("Of its own (kWh)"), "kwh"),
             ), levels, ""),
-            Table(N_("By level"), (
-                Column("level", N_("Level"), "word"), Column("units", N_("Units"), "number"),
-                Column("supplied", N_("Supplied (kWh)"), "kwh"),
-                Column("own", N_("Of its own (kWh)"), "kwh"),
-                Column("lost", N_("Lost, with all below (kWh)"), "kwh"),
-                Column("rate", N_("Loss, with all below"), "share"),
-                Column("high", N_("Too high"), "number"),
-                Column("negative", N_("Negative"), "number"),
-                Column("skipped", N_("No reading"), "number"),
+            TableSection(N_("By level"), (
+                ColumnSpec("level", N_("Level"), "word"), ColumnSpec("units", N_("Units"), "number"),
+                ColumnSpec("supplied", N_("Supplied (kWh)"), "kwh"),
+                ColumnSpec("own", N_("Of its own (kWh)"), "kwh"),
+                ColumnSpec("lost", N_("Lost, with all below (kWh)"), "kwh"),
+                ColumnSpec("rate", N_("Loss, with all below"), "share"),
+                ColumnSpec("high", N_("Too high"), "number"),
+                ColumnSpec("negative", N_("Negative"), "number"),
+                ColumnSpec("skipped", N_("No reading"), "number"),
             ), levels, ""),
-            Piece("tree.html.j2", {"rows": tree(top), "columns": _COLUMNS, "period": period}),
-            Table(N_("Over the limit, or below nothing"), (
-                *_COLUMNS, Column("own_loss_kwh", N_("Of its own (kWh)"), "kwh"),
-                Column("unexplained_kwh", N_("Not explained (kWh)"), "kwh"),
+            CustomSection("tree.html.j2", {"rows": tree(top), "columns": _COLUMNS, "period": period}),
+            TableSection(N_("Over the limit, or below nothing"), (
+                *_COLUMNS, ColumnSpec("own_loss_kwh", N_("Of its own (kWh)"), "kwh"),
+                ColumnSpec("unexplained_kwh", N_("Not explained (kWh)"), "kwh"),
             ), asked.rows(_WORST, this), N_("No unit is over its limit.")),
         ],
         about=N_("What the grid was supplied and what was sold, down to readings."),
@@ -152,7 +161,7 @@ def tree(rows: list[Row]) -> list[Row]:
     return found
 
 
-def unit(asked: Asked) -> Answer:
+def unit(asked: ViewRequest) -> Answer:
     """One unit: its balance, those below it, its readings, its months."""
     this: dict[str, Any] = {"unit": asked.path["unit"]}
     months = asked.rows(_ONE, this)
@@ -184,17 +193,17 @@ def unit(asked: Asked) -> Answer:
                 Figure(N_("Expected by physics (kWh)"), one["theoretical_kwh"], "kwh"),
                 Figure(N_("Not explained (kWh)"), one["unexplained_kwh"], "kwh"),
             ]),
-            Table(N_("Below it"), _COLUMNS, asked.rows(_BELOW, this), N_("Nothing is below it.")),
-            Table(N_("Readings"), (
-                Column("side", N_("Side"), "name"), Column("meters", N_("Meters"), "number"),
-                Column("readings", N_("Readings"), "number"),
-                Column("estimated", N_("Estimated"), "number"),
-                Column("kwh", N_("In the month (kWh)"), "kwh"),
+            TableSection(N_("Below it"), _COLUMNS, asked.rows(_BELOW, this), N_("Nothing is below it.")),
+            TableSection(N_("Readings"), (
+                ColumnSpec("side", N_("Side"), "name"), ColumnSpec("meters", N_("Meters"), "number"),
+                ColumnSpec("readings", N_("Readings"), "number"),
+                ColumnSpec("estimated", N_("Estimated"), "number"),
+                ColumnSpec("kwh", N_("In the month (kWh)"), "kwh"),
             ), asked.rows(_READINGS, this),
                 N_("Readings were not kept: run the job with --readings."),
                 more=f"/loss/readings?period={one['period']}&unit_id={one['unit_id']}"),
             Chart(N_("Loss by month"), "line", (
-                Column("period", N_("Period")), Column("loss_rate", N_("Loss"), "share"),
+                ColumnSpec("period", N_("Period")), ColumnSpec("loss_rate", N_("Loss"), "share"),
             ), months if len(months) > 1 else [], N_("Two months or more make a picture.")),
         ],
         name=one["unit_id"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infra.desk.page import Page
-from infra.desk.parts import Piece
+from infra.desk.parts import CustomSection
 from infra.desk.translation import N_
 
 
@@ -12,6 +12,6 @@ def missing(title: str, where: str, link: str) -> Page:
     text = N_("There is nothing under this address.")
     return Page(
         title,
-        [Piece("notice.html.j2", {"text": text, "where": where, "link": link})],
+        [CustomSection("notice.html.j2", {"text": text, "where": where, "link": link})],
         status=404,
     )

@@ -10,8 +10,17 @@ from functools import partial
 from typing import Final, Literal
 from urllib.parse import urlencode
 
-from infra.desk.page import Asked, Page
-from infra.desk.parts import Chart, Column, Figure, Figures, Messages, Pair, Row, Table
+from infra.desk.page import Page, ViewRequest
+from infra.desk.parts import (
+    Chart,
+    ColumnSpec,
+    Figure,
+    Figures,
+    MessageList,
+    Pair,
+    Row,
+    TableSection,
+)
 from infra.desk.translation import N_
 from infra.desk.views.choose import choose, of_named
 from infra.desk.views.holder import holder
@@ -96,14 +105,14 @@ SELECT wholesaler_id AS value, name FROM wholesalers ORDER BY name, value LIMIT 
 """
 
 _COLUMNS: Final = (
-    Column("outlet", N_("Outlet"), link="/outlets/", to="outlet_id"),
-    Column("territory", N_("Territory")),
-    Column("wholesaler", N_("Wholesaler"), "name", link="/wholesalers/", to="wholesaler_id"),
-    Column("sku", N_("SKU")),
-    Column("since", N_("Since"), "time"),
-    Column("hours", N_("Empty for (hours)"), "decimal"),
-    Column("told", N_("Told"), "time"),
-    Column("answer", N_("Answer"), "word"),
+    ColumnSpec("outlet", N_("Outlet"), link="/outlets/", to="outlet_id"),
+    ColumnSpec("territory", N_("Territory")),
+    ColumnSpec("wholesaler", N_("Wholesaler"), "name", link="/wholesalers/", to="wholesaler_id"),
+    ColumnSpec("sku", N_("SKU")),
+    ColumnSpec("since", N_("Since"), "time"),
+    ColumnSpec("hours", N_("Empty for (hours)"), "decimal"),
+    ColumnSpec("told", N_("Told"), "time"),
+    ColumnSpec("answer", N_("Answer"), "word"),
 )
 
 
@@ -120,7 +129,7 @@ class Channel:
     people: list[Row]
 
 
-def live(asked: Asked) -> Callable[[Mapping[str, str]], Page]:
+def live(asked: ViewRequest) -> Callable[[Mapping[str, str]], Page]:
     """Asks the warehouse, once for all who watch; gives what shows any part of the channel."""
     now = Channel(
         asked.rows(_AT_ZERO),
@@ -134,7 +143,7 @@ def live(asked: Asked) -> Callable[[Mapping[str, str]], Page]:
     return partial(_page, now)
 
 
-def page(asked: Asked) -> Page:
+def page(asked: ViewRequest) -> Page:
     """The state of the channel at this moment, for all of it or one territory or wholesaler."""
     return live(asked)(asked.query)
 
@@ -179,10 +188,10 @@ def _page(now: Channel, query: Mapping[str, str]) -> Page:
             # What is not told apart by place and person stands on the page of the whole alone.
             *([] if here else [Pair((
                 _hours(now.hours),
-                Messages(N_("Messages as they go out"), now.messages,
+                MessageList(N_("Messages as they go out"), now.messages,
                          N_("No message went out yet.")),
             ))]),
-            Table(N_("At zero, the longest first"), _COLUMNS, rows[:_MOST],
+            TableSection(N_("At zero, the longest first"), _COLUMNS, rows[:_MOST],
                   N_("No outlet is at zero."),
                   more=_all_open(**here)),
         ],
@@ -221,15 +230,15 @@ def _bad(rows: list[Row]) -> Literal["bad", "good"]:
     return "bad" if rows else "good"
 
 
-def _most(title: str, heading: str, name: str, rows: list[Row]) -> Table:
+def _most(title: str, heading: str, name: str, rows: list[Row]) -> TableSection:
     """Those with most empty shelves; each leads to this page of it alone."""
     found = Counter((row[f"{name}_id"], row[name] or row[f"{name}_id"]) for row in rows)
     top = found.most_common(_MOST_OF_ALL)
-    return Table(
+    return TableSection(
         title,
         (
-            Column("name", heading, "name", link=f"/?{name}=", to="id"),
-            Column("shelves", N_("Empty shelves"), "number", bar="of_most"),
+            ColumnSpec("name", heading, "name", link=f"/?{name}=", to="id"),
+            ColumnSpec("shelves", N_("Empty shelves"), "number", bar="of_most"),
         ),
         [{"id": of, "name": text, "shelves": n, "of_most": n / top[0][1]} for (of, text), n in top],
         N_("No outlet is at zero."),
@@ -245,7 +254,7 @@ def _hours(rows: list[Row]) -> Chart:
     return Chart(
         N_("Stock-outs by the hour, on the day of the newest"),
         "bar",
-        (Column("hour", N_("Hour")), Column("n", N_("Stock-outs"), "number")),
+        (ColumnSpec("hour", N_("Hour")), ColumnSpec("n", N_("Stock-outs"), "number")),
         hours if found else [],
         N_("No outlet ever ran out."),
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from infra.desk.page import Asked, Page
-from infra.desk.parts import Chart, Column, Facts, Figure, Figures, Row, Shape, Table
+from infra.desk.page import Page, ViewRequest
+from infra.desk.parts import Chart, ColumnSpec, Facts, Figure, Figures, Row, Shape, TableSection
 from infra.desk.translation import N_
 from infra.desk.views.holder import holder
 from infra.desk.views.not_found import missing
@@ -50,7 +50,7 @@ WHERE outlet_id = {outlet:String} GROUP BY at, sku, cause ORDER BY at DESC LIMIT
 """
 
 
-def page(asked: Asked) -> Page:
+def page(asked: ViewRequest) -> Page:
     """One shop; 404 for one that is not in the reference tables."""
     this = {"outlet": asked.path["outlet"]}
     shop = asked.row(_SHOP, this)
@@ -82,25 +82,25 @@ def page(asked: Asked) -> Page:
             ]),
             _by_day(N_("On hand at the day's end (UTC), 90 days"), "line", days, "closing"),
             _by_day(N_("Sold by day (UTC), 90 days"), "stack", days, "activated"),
-            Table(N_("Shelves"), (
-                Column("sku", N_("SKU")), Column("on_hand", N_("On hand (SIMs)"), "number"),
-                Column("as_of", N_("As of"), "time"),
+            TableSection(N_("Shelves"), (
+                ColumnSpec("sku", N_("SKU")), ColumnSpec("on_hand", N_("On hand (SIMs)"), "number"),
+                ColumnSpec("as_of", N_("As of"), "time"),
             ), stock, N_("Nothing was ever delivered here.")),
-            Table(N_("Stock-outs"), (
-                Column("sku", N_("SKU")), Column("opened_at", N_("Since"), "time"),
-                Column("notified_at", N_("Told"), "time"),
-                Column("closed_at", N_("Refilled"), "time"),
-                Column("wholesaler", N_("Wholesaler"), "name", link="/wholesalers/",
+            TableSection(N_("Stock-outs"), (
+                ColumnSpec("sku", N_("SKU")), ColumnSpec("opened_at", N_("Since"), "time"),
+                ColumnSpec("notified_at", N_("Told"), "time"),
+                ColumnSpec("closed_at", N_("Refilled"), "time"),
+                ColumnSpec("wholesaler", N_("Wholesaler"), "name", link="/wholesalers/",
                        to="wholesaler_id"),
             ), asked.rows(_INCIDENTS, this), N_("Never at zero.")),
-            Table(N_("Last movements"), (
-                Column("at", N_("At"), "second"), Column("sku", N_("SKU")),
-                Column("cause", N_("Cause"), "name"), Column("sims", N_("SIMs"), "number"),
-                Column("iccid", N_("First card"), "secret", link="/sims/"),
+            TableSection(N_("Last movements"), (
+                ColumnSpec("at", N_("At"), "second"), ColumnSpec("sku", N_("SKU")),
+                ColumnSpec("cause", N_("Cause"), "name"), ColumnSpec("sims", N_("SIMs"), "number"),
+                ColumnSpec("iccid", N_("First card"), "secret", link="/sims/"),
             ), asked.rows(_MOVEMENTS, this), N_("No movement yet.")),
-            Table(N_("Held by"), (
-                Column("name", N_("Wholesaler"), link="/wholesalers/", to="wholesaler_id"),
-                Column("since", N_("Since"), "time"),
+            TableSection(N_("Held by"), (
+                ColumnSpec("name", N_("Wholesaler"), link="/wholesalers/", to="wholesaler_id"),
+                ColumnSpec("since", N_("Since"), "time"),
             ), holders, N_("Nobody holds this outlet: nobody is told when it runs out.")),
         ],
         name=shop["name"] or shop["outlet_id"],
@@ -129,5 +129,8 @@ def _by_day(title: str, shape: Shape, days: list[Row], name: str) -> Chart:
         table.setdefault(row["day"], {"day": row["day"], **dict.fromkeys(skus)})[row["sku"]] = row[
             name
         ]
-    columns = (Column("day", N_("Day"), "day"), *(Column(sku, sku, "number") for sku in skus))
+    columns = (
+        ColumnSpec("day", N_("Day"), "day"),
+        *(ColumnSpec(sku, sku, "number") for sku in skus),
+    )
     return Chart(title, shape, columns, list(table.values()), N_("No movement yet."))

@@ -6,8 +6,8 @@ import re
 from typing import Final
 from urllib.parse import quote
 
-from infra.desk.page import Answer, Asked, Elsewhere, Page
-from infra.desk.parts import Column, Piece, Table
+from infra.desk.page import Answer, Page, Redirect, ViewRequest
+from infra.desk.parts import ColumnSpec, CustomSection, TableSection
 from infra.desk.translation import N_
 from infra.desk.views import sim
 
@@ -32,7 +32,7 @@ ORDER BY wholesaler_id LIMIT 50
 """
 
 
-def page(asked: Asked) -> Answer:
+def page(asked: ViewRequest) -> Answer:
     """What fits; where it can only be one thing, that thing itself."""
     text = asked.query.get("q", "").strip()[:100]
     if not text:
@@ -40,13 +40,13 @@ def page(asked: Asked) -> Answer:
     digits = re.sub(r"[\s()+-]", "", text)
     card = sim.find(asked, digits)
     if card is not None:
-        return Elsewhere(f"/sims/{digits}")  # as it was typed: no more than the visitor knew
+        return Redirect(f"/sims/{digits}")  # as it was typed: no more than the visitor knew
     outlets = asked.rows(_OUTLETS, {"text": text})
     people = asked.rows(_WHOLESALERS, {"text": text})
     if digits.isdigit() and len(digits) >= 8:
         people += asked.rows(_PHONES, {"digits": digits})
     if len(outlets) + len(people) == 1:
-        return Elsewhere(
+        return Redirect(
             f"/outlets/{quote(outlets[0]['outlet_id'], '')}"
             if outlets
             else f"/wholesalers/{quote(people[0]['wholesaler_id'], '')}"
@@ -56,19 +56,19 @@ def page(asked: Asked) -> Answer:
     return Page(
         N_("Search"),
         [
-            Table(N_("Outlets"), (
-                Column("outlet_id", N_("Number"), link="/outlets/"),
-                Column("outlet", N_("Outlet"), link="/outlets/", to="outlet_id"),
-                Column("kind", N_("Kind"), "word"), Column("territory", N_("Territory")),
+            TableSection(N_("Outlets"), (
+                ColumnSpec("outlet_id", N_("Number"), link="/outlets/"),
+                ColumnSpec("outlet", N_("Outlet"), link="/outlets/", to="outlet_id"),
+                ColumnSpec("kind", N_("Kind"), "word"), ColumnSpec("territory", N_("Territory")),
             ), outlets, N_("No outlet fits.")),
-            Table(N_("Wholesalers"), (
-                Column("wholesaler_id", N_("Number"), link="/wholesalers/"),
-                Column("wholesaler", N_("Wholesaler"), link="/wholesalers/", to="wholesaler_id"),
+            TableSection(N_("Wholesalers"), (
+                ColumnSpec("wholesaler_id", N_("Number"), link="/wholesalers/"),
+                ColumnSpec("wholesaler", N_("Wholesaler"), link="/wholesalers/", to="wholesaler_id"),
             ), people, N_("No wholesaler fits.")),
         ],
         name=text,
     )  # fmt: skip
 
 
-def _hint(found: str = "") -> Piece:
-    return Piece("hint.html.j2", {"found": found})
+def _hint(found: str = "") -> CustomSection:
+    return CustomSection("hint.html.j2", {"found": found})

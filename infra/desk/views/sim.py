@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from infra.desk.page import Asked, Page
-from infra.desk.parts import Column, Facts, Figure, Row, Table
+from infra.desk.page import Page, ViewRequest
+from infra.desk.parts import ColumnSpec, Facts, Figure, Row, TableSection
 from infra.desk.translation import N_
 from infra.desk.views.holder import holder
 from infra.desk.views.not_found import missing
@@ -30,7 +30,7 @@ WHERE imsi = {imsi:Int64} ORDER BY at
 """
 
 
-def find(asked: Asked, number: str) -> Row | None:
+def find(asked: ViewRequest, number: str) -> Row | None:
     """The card with this ICCID or IMSI: card, imsi, batch_id, sku; None if no batch has it.
 
     The i-th card of a batch has its first ICCID + i and its first IMSI + i. An ICCID is too long
@@ -48,7 +48,7 @@ def find(asked: Asked, number: str) -> Row | None:
     return None
 
 
-def page(asked: Asked) -> Page:
+def page(asked: ViewRequest) -> Page:
     """One card; 404 for one of no batch."""
     batch = find(asked, asked.path["card"])
     if batch is None:
@@ -67,11 +67,11 @@ def page(asked: Asked) -> Page:
                 Figure(N_("Is"), _where(moves), "word"),
                 Figure(N_("Papers"), papers[-1]["papers"] if papers else "not back yet", "word"),
             ]),
-            Table(N_("Its way"), (
-                Column("at", N_("At"), "second"), Column("cause", N_("Cause"), "word"),
-                Column("outlet", N_("Outlet"), link="/outlets/", to="outlet_id"),
-                Column("delta", N_("Change"), "number"),
-                Column("wholesaler", N_("Wholesaler"), "name", link="/wholesalers/",
+            TableSection(N_("Its way"), (
+                ColumnSpec("at", N_("At"), "second"), ColumnSpec("cause", N_("Cause"), "word"),
+                ColumnSpec("outlet", N_("Outlet"), link="/outlets/", to="outlet_id"),
+                ColumnSpec("delta", N_("Change"), "number"),
+                ColumnSpec("wholesaler", N_("Wholesaler"), "name", link="/wholesalers/",
                        to="wholesaler_id"),
             ), moves, N_("It was never delivered to an outlet.")),
         ],

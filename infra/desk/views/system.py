@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Final
 
-from infra.desk.page import Asked, Page
-from infra.desk.parts import Chart, Column, Figure, Figures, Table
+from infra.desk.page import Page, ViewRequest
+from infra.desk.parts import Chart, ColumnSpec, Figure, Figures, TableSection
 from infra.desk.translation import N_
 
 _NEWEST: Final = """
@@ -42,7 +42,7 @@ FROM reconcile_runs ORDER BY at DESC LIMIT 5
 """
 
 
-def page(asked: Asked) -> Page:
+def page(asked: ViewRequest) -> Page:
     """How the system is."""
     newest = asked.row(_NEWEST) or {}
     refused = (asked.row(_REFUSED) or {}).get("n")
@@ -58,27 +58,27 @@ def page(asked: Asked) -> Page:
                        link="/dead-letters"),
             ]),
             Chart(N_("Messages by day, 30 days"), "bar", (
-                Column("day", N_("Day"), "day"), Column("messages", N_("Messages"), "number"),
+                ColumnSpec("day", N_("Day"), "day"), ColumnSpec("messages", N_("Messages"), "number"),
             ), asked.rows(_SMS_DAYS, {"zone": asked.means.zone}), N_("No message went out yet.")),
-            Table(N_("What became of messages"), (
-                Column("status", N_("Status"), "word"),
-                Column("messages", N_("Messages"), "number"),
-                Column("segments", N_("Segments"), "number"),
-                Column("newest", N_("Newest"), "time"),
+            TableSection(N_("What became of messages"), (
+                ColumnSpec("status", N_("Status"), "word"),
+                ColumnSpec("messages", N_("Messages"), "number"),
+                ColumnSpec("segments", N_("Segments"), "number"),
+                ColumnSpec("newest", N_("Newest"), "time"),
             ), asked.rows(_SMS), N_("No message went out yet.")),
-            Table(N_("Events that contradict the books"), (
-                Column("kind", N_("Kind"), "word"), Column("n", N_("Events"), "number"),
-                Column("newest", N_("Newest"), "time"),
+            TableSection(N_("Events that contradict the books"), (
+                ColumnSpec("kind", N_("Kind"), "word"), ColumnSpec("n", N_("Events"), "number"),
+                ColumnSpec("newest", N_("Newest"), "time"),
             ), asked.rows(_ANOMALIES), N_("None.")),
-            Table(N_("Comparisons of the tables with the events"), (
-                Column("at", N_("At"), "time"), Column("rows_read", N_("Read (rows)"), "number"),
-                Column("shelves", N_("Shelves"), "number"),
-                Column("differences", N_("Differences"), "number"),
-                Column("explained", N_("Explained"), "number"),
+            TableSection(N_("Comparisons of the tables with the events"), (
+                ColumnSpec("at", N_("At"), "time"), ColumnSpec("rows_read", N_("Read (rows)"), "number"),
+                ColumnSpec("shelves", N_("Shelves"), "number"),
+                ColumnSpec("differences", N_("Differences"), "number"),
+                ColumnSpec("explained", N_("Explained"), "number"),
             ), asked.rows(_COMPARED), N_("Never compared: zerostock reconcile does it.")),
-            Table(N_("What is stored"), (
-                Column("table", N_("Table")), Column("rows", N_("Rows"), "number"),
-                Column("kilobytes", N_("Size (kB)"), "number"),
+            TableSection(N_("What is stored"), (
+                ColumnSpec("table", N_("TableSection")), ColumnSpec("rows", N_("Rows"), "number"),
+                ColumnSpec("kilobytes", N_("Size (kB)"), "number"),
             ), asked.rows(_STORED), N_("Nothing.")),
         ],
     )  # fmt: skip

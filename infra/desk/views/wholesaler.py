@@ -5,8 +5,17 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlencode
 
-from infra.desk.page import Asked, Page
-from infra.desk.parts import Chart, Column, Facts, Figure, Figures, Messages, Piece, Table
+from infra.desk.page import Page, ViewRequest
+from infra.desk.parts import (
+    Chart,
+    ColumnSpec,
+    CustomSection,
+    Facts,
+    Figure,
+    Figures,
+    MessageList,
+    TableSection,
+)
 from infra.desk.translation import N_
 from infra.desk.views.not_found import missing
 from infra.desk.views.notified import TOLD
@@ -56,7 +65,7 @@ def _outlets(name: str) -> str:
     return f"/outlets?{urlencode({'wholesaler': name})}" if name else ""
 
 
-def page(asked: Asked) -> Page:
+def page(asked: ViewRequest) -> Page:
     """One wholesaler; 404 for one that is not in the reference tables."""
     this = {"who": asked.path["wholesaler"]}
     who = asked.row(_WHO, this)
@@ -75,37 +84,37 @@ def page(asked: Asked) -> Page:
                 Figure(N_("New subscribers, newest month"), last.get("activations")),
                 Figure(N_("Papers complete, newest month"), last.get("completeness"), "share"),
             ]),
-            *([] if who["phone"] else [Piece("notice.html.j2", {"text": _NO_PHONE})]),
+            *([] if who["phone"] else [CustomSection("notice.html.j2", {"text": _NO_PHONE})]),
             Facts([
                 Figure(N_("Number"), who["wholesaler_id"], "text"),
                 Figure(N_("Phone"), who["phone"], "secret"),
                 Figure(N_("Backup phone"), who["backup_phone"], "secret"),
                 Figure(N_("Language of messages"), who["language"], "word"),
             ]),
-            Table(N_("Empty now, the longest first"), (
-                Column("outlet", N_("Outlet"), link="/outlets/", to="outlet_id"),
-                Column("territory", N_("Territory")), Column("sku", N_("SKU")),
-                Column("since", N_("Since"), "time"), Column("told", N_("Told"), "time"),
+            TableSection(N_("Empty now, the longest first"), (
+                ColumnSpec("outlet", N_("Outlet"), link="/outlets/", to="outlet_id"),
+                ColumnSpec("territory", N_("Territory")), ColumnSpec("sku", N_("SKU")),
+                ColumnSpec("since", N_("Since"), "time"), ColumnSpec("told", N_("Told"), "time"),
             ), opened, N_("No outlet is at zero.")),
             Chart(N_("New subscribers by period"), "bar", (
-                Column("period", N_("Period")),
-                Column("activations", N_("New subscribers"), "number"),
+                ColumnSpec("period", N_("Period")),
+                ColumnSpec("activations", N_("New subscribers"), "number"),
             ), cards if len(cards) > 1 else [],
                 N_("Two periods or more make a picture: the channel job adds one each month.")),
-            Table(N_("By period"), (
-                Column("period", N_("Period")),
-                Column("timeliness", N_("In time"), "share"),
-                Column("incidents", N_("Stock-outs"), "number"),
-                Column("stock_outs_open", N_("Still open"), "number"),
-                Column("activations", N_("New subscribers"), "number"),
-                Column("completeness", N_("Papers complete"), "share"),
-                Column("diversion_cases", N_("Diversion cases"), "number"),
+            TableSection(N_("By period"), (
+                ColumnSpec("period", N_("Period")),
+                ColumnSpec("timeliness", N_("In time"), "share"),
+                ColumnSpec("incidents", N_("Stock-outs"), "number"),
+                ColumnSpec("stock_outs_open", N_("Still open"), "number"),
+                ColumnSpec("activations", N_("New subscribers"), "number"),
+                ColumnSpec("completeness", N_("Papers complete"), "share"),
+                ColumnSpec("diversion_cases", N_("Diversion cases"), "number"),
             ), cards[::-1], N_("The channel job has not run yet.")),
-            Messages(N_("Last messages"), asked.rows(_MESSAGES, this),
+            MessageList(N_("Last messages"), asked.rows(_MESSAGES, this),
                      N_("No message went out yet.")),
-            Table(N_("Last answers"), (
-                Column("at", N_("At"), "time"), Column("kind", N_("Answer"), "word"),
-                Column("by", N_("By"), "word"),
+            TableSection(N_("Last answers"), (
+                ColumnSpec("at", N_("At"), "time"), ColumnSpec("kind", N_("Answer"), "word"),
+                ColumnSpec("by", N_("By"), "word"),
             ), asked.rows(_ANSWERS, this), N_("No answer came yet.")),
         ],
         name=who["name"] or who["wholesaler_id"],

@@ -15,11 +15,11 @@ import polars as pl
 from pipelines.batch.arrears.files import CREDIT, DOUBLES, OPEN_BILLS, PAID
 from pipelines.batch.arrears.reconciliation import doubles
 from pipelines.batch.engine.deduplicate import once
-from pipelines.batch.engine.transforms import Group, Results
+from pipelines.batch.engine.transforms import JoinedRows, Results
 from pipelines.core.billing import arrears, credit
 
 
-def settle(group: Group, as_of: date, results: Results) -> Iterator[object]:
+def settle(group: JoinedRows, as_of: date, results: Results) -> Iterator[object]:
     """All that is one customer's → sums by segment and hall; details go to the results."""
     frames = group.frames
     customers, twice = once(frames["customers"], ["customer_id"])

@@ -45,11 +45,11 @@ from pipelines.batch.engine.columns import ROW, SOURCE
 from pipelines.batch.engine.deduplicate import once
 from pipelines.batch.engine.job import Job, Plan
 from pipelines.batch.engine.transforms import (
-    Group,
+    FramePart,
+    JoinedRows,
+    JoinInput,
     Keyed,
-    Piece,
     Results,
-    Side,
     SumFrames,
     together,
 )
@@ -61,29 +61,29 @@ from schemas.errors import BatchError
 class _Sides:
     """Who comes together with whom, and by what."""
 
-    raw_payments: Side
-    raw_bills: Side
-    named: Side
-    customers: Side
-    records: Side
-    payments: Side
-    bills: Side
-    paid: Side
-    given: Side
+    raw_payments: JoinInput
+    raw_bills: JoinInput
+    named: JoinInput
+    customers: JoinInput
+    records: JoinInput
+    payments: JoinInput
+    bills: JoinInput
+    paid: JoinInput
+    given: JoinInput
 
     @staticmethod
     def in_parts(parts: int) -> _Sides:
         """Split into so many groups."""
         return _Sides(
-            Side("payments", "payment_id", PAYMENT, parts),
-            Side("bills", "bill_id", BILL, parts),
-            Side("named", "bill_id", PAID_ONCE, parts),
-            Side("customers", "customer_id", CUSTOMER, parts),
-            Side("records", "customer_id", RECORD, parts),
-            Side("payments", "customer_id", PAID_ONCE, parts),
-            Side("bills", "customer_id", OWED, parts),
-            Side("paid", "customer_id", PAID, parts),
-            Side("given", "customer_id", GIVEN, parts),
+            JoinInput("payments", "payment_id", PAYMENT, parts),
+            JoinInput("bills", "bill_id", BILL, parts),
+            JoinInput("named", "bill_id", PAID_ONCE, parts),
+            JoinInput("customers", "customer_id", CUSTOMER, parts),
+            JoinInput("records", "customer_id", RECORD, parts),
+            JoinInput("payments", "customer_id", PAID_ONCE, parts),
+            JoinInput("bills", "customer_id", OWED, parts),
+            JoinInput("paid", "customer_id", PAID, parts),
+            JoinInput("given", "customer_id", GIVEN, parts),
         )
 
 
@@ -129,7 +129,7 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
             | f"Add up {name}" >> beam.CombineGlobally(SumFrames(keys)).without_defaults()
             | f"Write {name}" >> beam.Map(finish, as_of, results)
         )
-    received, stated = Side("received", "day", RECEIVED), Side("stated", "day", STATEMENT)
+    received, stated = JoinInput("received", "day", RECEIVED), JoinInput("stated", "day", STATEMENT)
     total = (
         payments["received"]
         | "Add up channels"
@@ -148,7 +148,7 @@ def _tagged(tag: str, elements: Iterable[object]) -> Iterator[beam.pvalue.Tagged
     return (beam.pvalue.TaggedOutput(tag, element) for element in elements)
 
 
-def _sound_payments(side: Side, results: Results, piece: Piece) -> Iterator[Keyed]:
+def _sound_payments(side: JoinInput, results: Results, piece: FramePart) -> Iterator[Keyed]:
     """Payments without those of less than nothing."""
     wrong = piece.frame["amount_fen"] < 0
     if wrong.any():
@@ -158,7 +158,9 @@ def _sound_payments(side: Side, results: Results, piece: Piece) -> Iterator[Keye
     yield from side.split(piece.frame.filter(~wrong))
 
 
-def _payments_once(group: Group, sides: _Sides, as_of: date, results: Results) -> Iterator[object]:
+def _payments_once(
+    group: JoinedRows, sides: _Sides, as_of: date, results: Results
+) -> Iterator[object]:
     """Payments by id → each once, by customer; on the side by the bill named, and as credit."""
     kept, rejects = once(group.frames["payments"], ["payment_id"])
     results.refuse(f"payments-{group.name}", rejects)
@@ -171,7 +173,7 @@ def _payments_once(group: Group, sides: _Sides, as_of: date, results: Results) -
     yield beam.pvalue.TaggedOutput("received", received_by_channel(payments))
 
 
-def _pay_named(group: Group, sides: _Sides, as_of: date, results: Results) -> Iterator[object]:
+def _pay_named(group: JoinedRows, sides: _Sides, as_of: date, results: Results) -> Iterator[object]:
     """Bills with the payments that name them → bills owed; on the side who paid, what is left."""
     bills, rejects = once(group.frames["bills"], ["bill_id"])
     results.refuse(f"bills-{group.name}", rejects)

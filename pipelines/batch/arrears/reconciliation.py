@@ -9,7 +9,7 @@ import polars as pl
 
 from pipelines.batch.arrears.files import RECONCILIATION
 from pipelines.batch.engine.deduplicate import once
-from pipelines.batch.engine.transforms import Group, Results
+from pipelines.batch.engine.transforms import JoinedRows, Results
 from pipelines.core.billing.arrears import UNKNOWN
 
 
@@ -20,7 +20,7 @@ def received_by_channel(payments: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def reconcile(group: Group, as_of: date, results: Results) -> Iterator[object]:
+def reconcile(group: JoinedRows, as_of: date, results: Results) -> Iterator[object]:
     """Day by day and channel by channel, what was received against what the channel states."""
     stated, rejects = once(group.frames["stated"], ["day", "channel"])
     results.refuse("statements", rejects)

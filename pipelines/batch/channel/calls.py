@@ -14,7 +14,7 @@ import polars as pl
 
 from pipelines.batch.channel.stock import DAY
 from pipelines.batch.engine.columns import SOURCE
-from pipelines.batch.engine.transforms import Group, Kept, Piece, Side
+from pipelines.batch.engine.transforms import FramePart, JoinedRows, JoinInput, Kept
 
 #: A call of a SIM's first days as it travels: `seconds_away` of it were outside the territory,
 #: `calls` is 1 if it counts for diversion, `late` if it shows that the SIM lives.
@@ -33,7 +33,7 @@ DAYS = "days"
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class WatchedSims:
     """The SIMs whose calls matter and when; frames that every worker needs.
 
     `sims`: imsi, activated_at, wholesaler_id, dead_days, silent_days. `home`: wholesaler_id, area,
@@ -49,7 +49,7 @@ class Watched:
     days: int
 
 
-def first_calls(piece: Piece, kept: Kept[Watched], side: Side) -> Iterator[object]:
+def first_calls(piece: FramePart, kept: Kept[WatchedSims], side: JoinInput) -> Iterator[object]:
     """The calls that tell something of SIMs activated lately; and how many records of which day."""
     watched = kept.value
     at, activated = pl.col("start_time"), pl.col("activated_at")
@@ -88,13 +88,13 @@ def first_calls(piece: Piece, kept: Kept[Watched], side: Side) -> Iterator[objec
     yield beam.pvalue.TaggedOutput(DAYS, counted)
 
 
-def sums_of(group: Group) -> Iterator[pl.DataFrame]:
+def sums_of(group: JoinedRows) -> Iterator[pl.DataFrame]:
     """SUMS a SIM, each call once; of copies that differ the least, whichever came first."""
     calls = group.frames["calls"]
     once_each = calls.sort(calls.columns).unique(["imsi", "call"], keep="first")
     yield once_each.group_by("imsi").agg(pl.col(SUMS[1:]).sum())
 
 
-def calls_side(parts: int) -> Side:
+def calls_side(parts: int) -> JoinInput:
     """How calls travel: those of a SIM together."""
-    return Side("calls", "imsi", CALL, parts)
+    return JoinInput("calls", "imsi", CALL, parts)

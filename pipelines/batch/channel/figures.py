@@ -20,7 +20,7 @@ from pipelines.batch.channel.files import (
 from pipelines.batch.channel.stock import DAY
 from pipelines.batch.engine.columns import ORIGIN, REJECTS, ROW, SOURCE
 from pipelines.batch.engine.deduplicate import once
-from pipelines.batch.engine.transforms import Group, Kept, Keyed, Piece, Results, Side
+from pipelines.batch.engine.transforms import FramePart, JoinedRows, JoinInput, Kept, Keyed, Results
 from pipelines.core.channel import commission, diversion, scorecard
 from pipelines.core.channel.commission import ChannelFile
 from pipelines.core.channel.coverage import covered
@@ -57,12 +57,12 @@ class Month:
     outlets: list[str]
 
 
-def marks(piece: Piece, side: Side) -> Iterator[Keyed]:
+def marks(piece: FramePart, side: JoinInput) -> Iterator[Keyed]:
     yield from side.split(piece.frame.select(*MARK))
 
 
 def figures(
-    group: Group, sums: pl.DataFrame, days: pl.DataFrame, kept: Kept[Month], results: Results
+    group: JoinedRows, sums: pl.DataFrame, days: pl.DataFrame, kept: Kept[Month], results: Results
 ) -> Iterable[object]:
     """Everything that needs the calls."""
     month = kept.value

@@ -19,14 +19,14 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines.batch.attribution import reference_of
 from pipelines.batch.channel import places as channel_places
-from pipelines.batch.channel.calls import DAYS, Watched, calls_side, first_calls, sums_of
+from pipelines.batch.channel.calls import DAYS, WatchedSims, calls_side, first_calls, sums_of
 from pipelines.batch.channel.figures import MARK, Month, columns, figures, marks
 from pipelines.batch.channel.files import CALLS, MARKS, RANKING, TABLES
 from pipelines.batch.channel.plans import read_plans
 from pipelines.batch.channel.stock import DAY, Stock
 from pipelines.batch.engine.columns import REJECTS
 from pipelines.batch.engine.job import Job, Plan, month_span
-from pipelines.batch.engine.transforms import Keyed, Side, SumFrames, together
+from pipelines.batch.engine.transforms import JoinInput, Keyed, SumFrames, together
 from pipelines.core.channel import ranking, scorecard, shelf_days
 from pipelines.core.channel.commission import ChannelFile, terms, under_plans
 from schemas.errors import UsageError
@@ -47,7 +47,7 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     rules = _rules(plan, reference)
     stock, keep = Stock(plan.warehouse, plan.options.time_zone), plan.results.keep
     month, watched = _asked(stock, reference, rules, plan)
-    calls, of_halls = calls_side(plan.parts), Side("marks", "outlet_id", MARK)
+    calls, of_halls = calls_side(plan.parts), JoinInput("marks", "outlet_id", MARK)
     read = plan.read(
         pipeline,
         CALLS,
@@ -73,7 +73,7 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
 
 def _asked(
     stock: Stock, reference: Reference, rules: ChannelFile, plan: Plan
-) -> tuple[Month, Watched]:
+) -> tuple[Month, WatchedSims]:
     """All that the warehouse knows of the month; the ranking is written on the way."""
     start, end = plan.span
     newest = stock.newest(end)
@@ -102,7 +102,7 @@ def _asked(
         sorted(reference.wholesalers),
         list(reference.outlets),
     )
-    watched = Watched(
+    watched = WatchedSims(
         sims.select("imsi", "activated_at", "wholesaler_id", "dead_days", "silent_days"),
         channel_places.home(reference, rules.diversion, start, end),
         channel_places.cells(reference, rules.diversion),
@@ -113,7 +113,7 @@ def _asked(
     return month, watched
 
 
-def _no_marks(_: object, side: Side) -> Iterator[Keyed]:
+def _no_marks(_: object, side: JoinInput) -> Iterator[Keyed]:
     yield from side.split(pl.DataFrame(schema=MARK))
 
 

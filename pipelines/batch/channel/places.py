@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from pipelines.core.channel.diversion import Rules
+from pipelines.core.channel.diversion import DiversionRules
 from schemas.reference import Reference
 
 
@@ -25,7 +25,7 @@ def _areas(reference: Reference) -> dict[str, str]:
     return found
 
 
-def strangers(reference: Reference, rules: Rules) -> list[str]:
+def strangers(reference: Reference, rules: DiversionRules) -> list[str]:
     """What the rules name that the reference tables do not know, in words: it has no effect."""
     areas = set(_areas(reference).values())
     named = (
@@ -48,7 +48,7 @@ def strangers(reference: Reference, rules: Rules) -> list[str]:
     ]
 
 
-def home(reference: Reference, rules: Rules, start: int, end: int) -> pl.DataFrame:
+def home(reference: Reference, rules: DiversionRules, start: int, end: int) -> pl.DataFrame:
     """wholesaler_id, area, own: where a wholesaler held outlets in the month, and neighbours."""
     areas = _areas(reference)
     pairs = set()
@@ -71,7 +71,7 @@ def home(reference: Reference, rules: Rules, start: int, end: int) -> pl.DataFra
     )
 
 
-def cells(reference: Reference, rules: Rules) -> pl.DataFrame:
+def cells(reference: Reference, rules: DiversionRules) -> pl.DataFrame:
     """cell_id, area; without cells that say nothing."""
     areas, ignored = _areas(reference), rules
     return pl.DataFrame(

@@ -25,7 +25,7 @@ _LONGEST_VALUE = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class FileColumn:
     """A column a job reads. `parse` turns what it cannot use into null; empty cells are null.
 
     `required` says that a row without a value is unusable, `present` that every file must have it.
@@ -46,7 +46,7 @@ class Dataset:
     """
 
     name: str
-    columns: tuple[Column, ...]
+    columns: tuple[FileColumn, ...]
     optional: bool = False
     folders: tuple[str, ...] = ("utility", "")
     events: bool = False
@@ -79,7 +79,7 @@ def check(raw: pl.DataFrame, dataset: Dataset) -> tuple[pl.DataFrame, pl.DataFra
         _in_words(raw[name]) for name in dataset.names if _is_strange(raw.schema.get(name))
     )
     parsed: dict[str, pl.Series] = {}
-    bad: list[tuple[Column, pl.Series]] = []
+    bad: list[tuple[FileColumn, pl.Series]] = []
     for column in dataset.columns:
         if column.name not in raw.columns:
             values = _none(raw[ROW].alias(column.name), pl.String())
@@ -98,7 +98,7 @@ def check(raw: pl.DataFrame, dataset: Dataset) -> tuple[pl.DataFrame, pl.DataFra
 
 
 def _split(
-    raw: pl.DataFrame, good: pl.DataFrame, bad: Sequence[tuple[Column, pl.Series]]
+    raw: pl.DataFrame, good: pl.DataFrame, bad: Sequence[tuple[FileColumn, pl.Series]]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     unusable = bad[0][1]
     for _, wrong in bad[1:]:
@@ -108,7 +108,7 @@ def _split(
     return good.filter(~unusable), rejects
 
 
-def _reason(raw: pl.DataFrame, column: Column) -> pl.Expr:
+def _reason(raw: pl.DataFrame, column: FileColumn) -> pl.Expr:
     if column.name not in raw.columns:
         return pl.lit(f"invalid_field: {column.name}: missing")
     text = pl.col(column.name).cast(pl.String, strict=False)
@@ -166,7 +166,7 @@ def _unless(values: pl.Series, wrong: pl.Series) -> pl.Series:
 # --- kinds of columns ---------------------------------------------------------------------------
 
 
-def text(name: str, *, required: bool = True, present: bool = True) -> Column:
+def text(name: str, *, required: bool = True, present: bool = True) -> FileColumn:
     """An opaque string; numbers are read as their digits, 12.0 of a Parquet column as 12."""
 
     def parse(values: pl.Series) -> pl.Series:
@@ -175,25 +175,25 @@ def text(name: str, *, required: bool = True, present: bool = True) -> Column:
             words = words.zip_with(_whole(values).is_null(), _whole(values).cast(pl.String))
         return words
 
-    return Column(name, parse, "a text", required, present)
+    return FileColumn(name, parse, "a text", required, present)
 
 
-def choice(name: str, options: Sequence[str]) -> Column:
+def choice(name: str, options: Sequence[str]) -> FileColumn:
     """One of a few words."""
 
     def parse(values: pl.Series) -> pl.Series:
         words = values.cast(pl.String)
         return _unless(words, ~words.is_in(list(options)))
 
-    return Column(name, parse, f"one of {', '.join(options)}")
+    return FileColumn(name, parse, f"one of {', '.join(options)}")
 
 
-def time(name: str) -> Column:
+def time(name: str) -> FileColumn:
     """An instant, as Int64 ms since the epoch: ISO 8601 with an offset, or a Parquet timestamp.
 
     A Parquet timestamp without a zone is UTC.
     """
-    return Column(name, parse_time, "an ISO 8601 time with an offset")
+    return FileColumn(name, parse_time, "an ISO 8601 time with an offset")
 
 
 def parse_time(values: pl.Series) -> pl.Series:
@@ -212,7 +212,7 @@ def parse_time(values: pl.Series) -> pl.Series:
     return _none(values, pl.Int64())
 
 
-def day(name: str, *, required: bool = True, present: bool = True) -> Column:
+def day(name: str, *, required: bool = True, present: bool = True) -> FileColumn:
     """A calendar day: YYYY-MM-DD, or a Parquet date or midnight."""
 
     def parse(values: pl.Series) -> pl.Series:
@@ -225,22 +225,22 @@ def day(name: str, *, required: bool = True, present: bool = True) -> Column:
         shape = words.str.contains(r"^\d{4}-\d{2}-\d{2}$")
         return _unless(words.str.to_date("%Y-%m-%d", strict=False), ~shape)
 
-    return Column(name, parse, "a day (YYYY-MM-DD)", required, present)
+    return FileColumn(name, parse, "a day (YYYY-MM-DD)", required, present)
 
 
-def month(name: str) -> Column:
+def month(name: str) -> FileColumn:
     """A month: YYYY-MM."""
 
     def parse(values: pl.Series) -> pl.Series:
         words = values.cast(pl.String)
         return _unless(words, ~words.str.contains(r"^\d{4}-(0[1-9]|1[0-2])$"))
 
-    return Column(name, parse, "a month (YYYY-MM)")
+    return FileColumn(name, parse, "a month (YYYY-MM)")
 
 
 def whole(
     name: str, *, least: int | None = None, required: bool = True, present: bool = True
-) -> Column:
+) -> FileColumn:
     """A whole number of `least` or more, as Int64; 12.0 from a Parquet column is 12, "12.0" in a
     CSV is not."""
 
@@ -252,10 +252,10 @@ def whole(
         return numbers if least is None else _unless(numbers, numbers < least)
 
     wanted = "a whole number" if least is None else f"a whole number of {least} or more"
-    return Column(name, parse, wanted, required, present)
+    return FileColumn(name, parse, wanted, required, present)
 
 
-def imsi(name: str) -> Column:
+def imsi(name: str) -> FileColumn:
     """An IMSI, as Int64: 15 digits, or a Parquet whole number."""
 
     def parse(values: pl.Series) -> pl.Series:
@@ -265,10 +265,12 @@ def imsi(name: str) -> Column:
         numbers = _whole(values)
         return _unless(numbers, (numbers < 0) | (numbers >= 10**15))
 
-    return Column(name, parse, "an IMSI of 15 digits")
+    return FileColumn(name, parse, "an IMSI of 15 digits")
 
 
-def number(name: str, *, most: float, least: float | None = None, required: bool = True) -> Column:
+def number(
+    name: str, *, most: float, least: float | None = None, required: bool = True
+) -> FileColumn:
     """A finite number from `least`, or else from -`most`, to `most`, as Float64."""
     low = -most if least is None else least
 
@@ -279,4 +281,4 @@ def number(name: str, *, most: float, least: float | None = None, required: bool
         return _unless(numbers, ~numbers.is_between(low, most))
 
     wanted = f"a number up to {most:g}" if least is None else f"a number from {low:g} to {most:g}"
-    return Column(name, parse, wanted, required)
+    return FileColumn(name, parse, wanted, required)

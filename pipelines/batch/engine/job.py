@@ -14,7 +14,7 @@ import polars as pl
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.batch.engine.columns import Dataset, check
-from pipelines.batch.engine.sources import Chunk, peek
+from pipelines.batch.engine.sources import FilePart, peek
 from pipelines.batch.engine.tables import ResultTable
 from pipelines.batch.engine.transforms import ReadDataset, Results, Then
 from schemas.errors import UsageError
@@ -38,7 +38,7 @@ class Plan:
     """
 
     period: str
-    chunks: Mapping[str, Sequence[Chunk]]
+    chunks: Mapping[str, Sequence[FilePart]]
     results: Results
     parts: int
     root: str

@@ -63,7 +63,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class FilePart:
     """A piece of a file that one worker reads at a time; a CSV file is one piece.
 
     `number` counts the chunks of a data set: with it, names of what comes out are the same again.
@@ -131,18 +131,18 @@ def checksum(file: File) -> str:
     return str(FileSystems.checksum(file.path))
 
 
-def plan(files: Sequence[File], dataset: Dataset, chunk_rows: int = CHUNK_ROWS) -> list[Chunk]:
+def plan(files: Sequence[File], dataset: Dataset, chunk_rows: int = CHUNK_ROWS) -> list[FilePart]:
     """Chunks of about `chunk_rows` rows, from the Parquet footers alone.
 
     A CSV file of nothing at all, such as an exchange leaves of a quiet hour, has no rows; a data
     set that a job cannot do without has at least one other.
     Raises `InputError` for a file that is not Parquet or lacks a column, before anything is read.
     """
-    chunks: list[Chunk] = []
+    chunks: list[FilePart] = []
     empty: list[File] = []
     for file in files:
         if dataset.events:
-            chunks.append(Chunk(len(chunks), file))
+            chunks.append(FilePart(len(chunks), file))
             continue
         if not file.parquet:
             header, more = _csv_header(file)
@@ -152,7 +152,7 @@ def plan(files: Sequence[File], dataset: Dataset, chunk_rows: int = CHUNK_ROWS) 
             check_header(dataset, header, file.source)
             if not more:
                 continue
-            chunks.append(Chunk(len(chunks), file))
+            chunks.append(FilePart(len(chunks), file))
             continue
         with FileSystems.open(file.path) as stream:
             footer = _parquet(stream, file).metadata
@@ -163,14 +163,14 @@ def plan(files: Sequence[File], dataset: Dataset, chunk_rows: int = CHUNK_ROWS) 
             groups.append(group)
             rows += footer.row_group(group).num_rows
             if rows >= chunk_rows or group == footer.num_row_groups - 1:
-                chunks.append(Chunk(len(chunks), file, tuple(groups), first, rows))
+                chunks.append(FilePart(len(chunks), file, tuple(groups), first, rows))
                 first, rows, groups = first + rows, 0, []
     if empty and not chunks and not dataset.optional:
         check_header(dataset, [], empty[0].source)
     return chunks
 
 
-def read(chunk: Chunk, dataset: Dataset) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+def read(chunk: FilePart, dataset: Dataset) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     """(raw rows with SOURCE and ROW; rejects: lines that do not fit the header) of one chunk.
 
     Raises `InputError` for a file that cannot be read at all.
@@ -181,13 +181,13 @@ def read(chunk: Chunk, dataset: Dataset) -> Iterator[tuple[pl.DataFrame, pl.Data
         yield from _read_csv(chunk.file, dataset)
 
 
-def peek(chunk: Chunk, dataset: Dataset) -> pl.DataFrame:
+def peek(chunk: FilePart, dataset: Dataset) -> pl.DataFrame:
     """The first few raw rows of a chunk, with SOURCE and ROW."""
     start = replace(chunk, groups=chunk.groups[:1], rows=min(chunk.rows, _PEEK_ROWS))
     return next(read(start, dataset))[0].head(_PEEK_ROWS)
 
 
-def _with_origin(frame: pl.DataFrame, chunk: Chunk) -> pl.DataFrame:
+def _with_origin(frame: pl.DataFrame, chunk: FilePart) -> pl.DataFrame:
     first = chunk.first_row + 1
     return frame.with_columns(
         pl.lit(chunk.file.source, pl.Categorical()).alias(SOURCE),
@@ -202,7 +202,7 @@ def _parquet(stream: IO[bytes], file: File) -> Any:
         raise InputError(f"{file.source} is not a Parquet file: {error}") from error
 
 
-def _read_parquet(chunk: Chunk, dataset: Dataset) -> pl.DataFrame:
+def _read_parquet(chunk: FilePart, dataset: Dataset) -> pl.DataFrame:
     path = chunk.file.path
     if is_local(path):  # three times faster than through a file object
         whole = pl.scan_parquet(path, glob=False)

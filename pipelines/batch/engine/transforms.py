@@ -22,7 +22,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.window import GlobalWindows
 
 from pipelines.batch.engine.columns import Dataset, check
-from pipelines.batch.engine.sources import Chunk, read
+from pipelines.batch.engine.sources import FilePart, read
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ _PART = "_part"
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class FramePart:
     """A frame and the name of the step and part it is of; a retry makes the same name again."""
 
     name: str
@@ -130,7 +130,7 @@ class ReadDataset(beam.DoFn):  # type: ignore[misc]
         self._under_way: deque[Future[list[object]]] = deque()
 
     @beam.typehints.no_annotations  # type: ignore[untyped-decorator]
-    def process(self, chunk: Chunk, *sides: object) -> Iterator[object]:
+    def process(self, chunk: FilePart, *sides: object) -> Iterator[object]:
         """Read the chunk, a block at a time."""
         if self._at_once == 1 or not chunk.file.parquet:  # a CSV file is one chunk, however large
             yield from self._elements(chunk, *sides)
@@ -149,14 +149,14 @@ class ReadDataset(beam.DoFn):  # type: ignore[misc]
         """No more threads; what is under way when a run fails is of no use."""
         self._threads.shutdown(cancel_futures=True)
 
-    def _elements(self, chunk: Chunk, *sides: object) -> Iterator[object]:
+    def _elements(self, chunk: FilePart, *sides: object) -> Iterator[object]:
         for block, (raw, misfits) in enumerate(read(chunk, self._dataset)):
             name = f"{self._dataset.name}-{chunk.number:06d}-{block:06d}"
             good, rejects = check(raw, self._dataset)
             self._results.put(COUNTED, name, pl.DataFrame({"rows": [raw.height + misfits.height]}))
             self._results.refuse(name, misfits, rejects)
             if good.height:
-                yield from self._then(Piece(name, good), *sides)
+                yield from self._then(FramePart(name, good), *sides)
 
 
 def _windowed(element: object) -> object:
@@ -171,7 +171,7 @@ Keyed = tuple[int, tuple[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class JoinInput:
     """One kind of rows that `together` joins with others: its name, columns, and the key's column.
 
     Keys are split into `parts`; with one part nothing is hashed. Rows without a key (null) go
@@ -193,13 +193,13 @@ class Side:
         for (number,), some in groups.items():
             yield int(number), (self.name, to_bytes(some))
 
-    def of_piece(self, piece: Piece) -> Iterator[Keyed]:
+    def of_piece(self, piece: FramePart) -> Iterator[Keyed]:
         """`split`, as the next step after reading."""
         return self.split(piece.frame)
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class JoinedRows:
     """All rows of some keys: one frame a side, empty where a side has none of them."""
 
     name: str
@@ -209,7 +209,7 @@ class Group:
 def together(
     label: str,
     arriving: Sequence[beam.PCollection],
-    sides: Sequence[Side],
+    sides: Sequence[JoinInput],
     then: Then,
     inputs: Sequence[object] = (),
     tags: Sequence[str] = (),
@@ -217,7 +217,7 @@ def together(
     """Bring all rows of a key into one group, from every side, and do `then` with each group.
 
     `arriving` is what the sides' `split` made, in any number of PCollections. `then` takes a
-    `Group`, whose rows come in any order, and the side inputs; it yields elements, and `tags`
+    `JoinedRows`, whose rows come in any order, and the side inputs; it yields elements, and `tags`
     besides. Frames are never elements themselves: Beam would pickle each to learn its size.
     """
     empty = {side.name: to_bytes(pl.DataFrame(schema=side.schema)) for side in sides}
@@ -243,7 +243,7 @@ class _Join(beam.DoFn):  # type: ignore[misc]
         for name, data in arrived:
             frames[name].append(from_bytes(data))
         joined = {name: pl.concat(some) for name, some in frames.items()}
-        yield from self._then(Group(f"part-{number:06d}", joined), *inputs)
+        yield from self._then(JoinedRows(f"part-{number:06d}", joined), *inputs)
 
 
 class SumFrames(beam.CombineFn):  # type: ignore[misc]

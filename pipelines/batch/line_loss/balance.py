@@ -9,15 +9,17 @@ import polars as pl
 from pipelines.batch.engine.columns import ROW, SOURCE
 from pipelines.batch.engine.deduplicate import once
 from pipelines.batch.engine.tables import REAL
-from pipelines.batch.engine.transforms import Group, Results
+from pipelines.batch.engine.transforms import JoinedRows, Results
 from pipelines.batch.line_loss.files import LINE_LOSS
 from pipelines.core.energy import line_loss as loss
 
 
-def balance(group: Group, period: str, span: tuple[int, int], results: Results) -> Iterator[object]:
+def balance(
+    group: JoinedRows, period: str, span: tuple[int, int], results: Results
+) -> Iterator[object]:
     """All units and their energy → the rows of line_loss."""
     units = {
-        row["unit_id"]: loss.Unit(row["unit_id"], row["level"], row["parent_id"] or "")
+        row["unit_id"]: loss.GridNode(row["unit_id"], row["level"], row["parent_id"] or "")
         for row in group.frames["units"].sort("level", "unit_id").iter_rows(named=True)
     }
     energy = {
@@ -40,13 +42,14 @@ def balance(group: Group, period: str, span: tuple[int, int], results: Results) 
     yield from ()
 
 
-def _lines(rows: pl.DataFrame) -> dict[str, loss.Line]:
-    usual = loss.Line(0, 1)
+def _lines(rows: pl.DataFrame) -> dict[str, loss.Conductor]:
+    usual = loss.Conductor(0, 1)
     filled = rows.with_columns(
         pl.col("power_factor").fill_null(usual.power_factor),
         pl.col("shape_factor").fill_null(usual.shape),
         pl.col("no_load_kw").fill_null(usual.no_load_kw),
     ).filter(pl.col("voltage_kv") > 0, pl.col("power_factor") > 0)
     return {
-        unit_id: loss.Line(*figures) for unit_id, *figures in filled.drop(SOURCE, ROW).iter_rows()
+        unit_id: loss.Conductor(*figures)
+        for unit_id, *figures in filled.drop(SOURCE, ROW).iter_rows()
     }

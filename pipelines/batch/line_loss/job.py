@@ -19,10 +19,10 @@ from pipelines.batch.engine.columns import Dataset
 from pipelines.batch.engine.deduplicate import once
 from pipelines.batch.engine.job import Job, Plan
 from pipelines.batch.engine.transforms import (
-    Group,
-    Piece,
+    FramePart,
+    JoinedRows,
+    JoinInput,
     Results,
-    Side,
     SumFrames,
     to_bytes,
     together,
@@ -55,7 +55,7 @@ from pipelines.batch.line_loss.readings import (
 
 def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     results, span = plan.results, plan.span
-    grid = Side("units", "unit_id", UNIT)
+    grid = JoinInput("units", "unit_id", UNIT)
     units = together(
         "Units once",
         [plan.read(pipeline, GRID_UNITS, grid.of_piece)],
@@ -76,14 +76,17 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
         sums.append(added["main"])
         seen[dataset] = added["seen"]
     sums.append(counted_twice(pipeline, plan, search, seen, units))
-    energy = Side("energy", "unit_id", ENERGY)
+    energy = JoinInput("energy", "unit_id", ENERGY)
     total = (
         sums
         | "Sums" >> beam.Flatten()
         | "Add up" >> beam.CombineGlobally(SumFrames(["unit_id"])).without_defaults()
         | "Total" >> beam.FlatMap(energy.split)
     )
-    thresholds, lines = Side("thresholds", "level", THRESHOLD), Side("lines", "unit_id", LINE)
+    thresholds, lines = (
+        JoinInput("thresholds", "level", THRESHOLD),
+        JoinInput("lines", "unit_id", LINE),
+    )
     together(
         "Balance",
         [
@@ -97,7 +100,7 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     )
 
 
-def _units_once(group: Group, results: Results) -> Iterator[bytes]:
+def _units_once(group: JoinedRows, results: Results) -> Iterator[bytes]:
     """The grid, each unit once."""
     kept, rejects = once(group.frames["units"], ["unit_id"])
     results.refuse("units", rejects)
@@ -105,7 +108,7 @@ def _units_once(group: Group, results: Results) -> Iterator[bytes]:
 
 
 def _add_up(
-    piece: Piece,
+    piece: FramePart,
     units: Iterable[bytes],
     *,
     dataset: Dataset,

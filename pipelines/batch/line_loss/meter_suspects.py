@@ -18,7 +18,14 @@ import polars as pl
 from pipelines.batch.engine.columns import Dataset, choice, number, text, time
 from pipelines.batch.engine.job import Job, Plan, month_span
 from pipelines.batch.engine.tables import REAL, TEXT, WHOLE, ResultTable
-from pipelines.batch.engine.transforms import Group, Keyed, Piece, Results, Side, together
+from pipelines.batch.engine.transforms import (
+    FramePart,
+    JoinedRows,
+    JoinInput,
+    Keyed,
+    Results,
+    together,
+)
 from pipelines.core.energy.meter_suspects import HISTORY_MONTHS, meter_suspects
 from pipelines.core.energy.proration import MICRO, MOST_KWH, micro_within, overlaps
 
@@ -66,7 +73,7 @@ _USED = {
 
 def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     spans = _months(plan.period, plan.options.zone)
-    side = Side("used", "unit_id", _USED, plan.parts)
+    side = JoinInput("used", "unit_id", _USED, plan.parts)
     used = plan.read(pipeline, READINGS, partial(_by_month, spans=spans, side=side))
     compare = partial(_compare, period=plan.period, results=plan.results)
     together("Compare meters of a unit", [used], [side], compare)
@@ -82,7 +89,7 @@ def _months(period: str, zone: ZoneInfo) -> list[tuple[int, int]]:
     return [month_span(f"{first:%Y-%m}", zone) for first in firsts]
 
 
-def _by_month(piece: Piece, spans: list[tuple[int, int]], side: Side) -> Iterator[Keyed]:
+def _by_month(piece: FramePart, spans: list[tuple[int, int]], side: JoinInput) -> Iterator[Keyed]:
     """Readings cut at the borders of months; measured or estimated, whatever was read."""
     read = piece.frame.filter(
         pl.col("quality") != "missing", pl.col("kwh") >= 0, pl.col("end") > pl.col("start")
@@ -102,7 +109,7 @@ def _by_month(piece: Piece, spans: list[tuple[int, int]], side: Side) -> Iterato
     yield from side.split(pl.concat(parts))
 
 
-def _compare(group: Group, period: str, results: Results) -> Iterator[object]:
+def _compare(group: JoinedRows, period: str, results: Results) -> Iterator[object]:
     once = group.frames["used"].unique(["unit_id", "meter_id", "age", "start", "end"])
     months = once.group_by("unit_id", "meter_id", "customer_id", "age").agg(
         kwh=pl.col("micro").sum() / MICRO

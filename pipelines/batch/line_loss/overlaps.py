@@ -16,8 +16,8 @@ import polars as pl
 
 from pipelines.batch.engine.columns import ORIGIN, REJECTS, ROW, SOURCE, Dataset, check
 from pipelines.batch.engine.job import Plan
-from pipelines.batch.engine.sources import Chunk, read
-from pipelines.batch.engine.transforms import Group, Keyed, Results, Side, together
+from pipelines.batch.engine.sources import FilePart, read
+from pipelines.batch.engine.transforms import JoinedRows, JoinInput, Keyed, Results, together
 from pipelines.batch.line_loss.files import UNCOUNTED
 from pipelines.batch.line_loss.readings import energy_by_unit, sound, without_strangers
 from pipelines.core.energy import overlaps as overlapping
@@ -117,7 +117,7 @@ def counted_twice(
         | "Suspects" >> beam.Flatten()
     )
     found, known = beam.pvalue.AsIter(suspects), beam.pvalue.AsIter(units)
-    side = Side("rows", "meter", _SUSPECT, plan.parts)
+    side = JoinInput("rows", "meter", _SUSPECT, plan.parts)
     rows = [
         plan.chunk_list(pipeline, dataset, " again")
         | f"Read suspects of {dataset.name}"
@@ -181,11 +181,11 @@ def _with_part(found: tuple[int, bytes], search: Search) -> Iterator[bytes]:
 class _ReadSuspects(beam.DoFn):  # type: ignore[misc]
     """Chunks → the rows of suspect meters; reads nothing where there is none."""
 
-    def __init__(self, dataset: Dataset, search: Search, side: Side) -> None:
+    def __init__(self, dataset: Dataset, search: Search, side: JoinInput) -> None:
         self._dataset, self._search, self._side = dataset, search, side
 
     def process(
-        self, chunk: Chunk, suspects: Iterable[bytes], units: Iterable[bytes]
+        self, chunk: FilePart, suspects: Iterable[bytes], units: Iterable[bytes]
     ) -> Iterator[Keyed]:
         hashes = [np.frombuffer(data, np.uint64) for data in suspects]
         if not hashes:
@@ -201,7 +201,7 @@ class _ReadSuspects(beam.DoFn):  # type: ignore[misc]
 
 
 def _settle(
-    group: Group, span: tuple[int, int], results: Results, keep: bool
+    group: JoinedRows, span: tuple[int, int], results: Results, keep: bool
 ) -> Iterator[pl.DataFrame]:
     """All readings of suspect meters → what to take off the sums by unit."""
     rows = group.frames["rows"].sort("meter", "start", "end").with_row_index("_n")
@@ -228,6 +228,6 @@ def _settle(
     yield energy.with_columns(pl.exclude("unit_id") * -1)
 
 
-def _readings(rows: pl.DataFrame) -> list[overlapping.Reading]:
+def _readings(rows: pl.DataFrame) -> list[overlapping.MeterReading]:
     columns = rows.select("estimated", "start", "end", "kwh", "unit_id", SOURCE, ROW, "_n")
-    return [overlapping.Reading(*row) for row in columns.iter_rows()]
+    return [overlapping.MeterReading(*row) for row in columns.iter_rows()]

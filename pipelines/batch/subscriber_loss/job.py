@@ -20,11 +20,11 @@ from pipelines.batch.engine.deduplicate import once
 from pipelines.batch.engine.job import Job, Plan
 from pipelines.batch.engine.sources import find
 from pipelines.batch.engine.transforms import (
-    Group,
+    FramePart,
+    JoinedRows,
+    JoinInput,
     Keyed,
-    Piece,
     Results,
-    Side,
     SumFrames,
     together,
 )
@@ -68,9 +68,9 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
         plan.period, *plan.span, options.inactive_days, options.silent_days, options.time_zone
     )
     reference = reference_of(plan)
-    uses = Side("uses", "block", USE, plan.parts)
-    accounts = Side("accounts", "block", ACCOUNT, plan.parts)
-    placed = Side("placed", "event_id", PLACED)
+    uses = JoinInput("uses", "block", USE, plan.parts)
+    accounts = JoinInput("accounts", "block", ACCOUNT, plan.parts)
+    placed = JoinInput("placed", "event_id", PLACED)
     figures = partial(_uses, month=month, reference=reference, side=uses)
     calls = plan.read(pipeline, CALLS, partial(_uses_of_calls, then=figures), tags=["charged"])
     events = plan.chunk_list(pipeline, EVENTS) | "Read events" >> beam.ParDo(
@@ -108,7 +108,7 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
 
 
 def _uses_of_calls(
-    piece: Piece, then: Callable[[pl.DataFrame], Iterator[object]]
+    piece: FramePart, then: Callable[[pl.DataFrame], Iterator[object]]
 ) -> Iterator[object]:
     yield from then(
         piece.frame.select(
@@ -121,7 +121,7 @@ def _uses_of_calls(
 
 
 def _uses(
-    happened: pl.DataFrame, month: _Month, reference: Reference, side: Side
+    happened: pl.DataFrame, month: _Month, reference: Reference, side: JoinInput
 ) -> Iterator[object]:
     """Figures by SIM, of ours, up to the month's end; on the side, how many have a charge."""
     ours = reference.registered(happened["imsi"].to_numpy()) & (
@@ -149,12 +149,12 @@ def _uses(
     yield beam.pvalue.TaggedOutput("charged", figures["charged"].count())
 
 
-def _accounts(side: Side, piece: Piece) -> Iterator[Keyed]:
+def _accounts(side: JoinInput, piece: FramePart) -> Iterator[Keyed]:
     yield from side.split(piece.frame.with_columns(_BLOCK.alias("block")).select(*ACCOUNT))
 
 
 def _judge(
-    group: Group,
+    group: JoinedRows,
     charged: int,
     placed: Iterable[bytes],
     *,

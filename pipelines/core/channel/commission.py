@@ -15,14 +15,14 @@ import msgspec
 import polars as pl
 from msgspec import Meta
 
-from pipelines.core.channel.diversion import Rules
+from pipelines.core.channel.diversion import DiversionRules
 from schemas import sentences as said
 
 #: Yuan, shares, factors and weights: none is below zero.
 NotNegative = Annotated[float, Meta(ge=0)]
 
 
-class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AttainmentStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An activation whose monthly fee is from … to yuan earns `pays` yuan."""
 
     from_: NotNegative = msgspec.field(name="from")
@@ -42,7 +42,7 @@ class CommissionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     from_: str = msgspec.field(name="from")
     fees: dict[str, NotNegative]
-    steps: tuple[Step, ...]
+    steps: tuple[AttainmentStep, ...]
     attainment: tuple[Attainment, ...] = (Attainment(1.2, 1.2), Attainment(1.4, 1.4))
     lead_attainment: tuple[Attainment, ...] = (
         Attainment(0.8, 0.8),
@@ -67,7 +67,7 @@ class ChannelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file: plans, what counts as diversion, the promised hours, weights."""
 
     plan: tuple[CommissionPlan, ...] = ()
-    diversion: Rules = Rules()
+    diversion: DiversionRules = DiversionRules()
     assessment: Assessment = Assessment()
     promised_hours: Annotated[float, Meta(gt=0)] = 24.0
 

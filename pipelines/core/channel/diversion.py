@@ -22,7 +22,7 @@ DAY = 86_400_000
 KEY = ["outlet_id", "wholesaler_id"]
 
 
-class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DiversionRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`away` is the share of call time from which a SIM counts as used elsewhere in its first
     `days`; `watch` and `alarm` are what the interval's low end must reach. Calls in cells of
     `ignored_cells` or territories of `ignored_territories` (commuters') are not counted; for each
@@ -49,7 +49,7 @@ def wilson(hits: int, of: int, z: float = Z) -> tuple[float, float]:
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
-def cases(sims: pl.DataFrame, rules: Rules) -> tuple[pl.DataFrame, pl.DataFrame]:
+def cases(sims: pl.DataFrame, rules: DiversionRules) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(cases, evidence) of SIMs activated in a month.
 
     `sims`: imsi, KEY, seconds, seconds_away of the first days; a SIM without call time there says

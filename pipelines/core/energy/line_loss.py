@@ -24,7 +24,7 @@ THRESHOLDS: Mapping[str, float] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class GridNode:
     """A unit of the grid; parent_id is "" at the top."""
 
     unit_id: str
@@ -45,7 +45,7 @@ class Energy:
 class Loss:
     """One row of line_loss: energies in µWh, None where nobody can know."""
 
-    unit: Unit
+    unit: GridNode
     supplied: int | None
     sold: int
     transferred: int = 0
@@ -69,7 +69,7 @@ class Loss:
         return self.estimated_total / self.sold_total
 
 
-def loops(units: Mapping[str, Unit]) -> dict[str, str]:
+def loops(units: Mapping[str, GridNode]) -> dict[str, str]:
     """unit_id → the loop it lies on, written out ("A > B > A"); units merely below one are not."""
     found: dict[str, str] = {}
     done: set[str] = set()
@@ -89,7 +89,7 @@ def loops(units: Mapping[str, Unit]) -> dict[str, str]:
 
 
 def _top_down(
-    units: Mapping[str, Unit], cut: Mapping[str, str]
+    units: Mapping[str, GridNode], cut: Mapping[str, str]
 ) -> tuple[list[str], dict[str, list[str]]]:
     """All units, parents before their children, and the children of each; loops are cut open."""
     children: dict[str, list[str]] = {unit_id: [] for unit_id in units}
@@ -105,7 +105,7 @@ def _top_down(
 
 
 def line_loss(
-    units: Mapping[str, Unit],
+    units: Mapping[str, GridNode],
     energy: Mapping[str, Energy],
     thresholds: Mapping[str, float] = THRESHOLDS,
 ) -> list[Loss]:
@@ -163,7 +163,7 @@ def _judge(
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Conductor:
     """What a unit's line and transformer are made of; `shape` is RMS over mean of its current."""
 
     resistance_ohm: float
@@ -183,7 +183,10 @@ class Line:
 
 
 def to_columns(
-    period: str, losses: Sequence[Loss], lines: Mapping[str, Line] | None = None, hours: float = 1.0
+    period: str,
+    losses: Sequence[Loss],
+    lines: Mapping[str, Conductor] | None = None,
+    hours: float = 1.0,
 ) -> dict[str, list[object]]:
     """The rows of line_loss by column, energies in kWh; `hours` is the length of the month."""
 

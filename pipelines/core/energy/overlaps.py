@@ -96,7 +96,7 @@ def tick_of(times: Iterable[Int64s]) -> int:
     )
 
 
-class Reading(NamedTuple):
+class MeterReading(NamedTuple):
     """One reading of a suspect meter, as far as it decides which readings count; times in ms."""
 
     estimated: bool
@@ -109,17 +109,19 @@ class Reading(NamedTuple):
     place: int = 0
 
 
-def settle(readings: Iterable[Reading]) -> tuple[list[Reading], list[tuple[Reading, Reading]]]:
+def settle(
+    readings: Iterable[MeterReading],
+) -> tuple[list[MeterReading], list[tuple[MeterReading, MeterReading]]]:
     """(repeated, refused with the reading each clashes with) among one meter's readings.
 
     A reading said again word for word is repeated and simply does not count twice. Of readings that
     overlap the measured one stands before the estimated, then the one that starts (ends) earlier,
     then the smaller; the other is refused whole. The order of the rows decides nothing.
     """
-    repeated: list[Reading] = []
-    refused: list[tuple[Reading, Reading]] = []
-    kept: list[Reading] = []  # disjoint, by start
-    previous: Reading | None = None
+    repeated: list[MeterReading] = []
+    refused: list[tuple[MeterReading, MeterReading]] = []
+    kept: list[MeterReading] = []  # disjoint, by start
+    previous: MeterReading | None = None
     for reading in sorted(readings):
         if previous is not None and reading[:5] == previous[:5]:
             repeated.append(reading)

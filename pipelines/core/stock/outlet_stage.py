@@ -1,4 +1,4 @@
-"""The outlet side: each outlet's stock as a set of SIMs, and its stock-outs, in event time.
+"""The outlet stage: each outlet's stock as a set of SIMs, and its stock-outs, in event time.
 
 Movements arrive from all SIM partitions in any order and possibly twice; they are held until the
 watermark says that none earlier is missing, then folded event by event. A movement known before
@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.core.effects import Effect, Promise, Rows, envelopes
+from pipelines.core.effects import Effect, RowBuilder, WatermarkUpdate, envelopes
 from pipelines.core.stock.sim_registry import Int64s
 from pipelines.core.stock.sim_stage import Holder
-from pipelines.core.watermarks import Frontier, partition_watermark
+from pipelines.core.watermarks import Watermarks, partition_watermark
 from schemas import topics
 from schemas.envelope import Header
 from schemas.topics import partition_of_key
@@ -50,7 +50,7 @@ class _StoredOutlet(msgspec.Struct, array_like=True):
     held: list[tuple[_Moment, str, int, bytes]]
 
 
-class Outlet:
+class OutletShelves:
     """One outlet: sorted IMSIs on hand by SKU, open incidents by SKU, movements to come."""
 
     def __init__(self, outlet_id: str) -> None:
@@ -147,10 +147,10 @@ def _without(some: Int64s, others: Int64s) -> Int64s:
     return rest
 
 
-class OutletSide:
-    """One partition of the outlet side: take movements, advance, and say what follows."""
+class OutletStage:
+    """One partition of the outlet stage: take movements, advance, and say what follows."""
 
-    _FRONTIER = b"frontier"
+    _WATERMARKS = b"watermarks"
 
     def __init__(self, partition: int, partitions: int, holder: Holder) -> None:
         self.name = f"outlets/{partition}"
@@ -158,13 +158,13 @@ class OutletSide:
         self.partition = partition
         self.partitions = partitions
         self.holder = holder
-        self.frontier = Frontier()
-        self.outlets: dict[str, Outlet] = {}
+        self.watermarks = Watermarks()
+        self.outlets: dict[str, OutletShelves] = {}
         self._due: list[tuple[int, str]] = []
         self._dirty: set[str] = set()
-        self._told: tuple[int, bool] | None = None
+        self._last_emitted: tuple[int, bool] | None = None
 
-    def take(self, header: Header, rows: pa.RecordBatch | None, now: int) -> None:
+    def process(self, header: Header, rows: pa.RecordBatch | None, now: int) -> None:
         """Hold the movements of an envelope; `now` is wall time in ms."""
         if rows is not None and header.kind == "movements":
             for outlet_id, moment, sku, delta, imsis in _runs(rows):
@@ -172,21 +172,21 @@ class OutletSide:
                 if outlet.hold(moment, sku, delta, imsis):
                     heappush(self._due, (moment[0], outlet_id))
                     self._dirty.add(outlet_id)
-        self.frontier.observe(header, now)
+        self.watermarks.observe(header, now)
 
-    def _outlet(self, outlet_id: str) -> Outlet:
+    def _outlet(self, outlet_id: str) -> OutletShelves:
         outlet = self.outlets.get(outlet_id)
         if outlet is None:
-            outlet = self.outlets[outlet_id] = Outlet(outlet_id)
+            outlet = self.outlets[outlet_id] = OutletShelves(outlet_id)
         return outlet
 
     def advance(self, now: int) -> list[Effect]:
         """Fold all that the watermark has passed; the envelopes that tell others, in order."""
-        del now  # Silence is judged on the SIM side; here only promises count.
-        watermark, ended = partition_watermark(self.frontier)
-        if (watermark, ended) == self._told or not self.frontier.marks:
+        del now  # Silence is judged on the SIM stage; here only promises count.
+        watermark, ended = partition_watermark(self.watermarks)
+        if (watermark, ended) == self._last_emitted or not self.watermarks.marks:
             return []
-        incidents: dict[int, Rows] = defaultdict(lambda: Rows("incidents"))
+        incidents: dict[int, RowBuilder] = defaultdict(lambda: RowBuilder("incidents"))
         levels: dict[tuple[str, str], int] = {}
         due = set()
         while self._due and self._due[0][0] < watermark:
@@ -201,21 +201,21 @@ class OutletSide:
             self._dirty.add(outlet_id)
             if outlet.held:
                 heappush(self._due, (min(m[0] for m in outlet.held), outlet_id))
-        before, self.frontier.reached = self.frontier.reached, watermark
-        self._told = (watermark, ended)
-        promise = Promise(self.name, watermark, ended, self.peers)
+        before, self.watermarks.reached = self.watermarks.reached, watermark
+        self._last_emitted = (watermark, ended)
+        update = WatermarkUpdate(self.name, watermark, ended, self.peers)
         effects: list[Effect] = []
         if levels:
             rows = self._levels(levels)
-            effects += envelopes(topics.STOCK_LEVELS, self.partition, rows, promise, before)
+            effects += envelopes(topics.STOCK_LEVELS, self.partition, rows, update, before)
         for target in range(self.partitions):
             effects += envelopes(
-                topics.STOCK_INCIDENTS, target, incidents.get(target), promise, before
+                topics.STOCK_INCIDENTS, target, incidents.get(target), update, before
             )
         return effects
 
-    def _levels(self, touched: dict[tuple[str, str], int]) -> Rows:
-        rows = Rows("levels")
+    def _levels(self, touched: dict[tuple[str, str], int]) -> RowBuilder:
+        rows = RowBuilder("levels")
         for (outlet_id, sku), as_of in touched.items():
             rows.add(
                 outlet_id=outlet_id,
@@ -226,19 +226,19 @@ class OutletSide:
             )
         return rows
 
-    def changes(self) -> Iterator[tuple[bytes, bytes]]:
+    def snapshot(self) -> Iterator[tuple[bytes, bytes]]:
         """Entries to write to the state table, in this order; none is handed out twice."""
-        if not self._dirty and self._told is None:
+        if not self._dirty and self._last_emitted is None:
             return
         for outlet_id in sorted(self._dirty):
             yield b"o/" + outlet_id.encode(), self.outlets[outlet_id].encode()
         self._dirty.clear()
-        yield self._FRONTIER, msgspec.msgpack.encode(self.frontier)
+        yield self._WATERMARKS, msgspec.msgpack.encode(self.watermarks)
 
-    def load(self, key: bytes, value: bytes) -> None:
-        """Take back one entry that `changes` handed out; the newest of each key must come last."""
-        if key == self._FRONTIER:
-            self.frontier = msgspec.msgpack.decode(value, type=Frontier)
+    def restore(self, key: bytes, value: bytes) -> None:
+        """Take back one entry that `snapshot` handed out; the newest of each key must come last."""
+        if key == self._WATERMARKS:
+            self.watermarks = msgspec.msgpack.decode(value, type=Watermarks)
             return
         outlet = self._outlet(key.removeprefix(b"o/").decode())
         outlet.decode(value)

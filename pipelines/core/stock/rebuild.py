@@ -1,7 +1,7 @@
 """What the stream should have come to, folded once more in memory, and how it differs. Pure.
 
 `Rebuild` is the whole stream as one partition without Kafka: envelopes of sim-events in, a
-`Standing` out. `compare` puts two standings side by side. Reading files and tables is elsewhere.
+`StockState` out. `compare` puts two standings stage by stage. Reading files and tables is elsewhere.
 
 An event that came late (see `placement.LATE`) corrects the stock but not the incidents that were
 final before it. Input that was read in several goes has more of these than the same input read in
@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.core.effects import Effect
-from pipelines.core.stock.outlet_stage import OutletSide
+from pipelines.core.stock.outlet_stage import OutletStage
 from pipelines.core.stock.placement import LATE
-from pipelines.core.stock.sim_registry import Register
-from pipelines.core.stock.sim_stage import Holder, SimSide
+from pipelines.core.stock.sim_registry import SimRegistry
+from pipelines.core.stock.sim_stage import Holder, SimStage
 from schemas import topics
 from schemas.envelope import Header
 
@@ -42,7 +42,7 @@ class Stockout(NamedTuple):
 
 
 @dataclass
-class Standing:
+class StockState:
     """How things stand: SIMs on each shelf, incidents by id, anomalies by (kind, ICCID)."""
 
     stock: dict[Shelf, int] = field(default_factory=dict)
@@ -78,12 +78,12 @@ class Rebuild:
     """
 
     def __init__(
-        self, register: Register, holder: Holder, watched: frozenset[str] = frozenset()
+        self, registry: SimRegistry, holder: Holder, watched: frozenset[str] = frozenset()
     ) -> None:
-        self._sims = SimSide(0, 1, register, holder)
-        self._outlets = OutletSide(0, 1, holder)
+        self._sims = SimStage(0, 1, registry, holder)
+        self._outlets = OutletStage(0, 1, holder)
         self._watched = set(watched)
-        self._standing = Standing()
+        self._standing = StockState()
         self.passed: set[Shelf] = set()
 
     def take(self, effects: list[Effect]) -> None:
@@ -95,14 +95,14 @@ class Rebuild:
 
     def hold(self, header: Header, rows: pa.RecordBatch | None) -> None:
         """Take one envelope and fold nothing yet: those of other partitions are still to come."""
-        self._sims.take(header, rows, 0)
+        self._sims.process(header, rows, 0)
 
     def fold(self) -> None:
         """Fold as far as the promises allow."""
         for effect in self._sims.advance(0):
             if effect.topic == topics.STOCK_MOVEMENTS:
                 self._note_shelves(effect.rows)
-                self._outlets.take(effect.header, effect.rows, 0)
+                self._outlets.process(effect.header, effect.rows, 0)
             elif effect.topic == topics.ANOMALIES and effect.rows is not None:
                 self._note_anomalies(effect.rows)
         for effect in self._outlets.advance(0):
@@ -127,7 +127,7 @@ class Rebuild:
             zip(watched["outlet_id"].to_pylist(), watched["sku"].to_pylist(), strict=True)
         )
 
-    def standing(self) -> Standing:
+    def standing(self) -> StockState:
         """What has been folded so far."""
         self._standing.stock = {
             (outlet.outlet_id, sku): len(imsis)
@@ -137,7 +137,7 @@ class Rebuild:
         return self._standing
 
 
-def compare(expected: Standing, found: Standing, passed: set[Shelf]) -> list[Difference]:
+def compare(expected: StockState, found: StockState, passed: set[Shelf]) -> list[Difference]:
     """All differences: stock, then incidents, then anomalies, each in the order of its names.
 
     `passed` are the shelves that SIMs with late events passed through.
@@ -151,7 +151,7 @@ def compare(expected: Standing, found: Standing, passed: set[Shelf]) -> list[Dif
     ]
 
 
-def _stock(expected: Standing, found: Standing, passed: set[Shelf]) -> Iterator[Difference]:
+def _stock(expected: StockState, found: StockState, passed: set[Shelf]) -> Iterator[Difference]:
     for shelf in sorted(expected.stock.keys() | found.stock.keys()):
         one, other = expected.stock.get(shelf), found.stock.get(shelf)
         if one != other:
@@ -160,7 +160,7 @@ def _stock(expected: Standing, found: Standing, passed: set[Shelf]) -> Iterator[
             yield Difference("stock", *shelf, "", _count(one), _count(other), explained)
 
 
-def _incidents(expected: Standing, found: Standing, passed: set[Shelf]) -> Iterator[Difference]:
+def _incidents(expected: StockState, found: StockState, passed: set[Shelf]) -> Iterator[Difference]:
     for incident_id in sorted(expected.incidents.keys() | found.incidents.keys()):
         one, other = expected.incidents.get(incident_id), found.incidents.get(incident_id)
         if one == other:
@@ -172,7 +172,7 @@ def _incidents(expected: Standing, found: Standing, passed: set[Shelf]) -> Itera
         yield Difference("incident", *shelf, incident_id, _span(one), _span(other), explained)
 
 
-def _anomalies(expected: Standing, found: Standing, late: set[str]) -> Iterator[Difference]:
+def _anomalies(expected: StockState, found: StockState, late: set[str]) -> Iterator[Difference]:
     (one, one_sure), (other, other_sure) = _by_kind(expected, late), _by_kind(found, late)
     for kind in sorted(one.keys() | other.keys()):
         if one[kind] != other[kind] or one_sure[kind] != other_sure[kind]:
@@ -182,7 +182,7 @@ def _anomalies(expected: Standing, found: Standing, late: set[str]) -> Iterator[
             )
 
 
-def _by_kind(standing: Standing, late: set[str]) -> tuple[Counter[str], Counter[str]]:
+def _by_kind(standing: StockState, late: set[str]) -> tuple[Counter[str], Counter[str]]:
     """Anomalies by kind: all of them, and those of SIMs that are not `late`."""
     every: Counter[str] = Counter()
     sure: Counter[str] = Counter()

@@ -1,6 +1,6 @@
 """Which SIMs exist and when each was first used: one flat array over all registered blocks.
 
-The register answers the one question asked of every call record: may this be a SIM's first use?
+The registry answers the one question asked of every call record: may this be a SIM's first use?
 Eight bytes a SIM; no object a row.
 """
 
@@ -17,7 +17,7 @@ from schemas.topics import SIM_BLOCK, block_of, partition_of_block
 
 Int64s = npt.NDArray[np.int64]
 
-#: In `Register.first_use`: not used yet. No accepted event has a time this old.
+#: In `SimRegistry.first_use`: not used yet. No accepted event has a time this old.
 UNUSED = 0
 
 
@@ -31,7 +31,7 @@ class SimRange:
     first_iccid: str
 
 
-class Register:
+class SimRegistry:
     """All registered SIMs, in whole blocks, as `first_use`: int64 ms, `UNUSED` where there is none.
 
     Consecutive blocks form a run, so that a look-up is a search among a few runs. Slot 0 stands for
@@ -67,7 +67,7 @@ class Register:
         """How many SIMs the registered blocks have room for."""
         return len(self.first_use) - 1
 
-    def forget(self, partition: int, partitions: int) -> None:
+    def reset(self, partition: int, partitions: int) -> None:
         """Take all SIMs of a partition for unused: what is known of them will be read again."""
         mine = partition_of_block(self._blocks, partitions) == partition
         self.first_use[1:].reshape(-1, SIM_BLOCK)[mine] = UNUSED

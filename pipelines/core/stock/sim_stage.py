@@ -1,4 +1,4 @@
-"""The SIM side: what each SIM's calls and placements do, folded in event time.
+"""The SIM stage: what each SIM's calls and placements do, folded in event time.
 
 State is facts. A block keeps the first use of each SIM, the placements that spoke of it, and what
 is held until the watermark passes; a SIM's place follows from them. Facts only grow, and adding one
@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines.core.effects import Effect, Promise, Rows, envelopes
+from pipelines.core.effects import Effect, RowBuilder, WatermarkUpdate, envelopes
 from pipelines.core.stock import placement as rules
 from pipelines.core.stock.placement import Placement, PlacementType, replay, step
-from pipelines.core.stock.sim_registry import UNUSED, Int64s, Register
-from pipelines.core.watermarks import Frontier, source_watermark
+from pipelines.core.stock.sim_registry import UNUSED, Int64s, SimRegistry
+from pipelines.core.watermarks import Watermarks, source_watermark
 from schemas import topics
 from schemas.envelope import Header
 from schemas.topics import SIM_BLOCK, block_of, partition_of_key
@@ -250,20 +250,20 @@ class Block:
         self._place[covered] = np.where(places == here, self.outlet_index(target), places)
 
 
-class SimSide:
-    """One partition of the SIM side: take envelopes, advance, and say what follows.
+class SimStage:
+    """One partition of the SIM stage: take envelopes, advance, and say what follows.
 
-    `take` and `advance` change the state; `changes` hands out what has to be kept, the frontier
-    last, so that a torn write never has the frontier ahead of the facts.
+    `process` and `advance` change the state; `snapshot` hands out what has to be kept, the watermarks
+    last, so that a torn write never has the watermarks ahead of the facts.
     """
 
-    _FRONTIER = b"frontier"
+    _WATERMARKS = b"watermarks"
 
     def __init__(
         self,
         partition: int,
         partitions: int,
-        register: Register,
+        registry: SimRegistry,
         holder: Holder,
         *,
         idle_after: int | None = None,
@@ -273,47 +273,47 @@ class SimSide:
         self.peers = tuple(f"sims/{p}" for p in range(partitions))
         self.partition = partition
         self.partitions = partitions
-        self.register = register
+        self.registry = registry
         self.holder = holder
         self.idle_after = idle_after
         self.disorder = disorder
-        register.forget(partition, partitions)
-        self.frontier = Frontier()
+        registry.reset(partition, partitions)
+        self.watermarks = Watermarks()
         self.blocks: dict[int, Block] = {}
         self._due: list[tuple[int, int]] = []
         self._dirty: set[int] = set()
-        self._told: tuple[int, bool] | None = None
+        self._last_emitted: tuple[int, bool] | None = None
 
     # Taking facts in
 
-    def take(self, header: Header, rows: pa.RecordBatch | None, now: int) -> None:
+    def process(self, header: Header, rows: pa.RecordBatch | None, now: int) -> None:
         """Hold what an envelope of sim-events says; `now` is wall time in ms."""
         if rows is not None:
             if header.kind in ("uses", "late_uses"):
                 self._take_uses(rows)
             elif header.kind == "placements":
                 self._take_placements(rows)
-        self.frontier.observe(header, now)
+        self.watermarks.observe(header, now)
 
     def _take_uses(self, rows: pa.RecordBatch) -> None:
         imsis = rows.column(0).to_numpy()
         at = rows.column(1).to_numpy()
-        for row in self.register.candidates(imsis, at).tolist():
+        for row in self.registry.candidates(imsis, at).tolist():
             imsi, time = int(imsis[row]), int(at[row])
-            if self.register.range_of(imsi) is None:
+            if self.registry.range_of(imsi) is None:
                 continue
             known = int(rows.column(3)[row].as_py()) if rows.num_columns > 3 else time
             block = self._block(block_of(imsi))
-            known = max(known, self.frontier.reached, block.folded)
+            known = max(known, self.watermarks.reached, block.folded)
             if block.hold_use(Use(time, rows.column(2)[row].as_py(), known, imsi)):
                 self._held(block, known)
 
     def _take_placements(self, rows: pa.RecordBatch) -> None:
         for row in rows.to_pylist():
-            if self.register.range_of(row["first_imsi"]) is None:
+            if self.registry.range_of(row["first_imsi"]) is None:
                 continue
             block = self._block(block_of(row["first_imsi"]))
-            row["known_at"] = max(row["known_at"], self.frontier.reached, block.folded)
+            row["known_at"] = max(row["known_at"], self.watermarks.reached, block.folded)
             row["to_outlet_id"] = row["to_outlet_id"] or rules.NOWHERE
             fact = Placement(**row)
             if block.hold_placement(fact):
@@ -322,7 +322,7 @@ class SimSide:
     def _block(self, number: int) -> Block:
         block = self.blocks.get(number)
         if block is None:
-            block = self.blocks[number] = Block(number, self.register.block_view(number))
+            block = self.blocks[number] = Block(number, self.registry.block_view(number))
         return block
 
     def _held(self, block: Block, known: int) -> None:
@@ -335,30 +335,30 @@ class SimSide:
         """Fold all that the watermark has passed; the envelopes that tell others, in order."""
         wall = now if self.idle_after is not None else None
         watermark, ended = source_watermark(
-            self.frontier, now=wall, idle_after=self.idle_after or 0, disorder=self.disorder
+            self.watermarks, now=wall, idle_after=self.idle_after or 0, disorder=self.disorder
         )
-        if (watermark, ended) == self._told or not self.frontier.marks:
+        if (watermark, ended) == self._last_emitted or not self.watermarks.marks:
             return []
-        out = _Told(self.register, self.holder, self.partitions)
+        out = _Emitted(self.registry, self.holder, self.partitions)
         numbers = set()
         while self._due and self._due[0][0] < watermark:
             numbers.add(heappop(self._due)[1])
         for number in sorted(numbers):
             self._fold(self.blocks[number], watermark, out)
-        before = self.frontier.reached
-        self.frontier.reached = watermark
-        self._told = (watermark, ended)
-        promise = Promise(self.name, watermark, ended, self.peers)
+        before = self.watermarks.reached
+        self.watermarks.reached = watermark
+        self._last_emitted = (watermark, ended)
+        update = WatermarkUpdate(self.name, watermark, ended, self.peers)
         effects: list[Effect] = []
         if len(out.anomalies):
-            effects += envelopes(topics.ANOMALIES, self.partition, out.anomalies, promise, before)
+            effects += envelopes(topics.ANOMALIES, self.partition, out.anomalies, update, before)
         for target in range(self.partitions):
             effects += envelopes(
-                topics.STOCK_MOVEMENTS, target, out.movements.get(target), promise, before
+                topics.STOCK_MOVEMENTS, target, out.movements.get(target), update, before
             )
         return effects
 
-    def _fold(self, block: Block, watermark: int, out: _Told) -> None:
+    def _fold(self, block: Block, watermark: int, out: _Emitted) -> None:
         for fact in block.due(watermark):
             if isinstance(fact, Use):
                 self._fold_use(block, fact, out)
@@ -370,7 +370,7 @@ class SimSide:
         if known is not None:
             heappush(self._due, (known, block.number))
 
-    def _fold_use(self, block: Block, use: Use, out: _Told) -> None:
+    def _fold_use(self, block: Block, use: Use, out: _Emitted) -> None:
         offset = use.imsi - block.first_imsi
         first = int(block.first_use[offset])
         if first != UNUSED and first <= use.at:
@@ -387,7 +387,7 @@ class SimSide:
             out.move([use.imsi], place, -1, rules.FIRST_USE, use)
             block.put(slice(offset, offset + 1), rules.NOWHERE)
 
-    def _fold_placement(self, block: Block, fact: Placement, out: _Told) -> None:
+    def _fold_placement(self, block: Block, fact: Placement, out: _Emitted) -> None:
         in_order = not any(
             f.order > fact.order
             and f.first_imsi < fact.first_imsi + fact.count
@@ -403,7 +403,7 @@ class SimSide:
             for imsi in range(fact.first_imsi, fact.first_imsi + fact.count):
                 self._fold_out_of_order(block, fact, imsi, out)
 
-    def _fold_in_order(self, block: Block, fact: Placement, out: _Told) -> None:
+    def _fold_in_order(self, block: Block, fact: Placement, out: _Emitted) -> None:
         """`step` on all SIMs of a placement at once: none has a later event."""
         covered, places = block.places(fact)
         imsis = np.arange(fact.first_imsi, fact.first_imsi + fact.count)
@@ -434,7 +434,7 @@ class SimSide:
                 out.move(imsis[come].tolist(), target, +1, rules.TRANSFERRED_IN, fact)
         block.put(imsis[come] - block.first_imsi, target)
 
-    def _fold_out_of_order(self, block: Block, fact: Placement, imsi: int, out: _Told) -> None:
+    def _fold_out_of_order(self, block: Block, fact: Placement, imsi: int, out: _Emitted) -> None:
         """One SIM of a late placement: what would be had it come in time, against what is."""
         offset = imsi - block.first_imsi
         if fact.known_at > fact.at:
@@ -464,20 +464,20 @@ class SimSide:
 
     # Keeping state
 
-    def changes(self) -> Iterator[tuple[bytes, bytes]]:
+    def snapshot(self) -> Iterator[tuple[bytes, bytes]]:
         """Entries to write to the state table, in this order; none is handed out twice."""
-        if not self._dirty and self._told is None:
+        if not self._dirty and self._last_emitted is None:
             return
         for number in sorted(self._dirty):
             yield from self.blocks[number].entries()
         self._dirty.clear()
-        yield self._FRONTIER, msgspec.msgpack.encode(self.frontier)
+        yield self._WATERMARKS, msgspec.msgpack.encode(self.watermarks)
 
-    def load(self, key: bytes, value: bytes) -> None:
-        """Take back one entry that `changes` handed out; the newest of each key must come last."""
-        if key == self._FRONTIER:
-            self.frontier = msgspec.msgpack.decode(value, type=Frontier)
-            self.frontier.heard.clear()
+    def restore(self, key: bytes, value: bytes) -> None:
+        """Take back one entry that `snapshot` handed out; the newest of each key must come last."""
+        if key == self._WATERMARKS:
+            self.watermarks = msgspec.msgpack.decode(value, type=Watermarks)
+            self.watermarks.heard.clear()
             return
         block = self._block(int(key.removesuffix(_NEWS)))
         if key.endswith(_NEWS):
@@ -489,22 +489,22 @@ class SimSide:
             heappush(self._due, (known, block.number))
 
 
-class _Told:
+class _Emitted:
     """Movements by target partition, and anomalies, as a fold produces them."""
 
-    def __init__(self, register: Register, holder: Holder, partitions: int) -> None:
-        self.register = register
+    def __init__(self, registry: SimRegistry, holder: Holder, partitions: int) -> None:
+        self.registry = registry
         self.holder = holder
         self.partitions = partitions
-        self.movements: dict[int, Rows] = defaultdict(lambda: Rows("movements"))
-        self.anomalies = Rows("anomalies")
+        self.movements: dict[int, RowBuilder] = defaultdict(lambda: RowBuilder("movements"))
+        self.anomalies = RowBuilder("anomalies")
 
     def move(
         self, imsis: list[int], outlet_id: str, delta: int, cause: str, fact: Placement | Use
     ) -> None:
         if not imsis:
             return
-        batch = self.register.range_of(imsis[0])
+        batch = self.registry.range_of(imsis[0])
         assert batch is not None, "facts about unregistered SIMs are not taken"
         base, width = int(batch.first_iccid) - batch.first_imsi, len(batch.first_iccid)
         iccids = [str(base + imsi).zfill(width) for imsi in imsis]
@@ -525,7 +525,7 @@ class _Told:
 
     def anomaly(self, event_id: str, imsi: int, kind: str, at: int) -> None:
         self.anomalies.add(
-            event_id=event_id, iccid=self.register.iccid(imsi), kind=kind, at=at, detail=""
+            event_id=event_id, iccid=self.registry.iccid(imsi), kind=kind, at=at, detail=""
         )
 
     def anomalies_of(self, fact: Placement, imsis: Int64s, kind: str) -> None:

@@ -30,7 +30,7 @@ class Turn(Enum):
 
     NEXT = "do it"
     SEEN = "acknowledge it again"
-    STRAY = "forget it: it will be delivered again when its turn comes"
+    OUT_OF_ORDER = "forget it: it will be delivered again when its turn comes"
 
 
 class Offsets:
@@ -59,13 +59,13 @@ class Offsets:
             self._astray.clear()
             self._generation = generation
         if message.generation_id != generation:
-            return Turn.STRAY
+            return Turn.OUT_OF_ORDER
         expected = self._next.get(message.tp)
         if expected is None:
             expected = await self._beginning(message.tp)
             if message.offset > expected or generation != self._app.consumer_generation_id:
                 self._astray.setdefault(message.tp, time.monotonic())
-                return Turn.STRAY
+                return Turn.OUT_OF_ORDER
             self._astray.pop(message.tp, None)
         if message.offset > expected:
             raise BrokerError(

@@ -27,7 +27,7 @@ LOOK_EVERY = 5.0
 Reached = Mapping[TopicPartition, tuple[int, int]]
 
 
-class Stillness:
+class StallDetector:
     """How long nothing has moved although messages wait.
 
     Counted in looks, not by a clock: a process that was busy, or did not run at all, between two
@@ -47,7 +47,7 @@ class Stillness:
         return self.looks
 
 
-class Progress:
+class StallGuard:
     """Watches one application; `limit` in ms."""
 
     def __init__(self, app: faust.App, limit: int) -> None:
@@ -82,7 +82,7 @@ class Progress:
             self._watching.cancel()
 
     async def _watch(self) -> None:
-        still = Stillness()
+        still = StallDetector()
         while not self._app.should_stop:
             await asyncio.sleep(LOOK_EVERY)
             try:
@@ -91,7 +91,7 @@ class Progress:
                 log.info("the broker does not say how far this worker is: %r", error)
                 continue
             if self._outside:
-                still = Stillness()
+                still = StallDetector()
             elif still.look(offsets, self._loaded) * LOOK_EVERY >= self._limit:
                 die(f"messages wait and nothing has moved for {self._limit:.0f} s")
 

@@ -8,7 +8,7 @@ import time
 BEAT = 0.1
 
 
-class Fence:
+class SuspensionGuard:
     """Beats in the worker's event loop; `whole` is asked before anything is said or written.
 
     A process that was stopped, or whose machine slept, for longer than `limit` seconds has been

@@ -56,8 +56,8 @@ class Native:
     def __init__(self, url: str, *, attempts: int = 3) -> None:
         self._place = _place(url)
         self._attempts = attempts
-        self._writer = _Line(_with_timeouts(url))
-        self._reader = _Line(_with_timeouts(url))
+        self._writer = _Connection(_with_timeouts(url))
+        self._reader = _Connection(_with_timeouts(url))
         self._may_be_told: bool | None = None
         self._try(lambda: self._writer.call(_greet))
 
@@ -143,7 +143,7 @@ class Native:
             raise WarehouseError(one_line(error)) from None
 
 
-class _Line:
+class _Connection:
     """A connection and the lock that lets one thread at a time talk on it."""
 
     def __init__(self, url: str) -> None:

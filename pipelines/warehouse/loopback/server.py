@@ -37,14 +37,14 @@ DECIDED = frozenset({"diversion_decisions", "dead_letters_replayed_rows"})
 _AT_ONCE = 4
 
 
-class Question(msgspec.Struct):
+class QueryRequest(msgspec.Struct):
     """The body of POST /query."""
 
     sql: str
     format: str
 
 
-class Door:
+class LoopbackServer:
     """Answers questions about `warehouse` from `start` to `stop`, without holding up the loop.
 
     Queries run in threads, a few at a time; the others wait their turn. `leave`, if given, is
@@ -105,7 +105,7 @@ class Door:
     async def _query(self, request: web.Request) -> web.StreamResponse:
         self._admit(request)
         try:
-            question = msgspec.json.decode(await request.read(), type=Question)
+            question = msgspec.json.decode(await request.read(), type=QueryRequest)
             async with self._turns:
                 answer = await self._ask(question)
         except (ZerostockError, msgspec.MsgspecError) as error:
@@ -139,7 +139,7 @@ class Door:
         threading.Thread(target=self._leave_now, name="warehouse-leave", daemon=True).start()
         return web.Response()
 
-    async def _ask(self, question: Question) -> bytes:
+    async def _ask(self, question: QueryRequest) -> bytes:
         return await _in_thread(lambda: self._warehouse.query_bytes(question.sql, question.format))
 
     def _admit(self, request: web.Request) -> None:
@@ -171,7 +171,7 @@ def open_door(
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="warehouse-door", daemon=True)
     thread.start()
-    door = Door(warehouse, data, leave)
+    door = LoopbackServer(warehouse, data, leave)
     try:
         asyncio.run_coroutine_threadsafe(door.start(), loop).result()
         try:

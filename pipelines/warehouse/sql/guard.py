@@ -34,14 +34,14 @@ _FILES: Final = re.compile(r"\b(?:outfile|infile)\b", re.IGNORECASE)
 _TABLE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
 
 
-class Reading(NamedTuple):
+class ReadQuery(NamedTuple):
     """One statement that only reads, without its FORMAT clause; `format` is '' if it had none."""
 
     sql: str
     format: str
 
 
-def reading(sql: str) -> Reading:
+def reading(sql: str) -> ReadQuery:
     """Check that the text is one statement that only reads; raises `WarehouseError` if not."""
     if _FILES.search(sql):
         raise _refused("no statement may mention OUTFILE or INFILE (write your own file instead)")
@@ -76,7 +76,7 @@ def _check_sources(first: str, parts: list[Token]) -> None:
         raise _refused(f"{first} is for tables, not for files")
 
 
-def _split_format(sql: str) -> Reading:
+def _split_format(sql: str) -> ReadQuery:
     """Take a trailing `FORMAT Name` off."""
     parts = list(tokens(sql))
     while parts and parts[-1].kind in ("space", "end"):
@@ -86,8 +86,8 @@ def _split_format(sql: str) -> Reading:
         before = parts[words[-2]]
         if before.kind == "word" and before.text.upper() == "FORMAT":
             rest = "".join(token.text for token in parts[: words[-2]]).rstrip()
-            return Reading(rest, parts[words[-1]].text)
-    return Reading("".join(token.text for token in parts), "")
+            return ReadQuery(rest, parts[words[-1]].text)
+    return ReadQuery("".join(token.text for token in parts), "")
 
 
 def _refused(why: str) -> WarehouseError:

@@ -22,11 +22,8 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
 from alert_harness import BACKUP, NOW, FakeDirectory, group, incident, wholesaler  # noqa: E402
 from twilio_server import ACCOUNT, FROM, TOKEN  # noqa: E402
 
-from alerts.delivery.delivery import (  # noqa: E402
-    MessageDelivery,
-    Patience,
-    journal,  # noqa: E402
-)
+from alerts.delivery import journal  # noqa: E402
+from alerts.delivery.delivery import MessageDelivery, Patience  # noqa: E402
 from alerts.delivery.dispatcher import Dispatcher  # noqa: E402
 from alerts.delivery.receipts import FileReceipts  # noqa: E402
 from alerts.senders import open_sender  # noqa: E402

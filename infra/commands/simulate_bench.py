@@ -11,6 +11,9 @@ from schemas.errors import UsageError
 
 app = typer.Typer()
 
+#: What a simulated city has, and hardly any other directory.
+_OF_A_CITY = "truth/stock.csv"
+
 
 @app.command()
 def simulate(
@@ -29,17 +32,21 @@ def simulate(
 
     Example: `zerostock simulate --out city --outlets 300 --cdrs 100000`
     """
-    from infra.operations.simulate import make_city
+    from rich.console import Console
 
-    make_city(
-        out,
-        if_missing=if_missing,
-        seed=seed,
-        outlets=outlets,
-        days=days,
-        cdrs=cdrs,
-        switches=switches,
-        cdr_format=cdr_format,
+    from pipelines.simulate import CityPlan
+    from pipelines.simulate import simulate as write_city
+
+    console = Console(highlight=False)
+    if if_missing and (out / _OF_A_CITY).exists():
+        console.print(f"the city in {out} is there already")
+        return
+    plan = CityPlan(seed, outlets, days, cdrs, switches=switches, cdr_format=cdr_format)  # type: ignore[arg-type]
+    with console.status(f"making a city in {out}"):
+        made = write_city(plan, out)
+    console.print(
+        f"{made.cdrs:,} call records and {made.events:,} events in {made.files} files,"
+        f" {made.first_uses:,} SIMs sold, {made.stock_outs:,} stock-outs"
     )
 
 

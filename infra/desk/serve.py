@@ -9,7 +9,7 @@ from typing import Final
 
 import uvicorn
 
-from infra.dead_letters.listing import Wanted, open_letters, send_on
+from infra.dead_letters.listing import DeadLetterFilter, open_dead_letters, send_on
 from infra.dead_letters.replay import Recheck, fix_of, recheck
 from infra.desk.access.guard import Guard, by_https
 from infra.desk.access.pages import AccessPages
@@ -84,7 +84,7 @@ def _replay(settings: Settings, input: Path | None, mapping: Path | None) -> Rep
     exports = load_mapping(mapping) if mapping is not None else None
 
     def replay(warehouse: Warehouse, reason: str, source: str, sends: bool) -> Recheck:
-        letters = open_letters(warehouse, Wanted(reason, source))
+        letters = open_dead_letters(warehouse, DeadLetterFilter(reason, source))
         found = recheck(letters, input, exports, settings.partitions, settings.live)
         if sends and found.resolved:
             send_on(warehouse, settings, found, fix_of(input, mapping))

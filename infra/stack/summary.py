@@ -40,15 +40,15 @@ class Screen:
 
     def progress(self, now: IngestProgress) -> None:
         """How far the files are read."""
-        text = f"{now.rows:,} rows read, {now.dead_letters:,} refused"
+        text = f"{now.rows:,} rows, {now.dead_letters:,} of them refused"
         if self._bar is not None:
             self._bar.update(
                 self._task, description=text, completed=now.bytes, total=now.bytes_total or None
             )
         elif time.monotonic() - self._said >= _LINE_EVERY:
             self._said = time.monotonic()
-            share = f" ({now.bytes / now.bytes_total:.0%})" if now.bytes_total else ""
-            self.console.print(f"{text}{share}")
+            share = now.bytes / max(now.bytes_total, 1)
+            self.console.print(f"{share:.0%} of the input read: {text}")
 
     def stage(self, text: str) -> None:
         """What is going on now."""

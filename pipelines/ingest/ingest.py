@@ -92,7 +92,7 @@ async def ingest(
 ) -> IngestReport:
     """Read all that was not read before, and with `follow` what comes, until `stop` is set.
 
-    Raises `InputError` for a directory that is none, `BrokerError` when Kafka cannot be reached,
+    Raises `InputError` if the directory does not exist, `BrokerError` when Kafka cannot be reached,
     and whatever `progress` raises, which ends the reading.
     """
     async with KafkaSink(broker, options.security, options.throttle_group) as post:
@@ -107,7 +107,7 @@ async def read_directory(
     progress: Callable[[IngestProgress], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> IngestReport:
-    """As `ingest`, to any post."""
+    """As `ingest`, into any sink."""
     if not directory.is_dir():
         raise InputError(f"{directory} is not a directory")
     if not options.follow and not any((directory / top).is_dir() for top in ("events", "cdr")):
@@ -268,7 +268,7 @@ class _Reading:
         return found
 
     def _settled(self, file: SourceFile) -> bool:
-        """Whether a file can be opened: one that cannot grow must have stood still for a look."""
+        """Whether a file can be opened: one that cannot grow must not have just changed."""
         if file.plain or not self.options.follow:
             return True
         before, now = self._states.get(file.name), file.state()

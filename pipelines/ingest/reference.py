@@ -98,7 +98,7 @@ def _table(path: Path, model: type[Any], refused: list[RefusedLine]) -> Iterator
             if without:
                 refused.append(RefusedLine(f"reference/{path.name}", number, without, line))
             if isinstance(row, tables.SimBatch) and batches.setdefault(row.batch_id, row) != row:
-                # Taken for a newer version of the first, it would make that one's SIMs strangers.
+                # Taken for a newer version of the first, it would unregister that batch's SIMs.
                 raise Refused(f"invalid_field: batch_id: {row.batch_id} is another batch's")  # noqa: TRY301
             yield row
         except Refused as reason:

@@ -17,7 +17,7 @@ import polars as pl
 
 from pipelines.simulate.badlines import BadLine
 from pipelines.simulate.plan import HOUR_MS, CityPlan, seeded
-from pipelines.simulate.truth import DeadLetter
+from pipelines.simulate.truth import TrueDeadLetter
 
 CDR_COLUMNS = ("call_id", "start_time", "imsi", "msisdn", "duration_s", "cell_id", "charge_fen")
 _FAST_GZIP = 1
@@ -36,7 +36,7 @@ class EventFeed:
         self._seen = 0
         self.written = 0
         self.files = 0
-        self.dead: list[DeadLetter] = []
+        self.dead: list[TrueDeadLetter] = []
 
     def add(self, at: int, event: dict[str, Any]) -> None:
         line = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
@@ -55,7 +55,7 @@ class EventFeed:
         path = self._out / "events" / f"{name}.ndjson{'.gz' if self.files % 3 == 1 else ''}"
         for number, (_, _, _, reason) in enumerate(ready, 1):
             if reason:
-                self.dead.append(DeadLetter(f"events/{path.name}", number, reason))
+                self.dead.append(TrueDeadLetter(f"events/{path.name}", number, reason))
             else:
                 self.written += 1
         _write(path, b"".join(line + b"\n" for _, _, line, _ in ready))
@@ -83,7 +83,7 @@ class CdrFeeds:
         self._bad: list[tuple[int, int, BadLine]] = []
         self.written = 0
         self.files = 0
-        self.dead: list[DeadLetter] = []
+        self.dead: list[TrueDeadLetter] = []
 
     def add(self, calls: pl.DataFrame) -> None:
         """Calls as `Subscribers` makes them."""
@@ -136,7 +136,7 @@ class CdrFeeds:
         numbered = rows.select("reason", line=pl.int_range(pl.len()) + 1 + header)
         file = path.relative_to(self._out).as_posix()
         for reason, line in numbered.filter(pl.col("reason").is_not_null()).iter_rows():
-            self.dead.append(DeadLetter(file, line, reason))
+            self.dead.append(TrueDeadLetter(file, line, reason))
 
     def _write_lines(self, path: Path, rows: pl.DataFrame, switch: int) -> None:
         # Every other switch keeps UTC.

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ingest_harness import FIRST_ICCID, FIRST_IMSI, make_reference, put, read
 
-from infra.dead_letters.replay import Letter, recheck
+from infra.dead_letters.replay import DeadLetter, recheck
 from pipelines.ingest.check import AHEAD_OF_CLOCK, Format, check
 from pipelines.ingest.csv_rows import Dialect
 from pipelines.ingest.files import Chunk
@@ -71,7 +71,7 @@ def test_of_replayed_files_every_time_is_believed(city: Path) -> None:
 def test_a_replay_refuses_it_again_for_as_long_as_it_is_ahead(city: Path) -> None:
     post, _ = read(city, live=True)
     letters = [
-        Letter(source, position, 0, why, raw) for source, position, why, raw in post.letters()
+        DeadLetter(source, position, 0, why, raw) for source, position, why, raw in post.letters()
     ]
     found = recheck(letters, city, None, 1, live=True)
     assert [why for _, why in found.refused] == [AHEAD_OF_CLOCK] * 4

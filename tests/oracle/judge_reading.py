@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from pipelines.simulate.truth import DeadLetter
+from pipelines.simulate.truth import TrueDeadLetter
 from schemas.errors import InputError
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d:?\d\d)")
@@ -91,7 +91,7 @@ class Read:
 
     placements: dict[str, Placement] = field(default_factory=dict)
     uses: dict[tuple[int, int], Use] = field(default_factory=dict)
-    dead: list[DeadLetter] = field(default_factory=list)
+    dead: list[TrueDeadLetter] = field(default_factory=list)
     beyond_bound: int = 0
 
     def use(self, use: Use) -> None:
@@ -187,7 +187,7 @@ def _read_ndjson(path: Path, file: str, reference: Reference, read: Read) -> pl.
         try:
             times.append(_event(line, reference, read))
         except Bad as bad:
-            read.dead.append(DeadLetter(file, number, str(bad)))
+            read.dead.append(TrueDeadLetter(file, number, str(bad)))
     return pl.Series(times, dtype=pl.Int64)
 
 
@@ -261,7 +261,7 @@ def _read_csv(path: Path, file: str, reference: Reference, read: Read) -> pl.Ser
         try:
             late.append((number, _call(_csv_row(line, names), reference, read)))
         except Bad as bad:
-            read.dead.append(DeadLetter(file, number + 2, str(bad)))
+            read.dead.append(TrueDeadLetter(file, number + 2, str(bad)))
     if late:
         slow = pl.DataFrame(late, schema={"row": pl.Int64, "at": pl.Int64}, orient="row")
         return pl.concat([rows.select("row", "at"), slow]).sort("row")["at"]
@@ -306,7 +306,7 @@ def _read_parquet(path: Path, file: str, reference: Reference, read: Read) -> pl
         imsi=pl.when(imsi.str.contains(r"^[0-9]{15}$")).then(imsi).cast(pl.Int64),
     )
     for (number,) in rows.filter(pl.col("imsi").is_null()).select("row").iter_rows():
-        read.dead.append(DeadLetter(file, number + 1, "invalid_field: imsi"))
+        read.dead.append(TrueDeadLetter(file, number + 1, "invalid_field: imsi"))
     return _keep_ours(rows.filter(pl.col("imsi").is_not_null()), reference, read)
 
 

@@ -67,7 +67,7 @@ def activation(number: int, imsi: int, second: float) -> dict[str, object]:
     }
 
 
-def test_papers_of_strangers_are_counted_and_go_nowhere(tmp_path: Path) -> None:
+def test_papers_of_outsiders_are_counted_and_go_nowhere(tmp_path: Path) -> None:
     ours, theirs = FIRST_IMSI + 7, FIRST_IMSI - 1
     post, report = read(tmp_path, registration(1, theirs, 1), registration(2, ours, 2))
     assert [row["event_id"] for row in post.rows(topics.REGISTRATIONS)] == ["R2"]
@@ -75,7 +75,7 @@ def test_papers_of_strangers_are_counted_and_go_nowhere(tmp_path: Path) -> None:
     assert (report.outsiders, report.dead_letters) == (1, 0)
 
 
-def test_a_strangers_time_makes_later_lines_late(tmp_path: Path) -> None:
+def test_a_outsiders_time_makes_later_lines_late(tmp_path: Path) -> None:
     ours, theirs = FIRST_IMSI + 7, FIRST_IMSI - 1
     for number, ahead in enumerate((registration(1, theirs, 50), activation(1, theirs, 50))):
         post, report = read(tmp_path / str(number), ahead, activation(2, ours, 10))

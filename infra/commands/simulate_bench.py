@@ -24,6 +24,12 @@ def simulate(
     cdrs: Annotated[int, typer.Option(help="How many call records, at least.")] = 2_000_000,
     switches: Annotated[int, typer.Option(help="How many exchanges write call records.")] = 2,
     cdr_format: Annotated[str, typer.Option(help="mixed, csv, csv.gz or parquet.")] = "mixed",
+    calls_by: Annotated[
+        str, typer.Option(help="start, or end: switches write a call when it ends, as most do.")
+    ] = "start",
+    late_papers: Annotated[
+        float, typer.Option(help="Share of deliveries, returns, … reported hours or days late.")
+    ] = 0.0,
     if_missing: Annotated[
         bool, typer.Option("--if-missing", help="Do nothing if the city is there already.")
     ] = False,
@@ -41,7 +47,16 @@ def simulate(
     if if_missing and (out / _OF_A_CITY).exists():
         console.print(f"the city in {out} is there already")
         return
-    plan = CityPlan(seed, outlets, days, cdrs, switches=switches, cdr_format=cdr_format)  # type: ignore[arg-type]
+    plan = CityPlan(
+        seed,
+        outlets,
+        days,
+        cdrs,
+        switches=switches,
+        cdr_format=cdr_format,  # type: ignore[arg-type]
+        calls_by=calls_by,  # type: ignore[arg-type]
+        late_papers=late_papers,
+    )
     with console.status(f"making a city in {out}"):
         made = write_city(plan, out)
     console.print(

@@ -271,7 +271,7 @@ def _alerts(settings: Settings) -> faust.App:
         return WholesalerStage(partition, options.partitions, rules)
 
     async def deliver(stage: WholesalerStage, now: int) -> list[Effect]:
-        before = stage.watermarks.reached
+        before = stage.emitted
         steps, update = stage.advance(now)
         if update is None:
             return []

@@ -46,10 +46,10 @@ def bytes_a_day(town: SeededState, sample: int = 200) -> float:
             (Header("uses", SOURCE, at), use),
             (Header("none", SOURCE, at + 1), None),
         ):
-            sims.process(header, rows, at)
-            for effect in sims.advance(at):
-                outlets.process(effect.header, effect.rows, at)
-            outlets.advance(at)
+            sims.process(header, rows)
+            for effect in sims.advance():
+                outlets.process(effect.header, effect.rows)
+            outlets.advance()
             commit()
     return (
         facts / sample * ACTIVATIONS + watermark_entries / (2 * sample) * COMMITS * town.partitions

@@ -38,7 +38,7 @@ _MS = pa.timestamp("ms", tz="UTC")
 
 
 class MemoryPost:
-    """A post whose reader is the core itself: nothing is kept but what follows from it."""
+    """A sink that folds what it is sent: nothing is kept but what follows from it."""
 
     partitions = 1
 
@@ -52,7 +52,7 @@ class MemoryPost:
 
     async def send(self, effects: list[Effect]) -> None:
         """See `pipelines.ingest.post.EnvelopeSink`."""
-        self._rebuild.take(effects)
+        self._rebuild.process(effects)
 
     async def keep(self, positions: dict[str, Position]) -> None:
         """See `pipelines.ingest.post.EnvelopeSink`."""

@@ -1,4 +1,4 @@
-"""What a step of the stream says to the rest of the world: rows for topics, gathered in columns."""
+"""What a step of the stream emits: envelopes for topics, their rows gathered in columns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENVELOPE_ROWS = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One envelope on its way to a topic; `partition` None leaves the choice to the key."""
+    """One envelope on its way to a partition of a topic."""
 
     topic: str
     partition: int
@@ -62,23 +62,23 @@ class WatermarkUpdate(NamedTuple):
 
 
 def envelopes(
-    topic: str, partition: int, rows: RowBuilder | None, promise: WatermarkUpdate, before: int
+    topic: str, partition: int, rows: RowBuilder | None, update: WatermarkUpdate, before: int
 ) -> list[Effect]:
-    """The rows of one step for one partition, cut to size, the last bearing the promise.
+    """The rows of one step for one partition, cut to size, the last with the new watermark.
 
     The earlier ones repeat `before`, the watermark that held when the step began: the new one is
-    true only once all rows are there. Without rows the promise travels alone.
+    true only once all rows are there. Without rows the watermark travels alone.
     """
     if rows is None or len(rows) == 0:
-        return [Effect(topic, partition, Header("none", *promise))]
+        return [Effect(topic, partition, Header("none", *update))]
     batch = rows.batch()
     last = (batch.num_rows - 1) // ENVELOPE_ROWS
-    early = Header(rows.kind, promise.source, before, False, promise.peers)
+    early = Header(rows.kind, update.source, before, False, update.peers)
     return [
         Effect(
             topic,
             partition,
-            Header(rows.kind, *promise) if i == last else early,
+            Header(rows.kind, *update) if i == last else early,
             batch.slice(i * ENVELOPE_ROWS, ENVELOPE_ROWS),
         )
         for i in range(last + 1)

@@ -6,15 +6,16 @@ from collections.abc import Callable
 
 import faust
 
+from pipelines.core.stage import Stage
 from pipelines.stream.app import new_app
 from pipelines.stream.faust_fixes.stall_guard import StallGuard
 from pipelines.stream.options import StreamOptions
-from pipelines.stream.stateful import Act, Stage, StatefulAgent
+from pipelines.stream.stateful import Act, StatefulAgent
 from schemas import topics
 
 
 def alerts_app(
-    options: StreamOptions, new_wholesalers: Callable[[int], Stage], deliver: Act
+    options: StreamOptions, new_wholesalers: Callable[[int], Stage[str]], deliver: Act
 ) -> faust.App:
     """The application; `deliver` sends what is due and says what became of it."""
     app = new_app("alerts", options)

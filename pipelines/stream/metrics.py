@@ -117,11 +117,11 @@ class CountedSimRegistry(SimRegistry):
 class CountedSimStage(SimStage):
     """A SIM stage that counts what it takes."""
 
-    def process(self, header: Header, rows: pa.RecordBatch | None, now: int) -> None:
+    def process(self, header: Header, rows: pa.RecordBatch | None) -> None:
         """See `SimStage`."""
         if rows is not None:
             EVENTS_IN.labels(header.kind).inc(rows.num_rows)
-        super().process(header, rows, now)
+        super().process(header, rows)
 
 
 def count_effects(effects: list[Effect]) -> list[Effect]:

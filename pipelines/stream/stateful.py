@@ -11,15 +11,15 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 import faust
-import pyarrow as pa
 from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.types import TP, EventT, StreamT
 
 from pipelines.core.effects import Effect
+from pipelines.core.stage import Stage
 from pipelines.stream.app import hasten_fetches
 from pipelines.stream.faust_fixes.exit import die
 from pipelines.stream.faust_fixes.offsets import Offsets, Turn
@@ -27,7 +27,7 @@ from pipelines.stream.faust_fixes.stall_guard import StallGuard
 from pipelines.stream.faust_fixes.suspension_guard import SuspensionGuard
 from pipelines.stream.messages import EnvelopeReader
 from schemas import topics
-from schemas.envelope import Header, pack
+from schemas.envelope import pack
 
 #: How long a stage may wait before it folds what it was given, in seconds; longer where folding
 #: itself takes long, so that most of the time goes into reading.
@@ -38,19 +38,6 @@ LONGEST_TICK = 0.1
 MOST_TAKEN = 128 * 1024 * 1024
 
 _STAMP = struct.Struct(">q")
-
-
-class Stage(Protocol):
-    """One partition's share of the core."""
-
-    def process(self, header: Header, rows: pa.RecordBatch | None, now: int) -> None:
-        """Hold what an envelope says."""
-
-    def snapshot(self) -> Iterator[tuple[bytes, bytes]]:
-        """State to write, each entry once."""
-
-    def restore(self, key: bytes, value: bytes) -> None:
-        """Take back written state."""
 
 
 #: Partition, key and value of an entry of the state table.
@@ -99,7 +86,7 @@ class StatefulAgent:
         app: faust.App,
         name: str,
         partitions: int,
-        make_stage: Callable[[int], Stage],
+        make_stage: Callable[[int], Stage[Any]],
         act: Act,
         commit_interval: int,
         stand_still: int,
@@ -121,7 +108,7 @@ class StatefulAgent:
         app.tables.add(self.table)
         app.task(self._tick)
         app.task(self._watch)
-        self.stages: dict[int, Stage] = {}
+        self.stages: dict[int, Stage[Any]] = {}
         self._stamps: dict[tuple[int, bytes], int] = {}
         self._taken: list[tuple[StreamT[bytes], EventT]] = []
         self._weight = 0
@@ -161,7 +148,7 @@ class StatefulAgent:
         self._stamp[partition] = max(stamp, self._stamp.get(partition, 0))
         self._stage(partition).restore(key, value[_STAMP.size :])
 
-    def _stage(self, partition: int) -> Stage:
+    def _stage(self, partition: int) -> Stage[Any]:
         stage = self.stages.get(partition)
         if stage is None:
             stage = self.stages[partition] = self.make_stage(partition)
@@ -227,7 +214,7 @@ class StatefulAgent:
         if header.kind == "dead_letters":
             await self._send(Effect(topics.DEAD_LETTERS, message.partition, header, rows))
         else:
-            self._stage(message.partition).process(header, rows, now_ms())
+            self._stage(message.partition).process(header, rows)
         self._stamp[message.partition] = message.offset
 
     async def _step(self) -> None:
@@ -288,9 +275,9 @@ class StatefulAgent:
             for effect in sent:
                 await effect
             self._must_be_whole()
-            # 2. State: the facts first, then, by itself, the watermarks that says they are complete.
+            # 2. State: the facts first, then, by themselves, the watermarks they are complete for.
             # (The embedded broker reports as the end of a log the start of its last batch, and a
-            # recovery would stop there: a watermarks in a batch of its own is always read.)
+            # recovery would stop there: watermarks in a batch of their own are always read.)
             await self._write(facts)
             await self._write(watermark_entries)
             # 3. Offset: in order, only now.

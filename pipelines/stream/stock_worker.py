@@ -20,17 +20,9 @@ def stock_app(options: StreamOptions, registry: SimRegistry, holder: Holder) -> 
     """The application; `registry` and `holder` come from the reference tables."""
     app = new_app("stock", options)
     progress = StallGuard(app, options.give_up_after)
-    idle_after = options.idle_after if options.clock == "wall" else None
 
     def new_sims(partition: int) -> SimStage:
-        stage = metrics.CountedSimStage(
-            partition,
-            options.partitions,
-            registry,
-            holder,
-            idle_after=idle_after,
-            disorder=options.disorder,
-        )
+        stage = metrics.CountedSimStage(partition, options.partitions, registry, holder)
         metrics.sim_stages.add(stage)
         return stage
 
@@ -38,7 +30,8 @@ def stock_app(options: StreamOptions, registry: SimRegistry, holder: Holder) -> 
         return OutletStage(partition, options.partitions, holder)
 
     async def fold(stage: SimStage | OutletStage, now: int) -> list[Effect]:
-        return trace.said(metrics.count_effects(stage.advance(now)))
+        del now
+        return trace.said(metrics.count_effects(stage.advance()))
 
     sims = StatefulAgent(
         app,

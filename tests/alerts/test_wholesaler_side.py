@@ -97,7 +97,7 @@ class World:
             while position < len(LOG):
                 for _ in range(dice.randint(1, 4)):
                     if position < len(LOG):
-                        stage.process(*unpack(LOG[position]), 0)
+                        stage.process(*unpack(LOG[position]))
                         position += 1
                 step()
                 if position < len(LOG) and dice.random() < 0.3:
@@ -164,9 +164,9 @@ def test_an_answer_counts_at_the_watermark_it_met(tmp_path: Path) -> None:
     """Read in one go with what follows it, it still comes before the escalation of half past."""
     stage = WholesalerStage(0, 1, rules())
     for data in LOG[:4]:
-        stage.process(*unpack(data), 0)
-    stage.process(*unpack(pack_answers([news("acknowledged", FIRST, at(9, 4))])), 0)
-    stage.process(*unpack(envelope(at(11))), 0)
+        stage.process(*unpack(data))
+    stage.process(*unpack(pack_answers([news("acknowledged", FIRST, at(9, 4))])))
+    stage.process(*unpack(envelope(at(11))))
     steps, _ = stage.advance(0)
     assert [g.kind for g in steps.groups] == ["stock_out"]
 
@@ -174,10 +174,10 @@ def test_an_answer_counts_at_the_watermark_it_met(tmp_path: Path) -> None:
 def test_an_answer_is_dealt_with_while_the_watermark_stands_still() -> None:
     stage = WholesalerStage(0, 1, rules())
     for data in LOG[:3]:
-        stage.process(*unpack(data), 0)
+        stage.process(*unpack(data))
     stage.advance(0)
     assert stage.advance(0)[1] is None
-    stage.process(*unpack(LOG[3]), 0)
+    stage.process(*unpack(LOG[3]))
     steps, update = stage.advance(0)
     assert [n.kind for n in steps.news] == ["acknowledged"]
     assert update is not None
@@ -188,24 +188,24 @@ def test_a_new_policy_finds_who_still_waits() -> None:
     silence = "silences = [{ territory = 'north' }]"
     old = WholesalerStage(0, 1, rules(silence))
     for data in LOG[:3]:
-        old.process(*unpack(data), 0)
+        old.process(*unpack(data))
     assert old.advance(0)[0].groups == []
     heir = WholesalerStage(0, 1, rules(""))
     for key, value in old.snapshot():
         heir.restore(key, value)
-    heir.process(*unpack(LOG[4]), 0)
+    heir.process(*unpack(LOG[4]))
     assert [g.kind for g in heir.advance(0)[0].groups] == ["delayed"]
 
 
 def test_news_of_strangers_and_nonsense_harm_nobody() -> None:
     stage = WholesalerStage(0, 1, rules())
-    stage.process(*unpack(envelope(at(8))), 0)
+    stage.process(*unpack(envelope(at(8))))
     odd = [
         Answer("x1", START, "nobody", "acknowledged", "m", "", "", ""),
         Answer("x2", START, "w", "cannot", "m", "i", "[1]", ""),
         Answer("x3", START, "w", "singing", "", "", "{", ""),
     ]
-    stage.process(*unpack(pack_answers(odd)), 0)
+    stage.process(*unpack(pack_answers(odd)))
     steps, _ = stage.advance(0)
     assert steps.groups == []
     assert sorted(n.kind for n in steps.news) == ["acknowledged", "cannot", "singing"]
@@ -214,7 +214,7 @@ def test_news_of_strangers_and_nonsense_harm_nobody() -> None:
 @pytest.mark.parametrize("version", [1, 2])
 def test_it_goes_on_from_the_state_of_this_and_of_the_last_release(version: int) -> None:
     old = WholesalerStage(0, 1, rules())
-    old.process(*unpack(envelope(at(9), A)), 0)
+    old.process(*unpack(envelope(at(9), A)))
     old.advance(0)
     state = dict(old.snapshot())
     if version == 1:
@@ -224,7 +224,7 @@ def test_it_goes_on_from_the_state_of_this_and_of_the_last_release(version: int)
     heir = WholesalerStage(0, 1, rules())
     for key, value in state.items():
         heir.restore(key, value)
-    heir.process(*unpack(envelope(at(9, 31))), 0)
+    heir.process(*unpack(envelope(at(9, 31))))
     steps, _ = heir.advance(0)
     assert [g.kind for g in steps.groups] == ["stock_out", "escalation"]
     assert steps.groups[0].message_id == FIRST

@@ -153,7 +153,7 @@ class Day:
             self.stage.told(told.records)
 
     def update(self, mark: int, kind: str = "none", rows: pa.RecordBatch | None = None) -> None:
-        self.stage.process(Header(kind, "outlets/0", mark, False, ("outlets/0",)), rows, 0)
+        self.stage.process(Header(kind, "outlets/0", mark, False, ("outlets/0",)), rows)
 
     def explain(self, incident_id: str, kind: str, at: int, detail: dict) -> None:
         name = TABLES.outlets[incident_id.partition("/")[0]].name if incident_id else ""
@@ -185,7 +185,7 @@ class Day:
             f"SM{at}", at, "W001", answer.kind, self.screen.latest[phone], "",
             msgspec.json.encode(detail).decode(), "sms",
         )  # fmt: skip
-        self.stage.process(*unpack(pack_answers([news])), 0)
+        self.stage.process(*unpack(pack_answers([news])))
         whose = "Wang" if phone == FIRST else "second phone"
         self.screen.say(at, f"{whose} answers", f"“{text}” ({answer.kind})")
 

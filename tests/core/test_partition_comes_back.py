@@ -19,11 +19,11 @@ def movements_of(stage: SimStage) -> list[tuple[int, str]]:
     placements = pa.RecordBatch.from_pylist([delivery], schema=PLACEMENTS)
     use = {"imsi": IMSIS[0], "at": 200, "event_id": "c"}
     uses = pa.RecordBatch.from_pylist([use], schema=USES)
-    stage.process(Header("placements", "s", 100), placements, 0)
-    stage.process(Header("uses", "s", 300), uses, 0)
+    stage.process(Header("placements", "s", 100), placements)
+    stage.process(Header("uses", "s", 300), uses)
     return [
         (row["imsi"], row["cause"])
-        for effect in stage.advance(0)
+        for effect in stage.advance()
         if effect.rows is not None
         for row in effect.rows.to_pylist()
     ]

@@ -11,7 +11,7 @@ from oracle.plain_fold import Fact, fold
 from oracle.stream_harness import IMSIS, OUTLETS, RANGES, Rig, envelopes_of, sku_of
 
 from pipelines.core import effects
-from pipelines.core.stock import sim_stage as sims
+from pipelines.core.stock import block
 from pipelines.core.stock.sim_registry import SimRegistry
 
 DISORDER = 40
@@ -22,7 +22,7 @@ def small_envelopes():
     """So small that one step's rows need several, and blocks' news often go into their bulk."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(effects, "ENVELOPE_ROWS", 3)
-        patch.setattr(sims, "_MOST_NEWS", 2)
+        patch.setattr(block, "_MOST_RECENT", 2)
         yield
 
 

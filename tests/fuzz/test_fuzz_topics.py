@@ -21,11 +21,11 @@ from spoil import MANY, spoiled
 from alerts.lifecycle.stage import WholesalerStage
 from alerts.policy.policy import parse_policy
 from alerts.policy.rules import AlertRules
+from pipelines.core.stage import Stage
 from pipelines.core.stock.outlet_stage import OutletStage
 from pipelines.core.stock.sim_registry import SimRange, SimRegistry
 from pipelines.core.stock.sim_stage import SimStage
 from pipelines.stream.messages import EnvelopeReader
-from pipelines.stream.stateful import Stage
 from pipelines.warehouse.rows import to_rows
 from schemas import topics
 from schemas.envelope import KINDS, SCHEMAS, Header, pack, unpack
@@ -166,7 +166,7 @@ def test_rows_on_a_topic_that_is_not_theirs_are_a_letter(topic: str) -> None:
             unpack(message(kind, "x"), topic)
 
 
-SIDES: dict[str, Callable[[], Stage]] = {
+SIDES: dict[str, Callable[[], Stage[Any]]] = {
     topics.SIM_EVENTS: lambda: SimStage(0, 1, SimRegistry(RANGES), holder),
     topics.STOCK_MOVEMENTS: lambda: OutletStage(0, 1, holder),
     topics.STOCK_INCIDENTS: lambda: WholesalerStage(0, 1, RULES),
@@ -176,8 +176,8 @@ SIDES: dict[str, Callable[[], Stage]] = {
 def fold(stage: Any) -> None:
     """Everything that was taken, to its end; what follows must be fit to travel."""
     for source in list(stage.watermarks.marks):
-        stage.process(Header("none", source, T * 2, True), None, 0)
-    told = stage.advance(0)
+        stage.process(Header("none", source, T * 2, True), None)
+    told = stage.advance(0) if isinstance(stage, WholesalerStage) else stage.advance()
     if isinstance(told, list):
         for effect in told:
             _, rows = unpack(pack(effect.header, effect.rows), effect.topic)
@@ -200,8 +200,8 @@ def test_what_a_worker_takes_never_stops_it(topic: str) -> None:
                 told.append(str(error))
                 continue
             taken += 1
-            stage.process(header, rows, 0)
-        stage.process(*unpack(message(KINDS[topic][0], SOURCES[topic], 6, T + 10), topic), 0)
+            stage.process(header, rows)
+        stage.process(*unpack(message(KINDS[topic][0], SOURCES[topic], 6, T + 10), topic))
         before = dict(stage.snapshot())
         fold(stage)
         # Written state is read back by whoever comes next.

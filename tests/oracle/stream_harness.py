@@ -29,7 +29,6 @@ RANGES = [
 ]
 IMSIS = [r.first_imsi + i for r in RANGES for i in range(r.count)]
 OUTLETS = ["o1", "o2", "o3"]
-NOW = 0
 
 
 def sku_of(imsi: int) -> str:
@@ -132,9 +131,9 @@ class Stage:
         for _ in range(self.random.randint(1, 4)):
             if self.position < len(self.log):
                 header, rows = unpack(self.log[self.position])
-                self.stage.process(header, rows, NOW)
+                self.stage.process(header, rows)
                 self.position += 1
-        effects = self.stage.advance(NOW)
+        effects = self.stage.advance()
         if self.random.random() < 0.1:  # dies between effects
             self.send(effects[: self.random.randint(0, len(effects))])
             self.start()

@@ -92,9 +92,9 @@ def test_gauges_tell_lag_and_the_delay_of_each_open_source() -> None:
         Header("none", "cdr/b", 9_000, True),
         Header("none", "events", NO_WATERMARK),
     ):
-        stage.process(header, None, 0)
+        stage.process(header, None)
     other = SimStage(1, 2, SimRegistry([]), lambda outlet, at: "")
-    other.process(Header("none", "cdr/a", 4_000), None, 0)
+    other.process(Header("none", "cdr/a", 4_000), None)
     assert open_marks([stage, other]) == {"cdr/a": 4_000}
     found = {
         (metric.name, *sample.labels.values()): sample.value

@@ -53,10 +53,10 @@ def test_uses_and_candidates_are_counted(grown) -> None:
         [pa.array([IMSI, IMSI, IMSI + 1]), pa.array([5, 5, 6]), pa.array(["a", "a", "c"])],
         schema=USES,
     )
-    stage.process(Header("uses", "cdr", 7), rows, 0)
-    stage.process(Header("none", "cdr", 8, True), None, 0)
-    stage.advance(0)
-    stage.process(Header("uses", "cdr", 8), rows, 0)
+    stage.process(Header("uses", "cdr", 7), rows)
+    stage.process(Header("none", "cdr", 8, True), None)
+    stage.advance()
+    stage.process(Header("uses", "cdr", 8), rows)
     assert grown("zerostock_events_in_total", kind="uses") == 6
     assert grown("zerostock_candidates_total") == 3, "SIMs that are used already are none"
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from pipelines.core.stage import WATERMARKS_KEY
+from pipelines.core.stock.block import Block
 from pipelines.core.stock.outlet_stage import OutletShelves
 from pipelines.core.stock.placement import Placement, PlacementType
 from pipelines.core.stock.sim_registry import UNUSED, Int64s, SimRange, SimRegistry
-from pipelines.core.stock.sim_stage import Block
 from pipelines.core.watermarks import Watermarks
 from schemas.topics import SIM_BLOCK, partition_of_block, partition_of_key
 
@@ -158,7 +159,7 @@ class SeededState:
             block.folded = DAWN
             partition = partition_of_block(number, self.partitions)
             yield partition, str(number).encode(), block.encode()
-        yield from self._frontiers({SOURCE: DAWN})
+        yield from self._watermarks({SOURCE: DAWN})
 
     def _delivery(self, imsi: int) -> Placement:
         outlet = self.outlet_id(int(self.outlet_of(np.array([imsi]))[0]))
@@ -176,9 +177,9 @@ class SeededState:
             outlet.stock[SKU] = self.on_shelf[order[bounds[number] : bounds[number + 1]]]
             partition = partition_of_key(outlet.outlet_id, self.partitions)
             yield partition, b"o/" + outlet.outlet_id.encode(), outlet.encode()
-        yield from self._frontiers({f"sims/{p}": DAWN for p in range(self.partitions)})
+        yield from self._watermarks({f"sims/{p}": DAWN for p in range(self.partitions)})
 
-    def _frontiers(self, marks: dict[str, int]) -> Iterator[tuple[int, bytes, bytes]]:
-        frontier = msgspec.msgpack.encode(Watermarks(marks, reached=DAWN))
+    def _watermarks(self, marks: dict[str, int]) -> Iterator[tuple[int, bytes, bytes]]:
+        watermarks = msgspec.msgpack.encode(Watermarks(marks, reached=DAWN))
         for partition in range(self.partitions):
-            yield partition, b"frontier", frontier
+            yield partition, WATERMARKS_KEY, watermarks

@@ -67,10 +67,10 @@ async def follow(broker: str, reference: Path, partitions: int) -> None:
             for part, messages in (await consumer.getmany(timeout_ms=10, max_records=8)).items():
                 for message in messages:
                     header, rows = unpack(message.value)
-                    stages[part][1].process(header, rows, int(time.time() * 1000))
+                    stages[part][1].process(header, rows)
                     taken[part] = message.offset + 1
         for _, stage in stages.values():
-            for effect in stage.advance(int(time.time() * 1000)):
+            for effect in stage.advance():
                 data = pack(effect.header, effect.rows)
                 sent.append(await producer.send(effect.topic, data, partition=effect.partition))
         if taken and time.monotonic() - committed >= COMMIT:

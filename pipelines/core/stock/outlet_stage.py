@@ -16,13 +16,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.core.effects import Effect, RowBuilder, WatermarkUpdate, envelopes
+from pipelines.core.effects import Effect, RowBuilder, envelopes
+from pipelines.core.stage import Stage
 from pipelines.core.stock.sim_registry import Int64s
 from pipelines.core.stock.sim_stage import Holder
-from pipelines.core.watermarks import Watermarks, partition_watermark
+from pipelines.core.watermarks import partition_watermark
 from schemas import topics
-from schemas.envelope import Header
 from schemas.topics import partition_of_key
+
+#: Begins the key of an outlet's entry in the state table.
+_OUTLET = b"o/"
 
 _EMPTY: Int64s = np.empty(0, np.int64)
 
@@ -147,32 +150,25 @@ def _without(some: Int64s, others: Int64s) -> Int64s:
     return rest
 
 
-class OutletStage:
-    """One partition of the outlet stage: take movements, advance, and say what follows."""
+class OutletStage(Stage[str]):
+    """One partition of the outlet stage: stock-outs to the wholesalers' partitions, and levels."""
 
-    _WATERMARKS = b"watermarks"
+    watermark_rule = staticmethod(partition_watermark)
 
     def __init__(self, partition: int, partitions: int, holder: Holder) -> None:
-        self.name = f"outlets/{partition}"
-        self.peers = tuple(f"outlets/{p}" for p in range(partitions))
-        self.partition = partition
-        self.partitions = partitions
+        super().__init__("outlets", partition, partitions)
         self.holder = holder
-        self.watermarks = Watermarks()
         self.outlets: dict[str, OutletShelves] = {}
         self._due: list[tuple[int, str]] = []
-        self._dirty: set[str] = set()
-        self._last_emitted: tuple[int, bool] | None = None
 
-    def process(self, header: Header, rows: pa.RecordBatch | None, now: int) -> None:
-        """Hold the movements of an envelope; `now` is wall time in ms."""
-        if rows is not None and header.kind == "movements":
-            for outlet_id, moment, sku, delta, imsis in _runs(rows):
-                outlet = self._outlet(outlet_id)
-                if outlet.hold(moment, sku, delta, imsis):
-                    heappush(self._due, (moment[0], outlet_id))
-                    self._dirty.add(outlet_id)
-        self.watermarks.observe(header, now)
+    def _hold(self, kind: str, rows: pa.RecordBatch) -> None:
+        if kind != "movements":
+            return
+        for outlet_id, moment, sku, delta, imsis in _runs(rows):
+            outlet = self._outlet(outlet_id)
+            if outlet.hold(moment, sku, delta, imsis):
+                heappush(self._due, (moment[0], outlet_id))
+                self._dirty.add(outlet_id)
 
     def _outlet(self, outlet_id: str) -> OutletShelves:
         outlet = self.outlets.get(outlet_id)
@@ -180,20 +176,19 @@ class OutletStage:
             outlet = self.outlets[outlet_id] = OutletShelves(outlet_id)
         return outlet
 
-    def advance(self, now: int) -> list[Effect]:
-        """Fold all that the watermark has passed; the envelopes that tell others, in order."""
-        del now  # Silence is judged on the SIM stage; here only promises count.
-        watermark, ended = partition_watermark(self.watermarks)
-        if (watermark, ended) == self._last_emitted or not self.watermarks.marks:
+    def advance(self) -> list[Effect]:
+        """Fold all that the watermark has passed; the envelopes that say so, in order."""
+        before = self.emitted
+        if (update := self._update()) is None:
             return []
         incidents: dict[int, RowBuilder] = defaultdict(lambda: RowBuilder("incidents"))
         levels: dict[tuple[str, str], int] = {}
         due = set()
-        while self._due and self._due[0][0] < watermark:
+        while self._due and self._due[0][0] < update.watermark:
             due.add(heappop(self._due)[1])
         for outlet_id in sorted(due):
             outlet = self.outlets[outlet_id]
-            for at, sku, incident in outlet.fold(watermark, self.holder):
+            for at, sku, incident in outlet.fold(update.watermark, self.holder):
                 levels[outlet_id, sku] = at
                 if incident is not None:
                     target = partition_of_key(incident.wholesaler_id, self.partitions)
@@ -201,9 +196,6 @@ class OutletStage:
             self._dirty.add(outlet_id)
             if outlet.held:
                 heappush(self._due, (min(m[0] for m in outlet.held), outlet_id))
-        before, self.watermarks.reached = self.watermarks.reached, watermark
-        self._last_emitted = (watermark, ended)
-        update = WatermarkUpdate(self.name, watermark, ended, self.peers)
         effects: list[Effect] = []
         if levels:
             rows = self._levels(levels)
@@ -226,21 +218,11 @@ class OutletStage:
             )
         return rows
 
-    def snapshot(self) -> Iterator[tuple[bytes, bytes]]:
-        """Entries to write to the state table, in this order; none is handed out twice."""
-        if not self._dirty and self._last_emitted is None:
-            return
-        for outlet_id in sorted(self._dirty):
-            yield b"o/" + outlet_id.encode(), self.outlets[outlet_id].encode()
-        self._dirty.clear()
-        yield self._WATERMARKS, msgspec.msgpack.encode(self.watermarks)
+    def _entries(self, part: str) -> Iterator[tuple[bytes, bytes]]:
+        yield _OUTLET + part.encode(), self.outlets[part].encode()
 
-    def restore(self, key: bytes, value: bytes) -> None:
-        """Take back one entry that `snapshot` handed out; the newest of each key must come last."""
-        if key == self._WATERMARKS:
-            self.watermarks = msgspec.msgpack.decode(value, type=Watermarks)
-            return
-        outlet = self._outlet(key.removeprefix(b"o/").decode())
+    def _restore(self, key: bytes, value: bytes) -> None:
+        outlet = self._outlet(key.removeprefix(_OUTLET).decode())
         outlet.decode(value)
         if outlet.held:
             heappush(self._due, (min(m[0] for m in outlet.held), outlet.outlet_id))

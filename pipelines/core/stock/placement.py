@@ -1,7 +1,7 @@
 """Where a SIM may be put, taken from and counted: the rules of deliveries and their kin.
 
 A SIM is nowhere, at one outlet, or active. `step` is the whole rule book for one SIM that is not
-active; `pipelines.core.stock.sim_registry` applies it to ranges at once and must agree with it.
+active; `sim_stage` applies it to ranges at once and must agree with it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the stream should have come to, folded once more in memory, and how it differs. Pure.
 
 `Rebuild` is the whole stream as one partition without Kafka: envelopes of sim-events in, a
-`StockState` out. `compare` puts two standings stage by stage. Reading files and tables is elsewhere.
+`StockState` out. `compare` puts two of them side by side.
 
 An event that came late (see `placement.LATE`) corrects the stock but not the incidents that were
 final before it. Input that was read in several goes has more of these than the same input read in
@@ -86,8 +86,8 @@ class Rebuild:
         self._standing = StockState()
         self.passed: set[Shelf] = set()
 
-    def take(self, effects: list[Effect]) -> None:
-        """Take envelopes of sim-events, others are passed over, and fold as far as they allow."""
+    def process(self, effects: list[Effect]) -> None:
+        """Fold envelopes of sim-events as far as they allow; others are passed over."""
         for effect in effects:
             if effect.topic == topics.SIM_EVENTS:
                 self.hold(effect.header, effect.rows)
@@ -95,17 +95,17 @@ class Rebuild:
 
     def hold(self, header: Header, rows: pa.RecordBatch | None) -> None:
         """Take one envelope and fold nothing yet: those of other partitions are still to come."""
-        self._sims.process(header, rows, 0)
+        self._sims.process(header, rows)
 
     def fold(self) -> None:
-        """Fold as far as the promises allow."""
-        for effect in self._sims.advance(0):
+        """Fold as far as the watermarks allow."""
+        for effect in self._sims.advance():
             if effect.topic == topics.STOCK_MOVEMENTS:
                 self._note_shelves(effect.rows)
-                self._outlets.process(effect.header, effect.rows, 0)
+                self._outlets.process(effect.header, effect.rows)
             elif effect.topic == topics.ANOMALIES and effect.rows is not None:
                 self._note_anomalies(effect.rows)
-        for effect in self._outlets.advance(0):
+        for effect in self._outlets.advance():
             if effect.topic == topics.STOCK_INCIDENTS and effect.rows is not None:
                 for row in effect.rows.to_pylist():
                     self._standing.incidents[row["incident_id"]] = Stockout(

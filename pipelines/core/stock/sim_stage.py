@@ -1,301 +1,56 @@
 """The SIM stage: what each SIM's calls and placements do, folded in event time.
 
-State is facts. A block keeps the first use of each SIM, the placements that spoke of it, and what
-is held until the watermark passes; a SIM's place follows from them. Facts only grow, and adding one
-twice changes nothing, so repeating work after a crash is harmless. What a step tells others is a
-function of the facts between two watermarks: repeated, it says the same again.
-
 Order: facts are folded by the time they became known (`known_at`; for all but late ones that is
 `at`), then by (`at`, id). A late fact corrects the stock as if it had come in time.
 """
 
 from __future__ import annotations
 
-from bisect import insort
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 
-import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines.core.effects import Effect, RowBuilder, WatermarkUpdate, envelopes
+from pipelines.core.effects import Effect, RowBuilder, envelopes
+from pipelines.core.stage import Stage
 from pipelines.core.stock import placement as rules
+from pipelines.core.stock.block import Block, Use, block_number
 from pipelines.core.stock.placement import Placement, PlacementType, replay, step
 from pipelines.core.stock.sim_registry import UNUSED, Int64s, SimRegistry
-from pipelines.core.watermarks import Watermarks, source_watermark
+from pipelines.core.watermarks import source_watermark
 from schemas import topics
-from schemas.envelope import Header
-from schemas.topics import SIM_BLOCK, block_of, partition_of_key
+from schemas.topics import block_of, partition_of_key
 
 #: wholesaler who holds an outlet at a time (ms); "" when nobody does.
 Holder = Callable[[str, int], str]
 
 
-class Use(msgspec.Struct, array_like=True, frozen=True):
-    """A call or activation that may be its SIM's first use; times in ms."""
+class SimStage(Stage[int]):
+    """One partition of the SIM stage: movements to the outlets' partitions, and anomalies."""
 
-    at: int
-    event_id: str
-    known_at: int
-    imsi: int
-
-
-class _StoredBlock(msgspec.Struct, array_like=True):
-    """The bulk of a block: offsets (u16) and first uses (i64 ms) of its used SIMs, and placements.
-
-    It is written seldom; what came since is in the block's `_StoredNews`.
-    """
-
-    folded: int
-    used: bytes
-    first_use: bytes
-    history: list[Placement]
-
-
-class _StoredNews(msgspec.Struct, array_like=True):
-    """First uses since the bulk was written, by offset, and what is held."""
-
-    folded: int
-    used: dict[int, int]
-    held_placements: list[Placement]
-    held_uses: list[Use]
-
-
-#: First uses of a block that are written again and again before they go into its bulk.
-_MOST_NEWS = 50
-
-#: Ends the key of a block's news; the number alone is the key of its bulk.
-_NEWS = b"+"
-
-
-class Block:
-    """The facts about `SIM_BLOCK` consecutive SIMs."""
-
-    def __init__(self, number: int, first_use: Int64s) -> None:
-        self.number = number
-        self.first_imsi = number * SIM_BLOCK
-        self.first_use = first_use
-        self.folded = 0
-        self.history: list[Placement] = []
-        self.held_placements: dict[tuple[str, int], Placement] = {}
-        self.held_uses: dict[int, list[Use]] = {}
-        self._news: dict[int, int] = {}
-        self._bulk_is_old = False
-        self._seen: set[tuple[str, int]] = set()
-        # Where each SIM is, as an index into `_outlets`; follows from the history.
-        self._outlets: list[str] = [rules.NOWHERE]
-        self._place = np.zeros(SIM_BLOCK, np.int16)
-
-    def hold_placement(self, fact: Placement) -> bool:
-        """Keep a placement until its time; False if it is known already, and not later.
-
-        A copy from a source that was too late with it may come before the punctual one.
-        """
-        held = self.held_placements.get(fact.key)
-        if fact.key in self._seen and (held is None or held.known_at <= fact.known_at):
-            return False
-        self._seen.add(fact.key)
-        self.held_placements[fact.key] = fact
-        return True
-
-    def hold_use(self, fact: Use) -> bool:
-        """Keep a use until its time; False if an earlier one known no later makes it needless."""
-        held = self.held_uses.setdefault(fact.imsi, [])
-        order = (fact.at, fact.event_id)
-        if any((u.at, u.event_id) <= order and u.known_at <= fact.known_at for u in held):
-            return False
-        held[:] = [
-            u for u in held if not (order <= (u.at, u.event_id) and fact.known_at <= u.known_at)
-        ]
-        held.append(fact)
-        return True
-
-    def due(self, watermark: int) -> list[Placement | Use]:
-        """Take out all held facts known before the watermark, in the order of folding."""
-        facts: list[Placement | Use] = []
-        for key, fact in list(self.held_placements.items()):
-            if fact.known_at < watermark:
-                facts.append(self.held_placements.pop(key))
-        for imsi, uses in list(self.held_uses.items()):
-            facts.extend(u for u in uses if u.known_at < watermark)
-            uses[:] = [u for u in uses if u.known_at >= watermark]
-            if not uses:
-                del self.held_uses[imsi]
-        facts.sort(key=lambda f: (f.known_at, f.at, f.event_id))
-        return facts
-
-    def next_known(self) -> int | None:
-        """When the earliest held fact became known."""
-        times = [f.known_at for f in self.held_placements.values()]
-        times += [u.known_at for uses in self.held_uses.values() for u in uses]
-        return min(times, default=None)
-
-    def place(self, imsi: int) -> str:
-        """Where a SIM is that is not active."""
-        return self.outlet(int(self._place[imsi - self.first_imsi]))
-
-    def places(self, fact: Placement) -> tuple[slice, Int64s]:
-        """The offsets a placement covers, and the outlet index of each."""
-        start = fact.first_imsi - self.first_imsi
-        covered = slice(start, start + fact.count)
-        return covered, self._place[covered].astype(np.int64)
-
-    def outlet_index(self, outlet_id: str) -> int:
-        """The index that stands for an outlet in this block."""
-        try:
-            return self._outlets.index(outlet_id)
-        except ValueError:
-            self._outlets.append(outlet_id)
-            return len(self._outlets) - 1
-
-    def outlet(self, index: int) -> str:
-        """The outlet behind an index."""
-        return self._outlets[index]
-
-    def put(self, offsets: slice | Int64s, outlet_id: str) -> None:
-        """Note where SIMs are now."""
-        self._place[offsets] = self.outlet_index(outlet_id)
-
-    def remember(self, fact: Placement) -> None:
-        """Add a folded placement to the history."""
-        insort(self.history, fact, key=lambda f: f.order)
-        self._bulk_is_old = True
-
-    def use(self, offset: int, at: int) -> None:
-        """Note a SIM's first use, or an earlier one than was known."""
-        self.first_use[offset] = self._news[offset] = max(at, UNUSED + 1)
-
-    def entries(self) -> Iterator[tuple[bytes, bytes]]:
-        """What has to be written to the state table: the bulk only if it must, then the news."""
-        key = str(self.number).encode()
-        if self._bulk_is_old or len(self._news) > _MOST_NEWS:
-            self._bulk_is_old = False
-            self._news.clear()
-            yield key, self.encode()
-        held = sorted(self.held_placements.values(), key=lambda f: f.order)
-        uses = [u for _, uses in sorted(self.held_uses.items()) for u in uses]
-        yield key + _NEWS, msgspec.msgpack.encode(_StoredNews(self.folded, self._news, held, uses))
-
-    def encode(self) -> bytes:
-        """The bulk as it is kept in the state table."""
-        used = np.flatnonzero(self.first_use != UNUSED)
-        return msgspec.msgpack.encode(
-            _StoredBlock(
-                self.folded,
-                used.astype(np.uint16).tobytes(),
-                self.first_use[used].tobytes(),
-                self.history,
-            )
-        )
-
-    def decode(self, data: bytes) -> None:
-        """Take back what `encode` wrote, newer bulks after older ones."""
-        stored = msgspec.msgpack.decode(data, type=_StoredBlock)
-        used = np.frombuffer(stored.used, np.uint16)
-        self._first_used(used, np.frombuffer(stored.first_use, np.int64))
-        self.history = stored.history
-        self._outlets = [rules.NOWHERE]
-        self._place[:] = 0
-        for fact in self.history:
-            self._replay(fact)
-        self._settle(stored.folded)
-
-    def decode_news(self, data: bytes) -> None:
-        """Take back the news; their bulk may come before or after them, or be newer than they."""
-        stored = msgspec.msgpack.decode(data, type=_StoredNews)
-        self._news = stored.used
-        self._first_used(
-            np.fromiter(stored.used.keys(), np.uint16), np.fromiter(stored.used.values(), np.int64)
-        )
-        self.held_placements = {f.key: f for f in stored.held_placements}
-        self.held_uses = {}
-        for use in stored.held_uses:
-            self.held_uses.setdefault(use.imsi, []).append(use)
-        self._settle(stored.folded)
-
-    def _first_used(self, offsets: npt.NDArray[np.uint16], at: Int64s) -> None:
-        """First uses only ever move back, so the earliest of all that was written holds."""
-        known = self.first_use[offsets]
-        self.first_use[offsets] = np.where(known == UNUSED, at, np.minimum(known, at))
-
-    def _settle(self, folded: int) -> None:
-        """What was known before the newest mark has been folded, whatever an older entry holds."""
-        self.folded = max(self.folded, folded)
-        done = {f.key for f in self.history}
-        self.held_placements = {
-            key: f
-            for key, f in self.held_placements.items()
-            if f.known_at >= self.folded and key not in done  # an older entry has a later copy
-        }
-        kept = {
-            imsi: [u for u in uses if u.known_at >= self.folded]
-            for imsi, uses in self.held_uses.items()
-        }
-        self.held_uses = {imsi: uses for imsi, uses in kept.items() if uses}
-        self._seen = done | set(self.held_placements)
-
-    def _replay(self, fact: Placement) -> None:
-        """Move the SIMs of a folded placement, given in event order, without a word to anybody."""
-        covered, places = self.places(fact)
-        here = self.outlet_index(fact.outlet_id)
-        if fact.type == PlacementType.DELIVERY:
-            self._place[covered] = here
-            return
-        _, target = fact.outlet_id, rules.NOWHERE
-        if fact.type == PlacementType.TRANSFER:
-            target = fact.to_outlet_id
-        self._place[covered] = np.where(places == here, self.outlet_index(target), places)
-
-
-class SimStage:
-    """One partition of the SIM stage: take envelopes, advance, and say what follows.
-
-    `process` and `advance` change the state; `snapshot` hands out what has to be kept, the watermarks
-    last, so that a torn write never has the watermarks ahead of the facts.
-    """
-
-    _WATERMARKS = b"watermarks"
+    watermark_rule = staticmethod(source_watermark)
 
     def __init__(
-        self,
-        partition: int,
-        partitions: int,
-        registry: SimRegistry,
-        holder: Holder,
-        *,
-        idle_after: int | None = None,
-        disorder: int = 0,
+        self, partition: int, partitions: int, registry: SimRegistry, holder: Holder
     ) -> None:
-        self.name = f"sims/{partition}"
-        self.peers = tuple(f"sims/{p}" for p in range(partitions))
-        self.partition = partition
-        self.partitions = partitions
+        super().__init__("sims", partition, partitions)
         self.registry = registry
         self.holder = holder
-        self.idle_after = idle_after
-        self.disorder = disorder
         registry.reset(partition, partitions)
-        self.watermarks = Watermarks()
         self.blocks: dict[int, Block] = {}
         self._due: list[tuple[int, int]] = []
-        self._dirty: set[int] = set()
-        self._last_emitted: tuple[int, bool] | None = None
 
     # Taking facts in
 
-    def process(self, header: Header, rows: pa.RecordBatch | None, now: int) -> None:
-        """Hold what an envelope of sim-events says; `now` is wall time in ms."""
-        if rows is not None:
-            if header.kind in ("uses", "late_uses"):
-                self._take_uses(rows)
-            elif header.kind == "placements":
-                self._take_placements(rows)
-        self.watermarks.observe(header, now)
+    def _hold(self, kind: str, rows: pa.RecordBatch) -> None:
+        if kind in ("uses", "late_uses"):
+            self._hold_uses(rows)
+        elif kind == "placements":
+            self._hold_placements(rows)
 
-    def _take_uses(self, rows: pa.RecordBatch) -> None:
+    def _hold_uses(self, rows: pa.RecordBatch) -> None:
         imsis = rows.column(0).to_numpy()
         at = rows.column(1).to_numpy()
         for row in self.registry.candidates(imsis, at).tolist():
@@ -304,20 +59,20 @@ class SimStage:
                 continue
             known = int(rows.column(3)[row].as_py()) if rows.num_columns > 3 else time
             block = self._block(block_of(imsi))
-            known = max(known, self.watermarks.reached, block.folded)
+            known = max(known, self.watermarks.reached)
             if block.hold_use(Use(time, rows.column(2)[row].as_py(), known, imsi)):
-                self._held(block, known)
+                self._wait_for(block, known)
 
-    def _take_placements(self, rows: pa.RecordBatch) -> None:
+    def _hold_placements(self, rows: pa.RecordBatch) -> None:
         for row in rows.to_pylist():
             if self.registry.range_of(row["first_imsi"]) is None:
                 continue
             block = self._block(block_of(row["first_imsi"]))
-            row["known_at"] = max(row["known_at"], self.watermarks.reached, block.folded)
+            row["known_at"] = max(row["known_at"], self.watermarks.reached)
             row["to_outlet_id"] = row["to_outlet_id"] or rules.NOWHERE
             fact = Placement(**row)
             if block.hold_placement(fact):
-                self._held(block, fact.known_at)
+                self._wait_for(block, fact.known_at)
 
     def _block(self, number: int) -> Block:
         block = self.blocks.get(number)
@@ -325,30 +80,23 @@ class SimStage:
             block = self.blocks[number] = Block(number, self.registry.block_view(number))
         return block
 
-    def _held(self, block: Block, known: int) -> None:
+    def _wait_for(self, block: Block, known: int) -> None:
         heappush(self._due, (known, block.number))
         self._dirty.add(block.number)
 
     # Folding
 
-    def advance(self, now: int) -> list[Effect]:
-        """Fold all that the watermark has passed; the envelopes that tell others, in order."""
-        wall = now if self.idle_after is not None else None
-        watermark, ended = source_watermark(
-            self.watermarks, now=wall, idle_after=self.idle_after or 0, disorder=self.disorder
-        )
-        if (watermark, ended) == self._last_emitted or not self.watermarks.marks:
+    def advance(self) -> list[Effect]:
+        """Fold all that the watermark has passed; the envelopes that say so, in order."""
+        before = self.emitted
+        if (update := self._update()) is None:
             return []
         out = _Emitted(self.registry, self.holder, self.partitions)
         numbers = set()
-        while self._due and self._due[0][0] < watermark:
+        while self._due and self._due[0][0] < update.watermark:
             numbers.add(heappop(self._due)[1])
         for number in sorted(numbers):
-            self._fold(self.blocks[number], watermark, out)
-        before = self.watermarks.reached
-        self.watermarks.reached = watermark
-        self._last_emitted = (watermark, ended)
-        update = WatermarkUpdate(self.name, watermark, ended, self.peers)
+            self._fold(self.blocks[number], update.watermark, out)
         effects: list[Effect] = []
         if len(out.anomalies):
             effects += envelopes(topics.ANOMALIES, self.partition, out.anomalies, update, before)
@@ -464,26 +212,12 @@ class SimStage:
 
     # Keeping state
 
-    def snapshot(self) -> Iterator[tuple[bytes, bytes]]:
-        """Entries to write to the state table, in this order; none is handed out twice."""
-        if not self._dirty and self._last_emitted is None:
-            return
-        for number in sorted(self._dirty):
-            yield from self.blocks[number].entries()
-        self._dirty.clear()
-        yield self._WATERMARKS, msgspec.msgpack.encode(self.watermarks)
+    def _entries(self, part: int) -> Iterator[tuple[bytes, bytes]]:
+        return self.blocks[part].entries()
 
-    def restore(self, key: bytes, value: bytes) -> None:
-        """Take back one entry that `snapshot` handed out; the newest of each key must come last."""
-        if key == self._WATERMARKS:
-            self.watermarks = msgspec.msgpack.decode(value, type=Watermarks)
-            self.watermarks.heard.clear()
-            return
-        block = self._block(int(key.removesuffix(_NEWS)))
-        if key.endswith(_NEWS):
-            block.decode_news(value)
-        else:
-            block.decode(value)
+    def _restore(self, key: bytes, value: bytes) -> None:
+        block = self._block(block_number(key))
+        block.restore(key, value)
         known = block.next_known()
         if known is not None:
             heappush(self._due, (known, block.number))

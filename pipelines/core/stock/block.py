@@ -1,0 +1,257 @@
+"""A block: what is known of `SIM_BLOCK` consecutive SIMs, and its bytes in the state table.
+
+State is facts: the first use of each SIM, the placements that covered it, and what is held until
+the watermark passes; a SIM's place follows from them. Facts only grow, and adding one twice changes
+nothing, so repeating work after a crash is harmless.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.core.stock import placement as rules
+from pipelines.core.stock.placement import Placement, PlacementType
+from pipelines.core.stock.sim_registry import UNUSED, Int64s
+from schemas.topics import SIM_BLOCK
+
+
+class Use(msgspec.Struct, array_like=True, frozen=True):
+    """A call or activation that may be its SIM's first use; times in ms."""
+
+    at: int
+    event_id: str
+    known_at: int
+    imsi: int
+
+
+class _StoredBlock(msgspec.Struct, array_like=True):
+    """The bulk of a block: offsets (u16) and first uses (i64 ms) of its used SIMs, and placements.
+
+    It is written seldom; what came since is in the block's `_StoredRecent`.
+    """
+
+    folded: int
+    used: bytes
+    first_use: bytes
+    history: list[Placement]
+
+
+class _StoredRecent(msgspec.Struct, array_like=True):
+    """First uses since the bulk was written, by offset, and what is held."""
+
+    folded: int
+    used: dict[int, int]
+    held_placements: list[Placement]
+    held_uses: list[Use]
+
+
+#: First uses of a block that are rewritten at each commit before they go into its bulk.
+_MOST_RECENT = 50
+
+#: Ends the key of a block's recent part; the number alone is the key of its bulk.
+_RECENT = b"+"
+
+
+def block_number(key: bytes) -> int:
+    """The number of the block that an entry of the state table belongs to."""
+    return int(key.removesuffix(_RECENT))
+
+
+class Block:
+    """The facts about `SIM_BLOCK` consecutive SIMs."""
+
+    def __init__(self, number: int, first_use: Int64s) -> None:
+        self.number = number
+        self.first_imsi = number * SIM_BLOCK
+        self.first_use = first_use
+        self.folded = 0
+        self.history: list[Placement] = []
+        self.held_placements: dict[tuple[str, int], Placement] = {}
+        self.held_uses: dict[int, list[Use]] = {}
+        self._recent: dict[int, int] = {}
+        self._bulk_is_old = False
+        self._seen: set[tuple[str, int]] = set()
+        # Where each SIM is, as an index into `_outlets`; follows from the history.
+        self._outlets: list[str] = [rules.NOWHERE]
+        self._place = np.zeros(SIM_BLOCK, np.int16)
+
+    def hold_placement(self, fact: Placement) -> bool:
+        """Keep a placement until its time; False if it is known already, or was folded.
+
+        A copy from a source that was too late with it may come before the punctual one.
+        """
+        if fact.known_at < self.folded:
+            return False
+        held = self.held_placements.get(fact.key)
+        if fact.key in self._seen and (held is None or held.known_at <= fact.known_at):
+            return False
+        self._seen.add(fact.key)
+        self.held_placements[fact.key] = fact
+        return True
+
+    def hold_use(self, fact: Use) -> bool:
+        """Keep a use until its time.
+
+        False if it was folded, or if an earlier one known no later makes it needless.
+        """
+        if fact.known_at < self.folded:
+            return False
+        held = self.held_uses.setdefault(fact.imsi, [])
+        order = (fact.at, fact.event_id)
+        if any((u.at, u.event_id) <= order and u.known_at <= fact.known_at for u in held):
+            return False
+        held[:] = [
+            u for u in held if not (order <= (u.at, u.event_id) and fact.known_at <= u.known_at)
+        ]
+        held.append(fact)
+        return True
+
+    def due(self, watermark: int) -> list[Placement | Use]:
+        """Take out all held facts known before the watermark, in the order of folding."""
+        facts: list[Placement | Use] = []
+        for key, fact in list(self.held_placements.items()):
+            if fact.known_at < watermark:
+                facts.append(self.held_placements.pop(key))
+        for imsi, uses in list(self.held_uses.items()):
+            facts.extend(u for u in uses if u.known_at < watermark)
+            uses[:] = [u for u in uses if u.known_at >= watermark]
+            if not uses:
+                del self.held_uses[imsi]
+        facts.sort(key=lambda f: (f.known_at, f.at, f.event_id))
+        return facts
+
+    def next_known(self) -> int | None:
+        """When the earliest held fact became known."""
+        times = [f.known_at for f in self.held_placements.values()]
+        times += [u.known_at for uses in self.held_uses.values() for u in uses]
+        return min(times, default=None)
+
+    def place(self, imsi: int) -> str:
+        """Where a SIM is that is not active."""
+        return self.outlet(int(self._place[imsi - self.first_imsi]))
+
+    def places(self, fact: Placement) -> tuple[slice, Int64s]:
+        """The offsets a placement covers, and the outlet index of each."""
+        start = fact.first_imsi - self.first_imsi
+        covered = slice(start, start + fact.count)
+        return covered, self._place[covered].astype(np.int64)
+
+    def outlet_index(self, outlet_id: str) -> int:
+        """The index that stands for an outlet in this block."""
+        try:
+            return self._outlets.index(outlet_id)
+        except ValueError:
+            self._outlets.append(outlet_id)
+            return len(self._outlets) - 1
+
+    def outlet(self, index: int) -> str:
+        """The outlet behind an index."""
+        return self._outlets[index]
+
+    def put(self, offsets: slice | Int64s, outlet_id: str) -> None:
+        """Note where SIMs are now."""
+        self._place[offsets] = self.outlet_index(outlet_id)
+
+    def remember(self, fact: Placement) -> None:
+        """Add a folded placement to the history."""
+        insort(self.history, fact, key=lambda f: f.order)
+        self._bulk_is_old = True
+
+    def use(self, offset: int, at: int) -> None:
+        """Note a SIM's first use, or an earlier one than was known."""
+        self.first_use[offset] = self._recent[offset] = max(at, UNUSED + 1)
+
+    def entries(self) -> Iterator[tuple[bytes, bytes]]:
+        """What has to be written to the state table: the bulk only if it must, then the rest."""
+        key = str(self.number).encode()
+        if self._bulk_is_old or len(self._recent) > _MOST_RECENT:
+            self._bulk_is_old = False
+            self._recent.clear()
+            yield key, self.encode()
+        held = sorted(self.held_placements.values(), key=lambda f: f.order)
+        uses = [u for _, uses in sorted(self.held_uses.items()) for u in uses]
+        yield (
+            key + _RECENT,
+            msgspec.msgpack.encode(_StoredRecent(self.folded, self._recent, held, uses)),
+        )
+
+    def encode(self) -> bytes:
+        """The bulk as it is kept in the state table."""
+        used = np.flatnonzero(self.first_use != UNUSED)
+        return msgspec.msgpack.encode(
+            _StoredBlock(
+                self.folded,
+                used.astype(np.uint16).tobytes(),
+                self.first_use[used].tobytes(),
+                self.history,
+            )
+        )
+
+    def restore(self, key: bytes, value: bytes) -> None:
+        """Take back an entry of `entries`, newer ones of a key after older ones."""
+        if key.endswith(_RECENT):
+            self._restore_recent(value)
+        else:
+            self._restore_bulk(value)
+
+    def _restore_bulk(self, data: bytes) -> None:
+        stored = msgspec.msgpack.decode(data, type=_StoredBlock)
+        used = np.frombuffer(stored.used, np.uint16)
+        self._first_used(used, np.frombuffer(stored.first_use, np.int64))
+        self.history = stored.history
+        self._outlets = [rules.NOWHERE]
+        self._place[:] = 0
+        for fact in self.history:
+            self._replay(fact)
+        self._settle(stored.folded)
+
+    def _restore_recent(self, data: bytes) -> None:
+        """The bulk may come before or after its recent part, or be newer."""
+        stored = msgspec.msgpack.decode(data, type=_StoredRecent)
+        self._recent = stored.used
+        self._first_used(
+            np.fromiter(stored.used.keys(), np.uint16), np.fromiter(stored.used.values(), np.int64)
+        )
+        self.held_placements = {f.key: f for f in stored.held_placements}
+        self.held_uses = {}
+        for use in stored.held_uses:
+            self.held_uses.setdefault(use.imsi, []).append(use)
+        self._settle(stored.folded)
+
+    def _first_used(self, offsets: npt.NDArray[np.uint16], at: Int64s) -> None:
+        """First uses only ever move back, so the earliest of all that was written holds."""
+        known = self.first_use[offsets]
+        self.first_use[offsets] = np.where(known == UNUSED, at, np.minimum(known, at))
+
+    def _settle(self, folded: int) -> None:
+        """What was known before the newest mark has been folded, whatever an older entry holds."""
+        self.folded = max(self.folded, folded)
+        done = {f.key for f in self.history}
+        self.held_placements = {
+            key: f
+            for key, f in self.held_placements.items()
+            if f.known_at >= self.folded and key not in done  # an older entry has a later copy
+        }
+        kept = {
+            imsi: [u for u in uses if u.known_at >= self.folded]
+            for imsi, uses in self.held_uses.items()
+        }
+        self.held_uses = {imsi: uses for imsi, uses in kept.items() if uses}
+        self._seen = done | set(self.held_placements)
+
+    def _replay(self, fact: Placement) -> None:
+        """Move the SIMs of a folded placement, given in event order."""
+        covered, places = self.places(fact)
+        here = self.outlet_index(fact.outlet_id)
+        if fact.type == PlacementType.DELIVERY:
+            self._place[covered] = here
+            return
+        _, target = fact.outlet_id, rules.NOWHERE
+        if fact.type == PlacementType.TRANSFER:
+            target = fact.to_outlet_id
+        self._place[covered] = np.where(places == here, self.outlet_index(target), places)

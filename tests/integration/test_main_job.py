@@ -23,7 +23,7 @@ from city import (
     stock,
     zerostock,
 )
-from oracle import vary
+from oracle.vary import vary
 from services.ports import free_port
 
 from pipelines.simulate import CityPlan, Truth, read_truth, simulate

@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import faust
 import msgspec
-import pyarrow as pa
 from tenacity import (
     before_sleep_log,
     retry,
@@ -43,12 +42,10 @@ from pipelines.stream import metrics, trace
 from pipelines.stream.alerts_worker import alerts_app
 from pipelines.stream.options import StreamOptions
 from pipelines.stream.stock_worker import stock_app
-from pipelines.stream.warehouse_worker import warehouse_app
+from pipelines.stream.warehouse_worker import WarehouseSink, warehouse_app
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
-from pipelines.warehouse.buffer import Buffer
 from pipelines.warehouse.loopback.server import LoopbackServer
-from pipelines.warehouse.reference import reference_rows, replace_reference
-from pipelines.warehouse.rows import to_rows
+from pipelines.warehouse.reference import replace_all
 from schemas import topics
 from schemas.errors import BrokerDown, SettingsError, WarehouseDown
 from schemas.reference import Reference
@@ -292,20 +289,6 @@ def _alerts(settings: Settings) -> faust.App:
     return alerts_app(options, new_wholesalers, deliver)
 
 
-class _WarehouseSink:
-    """Rows of the topics into ClickHouse, through the buffer that waits and tries again."""
-
-    def __init__(self, buffer: Buffer) -> None:
-        self._buffer = buffer
-
-    async def write(self, batches: dict[str, list[pa.RecordBatch]]) -> None:
-        for kind, some in batches.items():
-            rows = pa.Table.from_batches(some).combine_chunks().to_batches()
-            for batch in rows:
-                self._buffer.add(*to_rows(kind, batch))
-        await asyncio.to_thread(self._buffer.flush)
-
-
 @retry(
     retry=retry_if_exception_type(WarehouseDown),
     wait=wait_random_exponential(max=10),
@@ -325,10 +308,8 @@ def _open_warehouse(settings: Settings) -> Warehouse:
 def _warehouse(settings: Settings) -> faust.App:
     warehouse = _open_warehouse(settings)
     if settings.reference is not None:
-        for name, rows in reference_rows(reference_of(settings)).items():
-            replace_reference(warehouse, name, rows)
-    buffer = Buffer(warehouse, on_retry=lambda table: metrics.INSERT_RETRIES.labels(table).inc())
-    app = warehouse_app(stream_options(settings), _WarehouseSink(buffer))
+        replace_all(warehouse, reference_of(settings))
+    app = warehouse_app(stream_options(settings), WarehouseSink(warehouse))
     if settings.data is not None and settings.warehouse is None:
         door = LoopbackServer(warehouse, settings.data)
         app.on_before_shutdown.connect(lambda *_, **__: door.stop(), weak=False)

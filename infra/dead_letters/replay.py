@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.core.effects import Effect
+from pipelines.files import replace_file
 from pipelines.ingest.check import Checked, Format, believable, check
 from pipelines.ingest.files import Chunk, SourceFile
 from pipelines.ingest.mapping import Mapping
@@ -224,9 +225,7 @@ def place_order(data: Path, name: str, letters: list[Letter]) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}.ndjson"
-        draft = path.with_suffix(".new")
-        draft.write_bytes(b"".join(msgspec.json.encode(letter) + b"\n" for letter in letters))
-        draft.replace(path)
+        replace_file(path, b"".join(msgspec.json.encode(letter) + b"\n" for letter in letters))
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}") from None
     return path

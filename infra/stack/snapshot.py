@@ -9,13 +9,13 @@ have deterministic ids, so nothing comes out twice.
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from infra.topics import CHANGELOGS
+from pipelines.files import replace_file
 from pipelines.ingest.files import find_sources
 from pipelines.ingest.mapping import Mapping
 from pipelines.ingest.positions import decode, has_more
@@ -75,12 +75,7 @@ def load_snapshot(path: Path, partitions: int) -> Snapshot | None:
 
 def save_snapshot(path: Path, snapshot: Snapshot) -> None:
     """Replace the snapshot at `path` in one step."""
-    draft = path.with_suffix(".new")
-    with draft.open("wb") as file:
-        file.write(msgspec.msgpack.encode(snapshot))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    replace_file(path, msgspec.msgpack.encode(snapshot))
 
 
 async def take_snapshot(broker: str, partitions: int, directory: Path) -> Snapshot:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pipelines.files import OwnerLock
 from pipelines.warehouse.engines.arrow import plain
 from pipelines.warehouse.engines.chdb_server import Connection, directory, reader
-from pipelines.warehouse.lock import OwnerLock
 from pipelines.warehouse.sql.guard import check_table_name, reading
 from pipelines.warehouse.sql.parameters import bind, identifier
 from schemas.errors import WarehouseDown

@@ -15,6 +15,7 @@ ORDER = (
     "schemas",
     "pipelines.core",
     "pipelines.files",
+    "pipelines.kafka",
     "pipelines.ingest",
     "pipelines.warehouse",
     "pipelines.stream",

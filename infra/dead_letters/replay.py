@@ -29,7 +29,7 @@ from pipelines.ingest.opening import NotYet, Unreadable, Vanished, open_file
 from pipelines.ingest.pack import SourceClock, announcement, dead_letters, pack_chunk
 from pipelines.ingest.positions import Position
 from pipelines.ingest.post import EnvelopeSink
-from pipelines.ingest.reference import LoadedReference, load_reference
+from pipelines.ingest.reference import LoadedReference, load_reference, reference_fingerprint
 from schemas.envelope import NO_WATERMARK
 from schemas.errors import InputError
 from schemas.fields import TIME_END
@@ -174,9 +174,8 @@ def _text(value: object) -> str | None:
 
 def fix_of(directory: Path, mapping: Path | None) -> str:
     """A hash of the reference tables and the mapping file."""
-    from infra.stack.snapshot import reference_fingerprint
-
-    digest = hashlib.blake2b(reference_fingerprint(directory).encode(), digest_size=16)
+    tables = reference_fingerprint(directory / "reference")
+    digest = hashlib.blake2b(tables.encode(), digest_size=16)
     if mapping is not None:
         digest.update(mapping.read_bytes())
     return digest.hexdigest()

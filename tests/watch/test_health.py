@@ -9,10 +9,11 @@ from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.health import Gauges, Offset, Pulse, application, open_marks
+from infra.health import Gauges, Pulse, application, open_marks
 from pipelines.core.stock.sim_registry import SimRegistry
 from pipelines.core.stock.sim_stage import SimStage
 from pipelines.stream import metrics
+from pipelines.stream.faust_fixes.stall_guard import Offset
 from schemas.envelope import NO_WATERMARK, Header
 
 PART = ("sim-events", 0)

@@ -1,6 +1,6 @@
 """What a worker tells those who watch it: /metrics, /healthz and /readyz, on loopback by default.
 
-A worker is unhealthy when messages wait and its committed offset has stood still for too long; it
+A worker is unhealthy when messages wait and its committed offset has not moved for too long; it
 is ready when it has partitions, their state is loaded, and it is healthy.
 """
 
@@ -138,7 +138,7 @@ def application(worker: WatchedWorker, pulse: Pulse) -> web.Application:
     def trouble() -> str:
         stalled = pulse.stalled(worker.offsets(), time.monotonic())
         return "".join(
-            f"{topic}/{partition} has stood still for {seconds:.0f} s with messages waiting\n"
+            f"{topic}/{partition} has not moved for {seconds:.0f} s with messages waiting\n"
             for (topic, partition), seconds in stalled.items()
         )
 

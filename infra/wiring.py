@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import faust
-import msgspec
 from tenacity import (
     before_sleep_log,
     retry,
@@ -19,6 +18,7 @@ from tenacity import (
 )
 
 from alerts.answers.links import Links
+from alerts.delivery.deliver import deliver
 from alerts.delivery.delivery import MessageDelivery
 from alerts.delivery.dispatcher import Dispatcher
 from alerts.delivery.ports import Link
@@ -35,10 +35,9 @@ from alerts.senders import open_sender
 from infra.health import watch
 from infra.settings import Settings
 from infra.topics import ensure_topics
-from pipelines.core.effects import Effect, RowBuilder, WatermarkUpdate, envelopes
 from pipelines.core.stock.sim_registry import SimRange
 from pipelines.ingest.reference import load_reference
-from pipelines.stream import metrics, trace
+from pipelines.stream import metrics
 from pipelines.stream.alerts_worker import alerts_app
 from pipelines.stream.options import StreamOptions
 from pipelines.stream.stock_worker import stock_app
@@ -46,7 +45,6 @@ from pipelines.stream.warehouse_worker import WarehouseSink, warehouse_app
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
 from pipelines.warehouse.loopback.server import LoopbackServer
 from pipelines.warehouse.reference import replace_all
-from schemas import topics
 from schemas.errors import BrokerDown, SettingsError, WarehouseDown
 from schemas.reference import Reference
 
@@ -267,26 +265,7 @@ def _alerts(settings: Settings) -> faust.App:
     def new_wholesalers(partition: int) -> WholesalerStage:
         return WholesalerStage(partition, options.partitions, rules)
 
-    async def deliver(stage: WholesalerStage, now: int) -> list[Effect]:
-        before = stage.watermarks.reached
-        steps, update = stage.advance(now)
-        if update is None:
-            return []
-        told = await dispatcher.dispatch(steps.groups)
-        stage.told(told.records)
-        rows, news = RowBuilder("messages"), RowBuilder("alert_events")
-        for record in told.records:
-            rows.add(**msgspec.structs.asdict(record))
-        for row in steps.news + told.news:
-            news.add(**msgspec.structs.asdict(row))
-        effects = []
-        if len(news):
-            early = WatermarkUpdate(update.source, before, False, update.peers)
-            effects = envelopes(topics.SMS_MESSAGES, stage.partition, news, early, before)
-        effects += envelopes(topics.SMS_MESSAGES, stage.partition, rows, update, before)
-        return trace.said(metrics.count_effects(effects))
-
-    return alerts_app(options, new_wholesalers, deliver)
+    return alerts_app(options, new_wholesalers, partial(deliver, dispatcher))
 
 
 @retry(
@@ -311,9 +290,9 @@ def _warehouse(settings: Settings) -> faust.App:
         replace_all(warehouse, reference_of(settings))
     app = warehouse_app(stream_options(settings), WarehouseSink(warehouse))
     if settings.data is not None and settings.warehouse is None:
-        door = LoopbackServer(warehouse, settings.data)
-        app.on_before_shutdown.connect(lambda *_, **__: door.stop(), weak=False)
-        app.task(door.start)
+        server = LoopbackServer(warehouse, settings.data)
+        app.on_before_shutdown.connect(lambda *_, **__: server.stop(), weak=False)
+        app.task(server.start)
     return app
 
 

@@ -38,7 +38,7 @@ def stock_app(options: StreamOptions, registry: SimRegistry, holder: Holder) -> 
         return OutletStage(partition, options.partitions, holder)
 
     async def fold(stage: SimStage | OutletStage, now: int) -> list[Effect]:
-        return trace.said(metrics.count_effects(stage.advance(now)))
+        return trace.traced(metrics.count_effects(stage.advance(now)))
 
     sims = StatefulAgent(
         app,
@@ -47,7 +47,7 @@ def stock_app(options: StreamOptions, registry: SimRegistry, holder: Holder) -> 
         new_sims,
         fold,
         options.commit_interval,
-        options.stand_still,
+        options.longest_suspension,
         progress,
     )
     outlets = StatefulAgent(
@@ -57,7 +57,7 @@ def stock_app(options: StreamOptions, registry: SimRegistry, holder: Holder) -> 
         new_outlets,
         fold,
         options.commit_interval,
-        options.stand_still,
+        options.longest_suspension,
         progress,
     )
 

@@ -80,7 +80,7 @@ def test_the_pages_answer(worker: Worker, limit: float, health: int, ready: int)
             answers = [await client.get(page) for page in ("/healthz", "/readyz", "/metrics")]
             assert [answer.status for answer in answers] == [health, ready, 200]
             if health == 503:
-                assert "sim-events/0 has stood still" in await answers[0].text()
+                assert "sim-events/0 has not moved" in await answers[0].text()
             assert "zerostock_candidates_total" in await answers[2].text()
 
     asyncio.run(ask())

@@ -1,7 +1,7 @@
 """ClickHouse inside this process (chdb), its files under DATA/warehouse.
 
 One process owns a data directory: the lock DATA/warehouse.lock says which. Others ask the owner
-through its door.
+(`pipelines.warehouse.loopback`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The log of a worker: one line a record, with the ids it is about, and nobody's number in it.
 
-    2026-03-02T08:15:30.123Z WARNING alerts.delivery.delivery message 6f… is not through message_id=6f…
+    2026-03-02T08:15:30.123Z WARNING alerts.delivery.delivery message 6f… failed message_id=6f…
 
 A record's `extra` fields that are ids follow the text as key=value. What looks like a phone number
-or an IMSI is masked whoever wrote it; code that knows better masks earlier (`alerts.message.phones`).
+or an IMSI is masked, whoever wrote it; code that knows better masks earlier
+(`alerts.message.phones`).
 Libraries that say the same again and again, as Kafka clients do while a broker is away, are heard
 once a minute with the number of times.
 """

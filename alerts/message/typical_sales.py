@@ -7,9 +7,11 @@ a message already sent never changes.
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Iterable
 from pathlib import Path
+
+from pipelines.files import replace_file
 
 #: The file's name under the folder of the record.
 NAME = "usual.csv"
@@ -38,9 +40,6 @@ class TypicalSalesFile:
 
 def write_usual(path: Path, rows: Iterable[tuple[str, str, float]]) -> None:
     """Replace the file in one step; rows are outlet, SKU, cards a day."""
-    draft = path.with_suffix(".draft")
-    with draft.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    replace_file(path, text.getvalue().encode())

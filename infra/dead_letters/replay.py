@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.core.effects import Effect
+from pipelines.files import replace_file
 from pipelines.ingest.check import Checked, Format, believable, check
 from pipelines.ingest.files import Chunk, SourceFile
 from pipelines.ingest.mapping import Mapping
@@ -29,7 +30,7 @@ from pipelines.ingest.pack import SourceClock, announcement, pack_chunk
 from pipelines.ingest.pack import dead_letters as dead_letter_envelopes
 from pipelines.ingest.positions import Position
 from pipelines.ingest.post import EnvelopeSink
-from pipelines.ingest.reference import LoadedReference, load_reference
+from pipelines.ingest.reference import LoadedReference, load_reference, reference_fingerprint
 from schemas.envelope import NO_WATERMARK
 from schemas.errors import InputError
 from schemas.fields import TIME_END
@@ -174,9 +175,8 @@ def _text(value: object) -> str | None:
 
 def fix_of(directory: Path, mapping: Path | None) -> str:
     """A hash of the reference tables and the mapping file."""
-    from infra.stack.snapshot import reference_fingerprint
-
-    digest = hashlib.blake2b(reference_fingerprint(directory).encode(), digest_size=16)
+    tables = reference_fingerprint(directory / "reference")
+    digest = hashlib.blake2b(tables.encode(), digest_size=16)
     if mapping is not None:
         digest.update(mapping.read_bytes())
     return digest.hexdigest()
@@ -225,9 +225,7 @@ def place_order(data: Path, name: str, dead_letters: list[DeadLetter]) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}.ndjson"
-        draft = path.with_suffix(".new")
-        draft.write_bytes(b"".join(msgspec.json.encode(dead) + b"\n" for dead in dead_letters))
-        draft.replace(path)
+        replace_file(path, b"".join(msgspec.json.encode(dead) + b"\n" for dead in dead_letters))
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}") from None
     return path

@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from hashlib import blake2b
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -25,6 +23,7 @@ from infra.settings import Settings
 from infra.text import counted
 from infra.wiring import delivery_of, reference_of, zone_of
 from pipelines.core.effects import RowBuilder
+from pipelines.files import replace_file
 from pipelines.warehouse import Warehouse, open_warehouse
 from pipelines.warehouse.rows import to_rows
 from schemas.errors import UsageError
@@ -213,12 +212,7 @@ def _write(settings: Settings, entries: Iterable[Succession]) -> None:
             )
         )
     path = settings.reference / "successions.csv"
-    draft = Path(f"{path}.draft")
-    with draft.open("w", encoding="utf-8", newline="") as file:
-        file.write(text.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    replace_file(path, text.getvalue().encode())
 
 
 def _time(written: str | None) -> int:

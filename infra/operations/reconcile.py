@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+from aiokafka import TopicPartition
 from rich.console import Console
 from rich.table import Table
 
@@ -26,6 +27,7 @@ from pipelines.ingest import IngestOptions, read_directory
 from pipelines.ingest.mapping import load_mapping
 from pipelines.ingest.positions import Position
 from pipelines.ingest.reference import load_reference
+from pipelines.kafka import open_consumer, read_to_end
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
 from schemas.envelope import unpack
 from schemas.errors import BrokerError, EnvelopeError, InputError, ZerostockError
@@ -144,45 +146,24 @@ async def rebuild_from_log(
 
     Raises `BrokerError` if Kafka cannot be reached or has deleted the beginning.
     """
-    # These bring Faust along, which takes a second to load.
-    from aiokafka import AIOKafkaConsumer, TopicPartition
-    from aiokafka.errors import KafkaError
-
+    # This brings Faust along, which takes a second to load.
     from infra.wiring import kafka_security
 
     rebuild, rows = _empty(input, watched), 0
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.broker, enable_auto_commit=False, **kafka_security(settings)
-    )
-    try:
-        await consumer.start()
-        parts = [
-            TopicPartition(SIM_EVENTS, p) for p in consumer.partitions_for_topic(SIM_EVENTS) or ()
-        ]
-        if not parts:
+    async with open_consumer(settings.broker, kafka_security(settings)) as consumer:
+        partitions = sorted(consumer.partitions_for_topic(SIM_EVENTS) or ())
+        if not partitions:
             raise BrokerError(f"Kafka at {settings.broker} has no topic {SIM_EVENTS}")
-        consumer.assign(parts)
-        await consumer.seek_to_beginning(*parts)
-        gone = [part for part, first in (await consumer.beginning_offsets(parts)).items() if first]
-        if gone:
+        parts = [TopicPartition(SIM_EVENTS, partition) for partition in partitions]
+        if any((await consumer.beginning_offsets(parts)).values()):
             raise BrokerError(
                 f"Kafka has deleted the beginning of {SIM_EVENTS}: reconcile with the files"
             )
-        ends = await consumer.end_offsets(parts)
-        while True:
-            found = await consumer.getmany(timeout_ms=200)
-            for message in (m for some in found.values() for m in some):
-                with contextlib.suppress(EnvelopeError):  # A dead letter, as the workers had it.
-                    header, batch = unpack(message.value, SIM_EVENTS)
-                    rebuild.hold(header, batch)
-                    rows += batch.num_rows if batch is not None else 0
-            # The embedded broker may report an end too low: an empty read has the last word.
-            if not found and all([await consumer.position(p) >= ends[p] for p in parts]):
-                break
-    except KafkaError as error:
-        raise BrokerError(f"Kafka at {settings.broker} cannot be read: {error}") from None
-    finally:
-        await consumer.stop()
+        async for message in read_to_end(consumer, SIM_EVENTS, *partitions):
+            with contextlib.suppress(EnvelopeError):  # A dead letter, as the workers had it.
+                header, batch = unpack(message.value, SIM_EVENTS)
+                rebuild.hold(header, batch)
+                rows += batch.num_rows if batch is not None else 0
     rebuild.fold()
     return rebuild, rows
 

@@ -17,7 +17,6 @@ from infra.dead_letters.replay import carry_out, orders, waiting
 from infra.settings import Settings
 from infra.stack.broker import EmbeddedBroker
 from infra.stack.children import Child
-from infra.stack.ownership import owned
 from infra.stack.snapshot import (
     Snapshot,
     load_snapshot,
@@ -28,6 +27,7 @@ from infra.stack.snapshot import (
 from infra.stack.summary import Screen
 from infra.topics import Lag, ensure_topics
 from infra.wiring import check_way_out, policy_of
+from pipelines.files import OwnerLock
 from pipelines.ingest import IngestOptions, IngestReport, ingest
 from pipelines.ingest.mapping import Mapping, load_mapping
 from pipelines.ingest.post import KafkaSink
@@ -163,7 +163,7 @@ async def run(plan: RunPlan, screen: Screen) -> RunOutcome:
     if policy is not None and (unknown := unknown_ids(policy, tables)):
         screen.note(unknown)
     mapping = load_mapping(plan.mapping) if plan.mapping is not None else None
-    with owned(plan.data):
+    with OwnerLock(plan.data / "run.lock"):
         snapshot = load_snapshot(plan.data / "state.snapshot", plan.settings.partitions)
         if snapshot is not None and not plan.follow and _nothing_new(plan, snapshot, mapping):
             screen.stage("nothing new to read")

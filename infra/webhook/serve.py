@@ -29,9 +29,9 @@ from alerts.answers.sent import Sent
 from alerts.delivery.refused_numbers import RefusedNumbers
 from alerts.message.directory import Directory, ReferenceDirectory
 from alerts.message.phones import usable
-from infra.news import KafkaNews
 from infra.settings import Settings
 from infra.webhook.answer_page import AnswerPage
+from infra.webhook.answer_sink import KafkaAnswers
 from infra.webhook.http import web_app
 from infra.webhook.twilio import TwilioEndpoints
 from infra.wiring import kafka_security, reference_of, zone_of
@@ -58,17 +58,17 @@ def run_webhook(settings: Settings) -> None:
             "ZEROSTOCK_WEBHOOK_URL to the public https://host under which this is reached"
         )
     reference = reference_of(settings) if settings.reference is not None else None
-    news = KafkaNews(settings.broker, settings.partitions, kafka_security(settings))
+    answers = KafkaAnswers(settings.broker, settings.partitions, kafka_security(settings))
     intake = Intake(
         Sent(folder / "receipts.log"),
         Inbox(folder / "answers.log"),
         RefusedNumbers(folder / "refused-numbers.log"),
-        news.post,
+        answers.send,
         zone=zone_of(settings),
         owners=_owners(reference),
     )
     directory = ReferenceDirectory(reference) if reference is not None else None
-    app = application(intake, settings, address, directory, news)
+    app = application(intake, settings, address, directory, answers)
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port, settings.metrics_host, metrics.REGISTRY)
     _serve(app, settings.webhook_host, settings.webhook_port)
@@ -79,7 +79,7 @@ def application(
     settings: Settings,
     address: str,
     directory: Directory | None,
-    news: KafkaNews,
+    answers: KafkaAnswers,
 ) -> Starlette:
     """The application: what the settings allow, and /healthz.
 
@@ -107,29 +107,29 @@ def application(
 
     async def healthz(_: Request) -> Response:
         waiting = len(intake.inbox.untold())
-        if waiting or not news.connected:
+        if waiting or not answers.connected:
             return PlainTextResponse(f"Kafka does not answer; {waiting} answers wait\n", 503)
         return PlainTextResponse("ok\n")
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        again = asyncio.create_task(_keep_telling(intake, news))
+        again = asyncio.create_task(_keep_telling(intake, answers))
         try:
             yield
         finally:
             again.cancel()
             with suppress(asyncio.CancelledError):
                 await again
-            await news.close()
+            await answers.close()
 
     return web_app([Route("/healthz", healthz, methods=["GET"]), *routes], lifespan)
 
 
-async def _keep_telling(intake: Intake, news: KafkaNews) -> None:
+async def _keep_telling(intake: Intake, answers: KafkaAnswers) -> None:
     """Tell on what Kafka has not taken, now and whenever it may have come back."""
     while True:
         try:
-            await news.connect()
+            await answers.connect()
             told = await intake.tell_untold()
             if told:
                 log.warning("%d answers that had waited are on Kafka now", told)

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from pipelines.core.effects import Effect
 from pipelines.ingest.positions import Position, encode, noted
+from pipelines.kafka import check_login, read_to_end
 from schemas.envelope import pack
 from schemas.errors import BrokerError
 from schemas.topics import INGEST_POSITIONS, SIM_EVENTS
@@ -56,6 +57,7 @@ class KafkaSink:
         self.partitions = 0
 
     async def __aenter__(self) -> KafkaSink:
+        await check_login(self._broker, self._security)
         self._producer = AIOKafkaProducer(
             bootstrap_servers=self._broker,
             acks="all",
@@ -96,23 +98,14 @@ class KafkaSink:
 
     async def positions(self) -> dict[str, Position]:
         """See `EnvelopeSink`."""
-        part = TopicPartition(INGEST_POSITIONS, 0)
         found: dict[str, Position] = {}
         try:
-            self._consumer.assign([part])
-            await self._consumer.seek_to_beginning(part)
-            (end,) = (await self._consumer.end_offsets([part])).values()
-            while True:
-                # The embedded broker may report an end too low: an empty read has the last word.
-                some = (await self._consumer.getmany(part, timeout_ms=100)).get(part, [])
-                for message in some:
-                    if (note := noted(message.key, message.value)) is not None:
-                        found[note[0]] = note[1]
-                # Not the last message's offset: a log may begin behind offsets that are gone.
-                if not some and await self._consumer.position(part) >= end:
-                    return found
+            async for message in read_to_end(self._consumer, INGEST_POSITIONS, 0):
+                if (note := noted(message.key, message.value)) is not None:
+                    found[note[0]] = note[1]
         except KafkaError as error:
             raise self._lost(error) from None
+        return found
 
     async def send(self, effects: list[Effect]) -> None:
         """See `EnvelopeSink`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,3 +127,11 @@ def _fields(line: bytes) -> list[str] | None:
         return next(csv.reader([line.decode()], strict=True))
     except (UnicodeDecodeError, csv.Error, StopIteration):
         return None
+
+
+def reference_fingerprint(folder: Path) -> str:
+    """A hash of the tables of `reference/` as they are on disk."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.glob("*.csv")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

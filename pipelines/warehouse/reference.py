@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 from pydantic import BaseModel
 
-from pipelines.ingest.reference import load_reference
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import WarehouseError
 from schemas.reference import Reference
@@ -64,18 +62,6 @@ REFERENCE: Final[dict[str, pa.Schema]] = {
 }
 
 
-def load_tables(warehouse: Warehouse, folder: Path) -> dict[str, int]:
-    """Replace every reference table by what `folder` holds; rows by table.
-
-    Rows that cannot be used are left out, as everywhere: the warehouse holds what the stream works
-    with. Raises `InputError` for a missing file or column before the first table changes.
-    """
-    tables = reference_rows(load_reference(folder).reference)
-    for name, rows in tables.items():
-        replace_reference(warehouse, name, rows)
-    return {name: rows.num_rows for name, rows in tables.items()}
-
-
 def reference_rows(reference: Reference) -> dict[str, pa.Table]:
     """The rows of each reference table, of the schemas in `REFERENCE`."""
     models: dict[str, Iterable[BaseModel]] = {
@@ -102,6 +88,12 @@ def _rows(models: Iterable[BaseModel], schema: pa.Schema) -> pa.Table:
             for f in schema
         }
     ).cast(schema)
+
+
+def replace_all(warehouse: Warehouse, reference: Reference) -> None:
+    """Replace every reference table."""
+    for name, rows in reference_rows(reference).items():
+        replace_reference(warehouse, name, rows)
 
 
 def replace_reference(warehouse: Warehouse, name: str, rows: pa.Table) -> None:

@@ -13,11 +13,11 @@ import msgspec
 import pyarrow as pa
 import pytest
 from aiokafka import AIOKafkaProducer
+from infra.news import KafkaNews
 from services.broker import EmbeddedBroker
 from test_by_hand import FILES, ms
 
 from alerts.lifecycle.grouping import Change, message_id
-from infra.news import KafkaNews
 from infra.stack.children import Child
 from infra.topics import ensure_topics
 from schemas import topics

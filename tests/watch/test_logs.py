@@ -99,10 +99,10 @@ def test_a_stock_out_can_be_followed_by_its_id(caplog: pytest.LogCaptureFixture)
         Effect("t", 0, Header("none")),
         Effect("t", 0, Header("messages"), messages.batch()),
     ]
-    assert trace.said(effects) is effects
+    assert trace.traced(effects) is effects
     assert caplog.records == [], "nothing at WARNING"
     with caplog.at_level(logging.INFO, "pipelines.stream.trace"):
-        trace.said(effects)
+        trace.traced(effects)
         trace.written("messages", messages.batch())
     way = [
         (r.getMessage(), vars(r).get("message_id")) for r in caplog.records if r.incident_id == "i1"

@@ -1,4 +1,4 @@
-"""News on its way to Kafka: to the partition of its wholesaler, safe once `post` returns."""
+"""Answers on their way to Kafka: to the partition of their wholesaler, safe once `send` returns."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from schemas import topics
 from schemas.answers import Answer, pack_answers
 from schemas.errors import BrokerDown, BrokerError
 
-#: Seconds that Kafka gets to take news: Twilio waits fifteen for our answer.
+#: Seconds that Kafka gets to take answers: Twilio waits fifteen for our answer.
 PATIENCE: Final = 8.0
 
 
-class KafkaNews:
+class KafkaAnswers:
     """A producer that connects when it is needed, and again after Kafka was away."""
 
     def __init__(self, broker: str, partitions: int, security: Mapping[str, Any]) -> None:
@@ -61,7 +61,7 @@ class KafkaNews:
                 self.connected = True
             return self._producer
 
-    async def post(self, rows: Sequence[Answer]) -> None:
+    async def send(self, rows: Sequence[Answer]) -> None:
         """Return when Kafka has all rows for good; raises `BrokerError` when it may not."""
         by_partition: dict[int, list[Answer]] = defaultdict(list)
         for row in rows:
@@ -76,7 +76,7 @@ class KafkaNews:
                     )
         except (KafkaError, TimeoutError, OSError) as error:
             self.connected = False
-            raise BrokerDown(f"Kafka at {self._broker} did not take news: {error!r}") from None
+            raise BrokerDown(f"Kafka at {self._broker} did not take answers: {error!r}") from None
         self.connected = True
 
     async def close(self) -> None:

@@ -18,6 +18,7 @@ from infra.bench.common.seeded_state import SeededState
 from infra.bench.common.traffic import Traffic, make_traffic
 from infra.bench.stream import progress_and_answers
 from infra.stack.children import Child
+from pipelines.core.stage import WATERMARKS_KEY
 from pipelines.stream.app import group_id
 from schemas import topics
 
@@ -55,11 +56,11 @@ def run(
 async def _read_state(harness: Harness) -> float:
     started = time.perf_counter()
     names = [f"{group_id('stock')}-{table}-changelog" for table in ("sims", "outlets")]
-    frontiers = len(names) * harness.state.partitions  # Each log ends with one.
+    logs = len(names) * harness.state.partitions  # Each log ends with one.
     async with harness.consumer(*names) as consumer:
-        while frontiers:
+        while logs:
             for messages in (await consumer.getmany(timeout_ms=1_000)).values():
-                frontiers -= sum(message.key == b"frontier" for message in messages)
+                logs -= sum(message.key == WATERMARKS_KEY for message in messages)
     return time.perf_counter() - started
 
 

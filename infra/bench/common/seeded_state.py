@@ -152,7 +152,7 @@ class SeededState:
         register = self.register()
         first_delivered = _FIRST_IMSI + self.sims - self.delivered
         for number in range(_FIRST_IMSI // SIM_BLOCK, -(-(_FIRST_IMSI + self.sims) // SIM_BLOCK)):
-            block = Block(number, register.block_view(number))
+            block = Block(number, register)
             if block.first_imsi >= first_delivered:
                 for lot in range(0, SIM_BLOCK, LOT):
                     block.remember(self._delivery(block.first_imsi + lot))

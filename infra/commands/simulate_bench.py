@@ -1,4 +1,4 @@
-"""Made cities, and measurements."""
+"""Simulated cities, and benchmarks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def simulate(
     outlets: Annotated[int, typer.Option(help="How many shops.")] = 3_500,
     days: Annotated[int, typer.Option(help="How many days.")] = 1,
     cdrs: Annotated[int, typer.Option(help="How many call records, at least.")] = 2_000_000,
-    switches: Annotated[int, typer.Option(help="How many exchanges write call records.")] = 2,
+    switches: Annotated[int, typer.Option(help="How many switches write call records.")] = 2,
     cdr_format: Annotated[str, typer.Option(help="mixed, csv, csv.gz or parquet.")] = "mixed",
     calls_by: Annotated[
         str, typer.Option(help="start, or end: switches write a call when it ends, as most do.")
@@ -31,10 +31,10 @@ def simulate(
         float, typer.Option(help="Share of deliveries, returns, … reported hours or days late.")
     ] = 0.0,
     if_missing: Annotated[
-        bool, typer.Option("--if-missing", help="Do nothing if the city is there already.")
+        bool, typer.Option("--if-missing", help="Do nothing if the city exists.")
     ] = False,
 ) -> None:
-    """Make a city: an exchange directory, and in truth/ what must come out of it.
+    """Simulate a city: an exchange directory, and in truth/ the expected results.
 
     Example: `zerostock simulate --out city --outlets 300 --cdrs 100000`
     """
@@ -69,11 +69,11 @@ def simulate(
 def bench(
     sizes: typer.Context,
     name: Annotated[str, typer.Argument(help="Which benchmark; see docs/performance.md.")],
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Measure this machine, beside the limit and beside peers.
+    """Run a benchmark, beside the machine's limit and a peer.
 
-    Each benchmark takes sizes as further options, like `--cdrs 1000000`.
+    Each benchmark takes its sizes as options, like `--cdrs 1000000`.
 
     Example: `zerostock bench stream --json`
     """

@@ -56,13 +56,13 @@ def serve_desk(
             "passwords and pages travel unencrypted: put a server with TLS before the desk, and"
             " give its address as --url https://…"
         )
-    standing = SharedWarehouse(settings.data, settings.warehouse)
-    with suppress(ZerostockError), standing.opened():
+    shared = SharedWarehouse(settings.data, settings.warehouse)
+    with suppress(ZerostockError), shared.opened():
         pass  # so that the first visitor need not wait; what is wrong is said with the first page
-    means = Services(settings.display_zone, store.note, _replay(settings, input, mapping))
+    services = Services(settings.display_zone, store.note, _replay(settings, input, mapping))
     app = desk_app(
-        standing.opened,
-        means,
+        shared.opened,
+        services,
         more=lambda render: AccessPages(store, render, secure=secure).routes(),
     )
     print(f"The desk is at {url or f'http://{host}:{port}/'} (Ctrl-C ends it).", flush=True)
@@ -75,7 +75,7 @@ def serve_desk(
             access_log=False,
         )
     finally:
-        standing.close()
+        shared.close()
 
 
 def _replay(settings: Settings, input: Path | None, mapping: Path | None) -> Replay | None:

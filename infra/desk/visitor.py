@@ -20,7 +20,7 @@ _MAY: Final = {
 
 @dataclass(frozen=True)
 class Visitor:
-    """Somebody who asks for pages; `csrf` is the word that their forms must carry."""
+    """Somebody who asks for pages; `csrf` is the token that their forms must carry."""
 
     name: str
     role: Literal["", "viewer", "manager", "admin"]

@@ -27,7 +27,6 @@ from alerts.delivery.receipts import FileReceipts
 from alerts.delivery.refused_numbers import RefusedNumbers
 from alerts.lifecycle.stage import WholesalerStage
 from alerts.message.directory import ReferenceDirectory
-from alerts.message.typical_sales import NAME as USUAL
 from alerts.message.typical_sales import TypicalSalesFile
 from alerts.policy.policy import Policy, load_policy
 from alerts.policy.rules import AlertRules
@@ -261,7 +260,8 @@ def _alerts(settings: Settings) -> faust.App:
         directory,
         timezone=zone,
         channels=channels_of(settings),
-        usual=TypicalSalesFile(settings.data / "sms" / USUAL)
+        signature=settings.sms_signature,
+        typical_sales=TypicalSalesFile(settings.data / "sms")
         if settings.data is not None
         else None,
         link=_link(settings),
@@ -275,17 +275,17 @@ def _alerts(settings: Settings) -> faust.App:
         steps, update = stage.advance(now)
         if update is None:
             return []
-        told = await dispatcher.dispatch(steps.groups)
-        stage.told(told.records)
-        rows, news = RowBuilder("messages"), RowBuilder("alert_events")
-        for record in told.records:
+        sent = await dispatcher.dispatch(steps.groups)
+        stage.note_sent(sent.records)
+        rows, events = RowBuilder("messages"), RowBuilder("alert_events")
+        for record in sent.records:
             rows.add(**msgspec.structs.asdict(record))
-        for row in steps.news + told.news:
-            news.add(**msgspec.structs.asdict(row))
+        for event in steps.events + sent.events:
+            events.add(**msgspec.structs.asdict(event))
         effects = []
-        if len(news):
+        if len(events):
             early = WatermarkUpdate(update.source, before, False, update.peers)
-            effects = envelopes(topics.SMS_MESSAGES, stage.partition, news, early, before)
+            effects = envelopes(topics.SMS_MESSAGES, stage.partition, events, early, before)
         effects += envelopes(topics.SMS_MESSAGES, stage.partition, rows, update, before)
         return trace.said(metrics.count_effects(effects))
 

@@ -8,7 +8,7 @@ import msgspec
 import pyarrow as pa
 
 from alerts.lifecycle.grouping import Change
-from alerts.lifecycle.lifecycle import Steps, advance, note_name
+from alerts.lifecycle.lifecycle import Steps, advance, note_id
 from alerts.lifecycle.state import WholesalerState, decode, encode, hear, hold
 from alerts.policy.rules import PHONE, AlertRules
 from pipelines.core.effects import WatermarkUpdate
@@ -47,9 +47,9 @@ class WholesalerStage:
         elif rows is not None and header.kind == "answers":
             # They count at this place of the partition, whenever it is read.
             watermark, _ = partition_watermark(self.watermarks)
-            for news in answers_of(rows):
-                if hear(self._state(news.wholesaler_id), news, watermark):
-                    self._dirty.add(news.wholesaler_id)
+            for answer in answers_of(rows):
+                if hear(self._state(answer.wholesaler_id), answer, watermark):
+                    self._dirty.add(answer.wholesaler_id)
         self.watermarks.observe(header, now)
 
     def _state(self, wholesaler_id: str) -> WholesalerState:
@@ -64,18 +64,18 @@ class WholesalerStage:
         steps = Steps([], [])
         for wholesaler_id, state in sorted(self.wholesalers.items()):
             if not state.idle(watermark, self.rules.fingerprint):
-                groups, news = advance(state, watermark, self.rules, final=ended, now=now)
+                groups, events = advance(state, watermark, self.rules, final=ended, now=now)
                 steps.groups.extend(groups)
-                steps.news.extend(news)
+                steps.events.extend(events)
                 self._dirty.add(wholesaler_id)
         self.watermarks.reached = watermark
         self._last_emitted = (watermark, ended)
         return steps, WatermarkUpdate(self.name, watermark, ended, self.peers)
 
-    def told(self, records: Iterable[MessageRecord]) -> None:
-        """Take note of what went out: answers will name it."""
+    def note_sent(self, records: Iterable[MessageRecord]) -> None:
+        """Note what went out: answers will name it."""
         for record in records:
-            note_name(
+            note_id(
                 self._state(record.wholesaler_id), record.message_id, record.incident_ids, PHONE
             )
 

@@ -1,7 +1,7 @@
 """The commands: thin functions that read options and call the parts.
 
 stream      run, ingest, worker, webhook
-alerting    alerts, soon-empty, succession, numbers
+alerting    alerts, soon-empty, hand-over, refused-numbers
 warehouse   query, ask, tables, migrate
 refused     dead-letters, reconcile
 jobs        batch, schedule

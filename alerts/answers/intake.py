@@ -169,7 +169,7 @@ class Intake:
         )
 
     async def forward_pending(self) -> int:
-        """Publish what could not be published before, in order; returns how many entries that were."""
+        """Publish what could not be published before, in order; returns how many entries."""
         waiting = self.inbox.pending()
         for heard in waiting:
             await self._forward(heard)

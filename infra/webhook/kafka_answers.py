@@ -1,4 +1,4 @@
-"""Answers on their way to Kafka: to the partition of their wholesaler, safe once `publish` returns."""
+"""Answers on their way to Kafka: to their wholesaler's partition, safe once `publish` returns."""
 
 from __future__ import annotations
 

@@ -156,7 +156,9 @@ class _Lifecycle:
             by = detail.get("by")
             if isinstance(by, int) and 0 < by < TIME_END:
                 alert.by = by
-        elif answer.kind == "cannot":
+        elif answer.kind == "acknowledged":
+            alert.by = at + self.rules.policy.acknowledged_for
+        else:
             alert.since = self.timing.since_for_step_at(alert, at)
         self._plan(alert, at)
 
@@ -218,11 +220,15 @@ class _Lifecycle:
             rested, overdue = alert.held == "quiet_hours", False
             if not self._may_notify(alert, due_at):
                 continue
-            if alert.phase == "delivering":
-                alert.phase = "notified"
-                self.outcome.decided(alert, due_at, "overdue", {"by": alert.by})
+            if alert.phase in ("acknowledged", "delivering"):
+                detail = {"by": alert.by, "was": alert.phase}
+                self.outcome.decided(alert, due_at, "overdue", detail)
                 alert.since = self.timing.since_for_step_at(alert, due_at)
-                rested, overdue = False, True
+                # The next step follows a mere "got it"; without one it is repeated. Who said that
+                # they would come is reminded in any case.
+                rested = False
+                overdue = alert.phase == "delivering" or self.timing.step_at(alert) is None
+                alert.phase = "notified"
             if alert.phase == "open" or (rested and alert.phase == "notified"):
                 notified["digest" if rested else "delayed"].append(alert)
                 continue

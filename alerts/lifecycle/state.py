@@ -29,7 +29,8 @@ class Alert(msgspec.Struct, array_like=True):
     phase: open (nobody was told) → notified → acknowledged or delivering or cannot → resolved.
     `due` is when something is to be decided next (ms; None: when something happens), `held` why
     that is later than it would be. `since` is where the time of the escalation begins,
-    `notified_at` when the wholesaler was last told, `by` when a promised delivery is due.
+    `notified_at` when the wholesaler was last told, `by` when a promised delivery is due,
+    or how long an acknowledgement holds.
     `messages` has the ids of messages by addressee, `answers` those of answers that counted.
     """
 

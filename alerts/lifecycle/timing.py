@@ -27,6 +27,9 @@ class Timing:
             return self._rules.on_grid(at)
         if alert.phase == "delivering":
             return self._rules.on_grid(max(at, alert.by + policy.grace))
+        if alert.phase == "acknowledged":
+            ends = self._rules.on_grid(max(at, alert.by))
+            return None if self.step_at(alert) is None and not self._repeats(alert) else ends
         if alert.phase not in ("notified", "cannot"):
             return None
         times = [self.step_at(alert), self.repeats_at(alert)]
@@ -42,14 +45,14 @@ class Timing:
 
     def repeats_at(self, alert: Alert) -> int | None:
         """When its message is repeated; None if it is not."""
-        policy = self._rules.policy
-        if (
-            alert.phase != "notified"
-            or policy.repeat_interval is None
-            or alert.reminders >= policy.repeat_limit
-        ):
+        interval = self._rules.policy.repeat_interval
+        if alert.phase != "notified" or interval is None or not self._repeats(alert):
             return None
-        return alert.notified_at + policy.repeat_interval
+        return alert.notified_at + interval
+
+    def _repeats(self, alert: Alert) -> bool:
+        policy = self._rules.policy
+        return policy.repeat_interval is not None and alert.reminders < policy.repeat_limit
 
     def since_for_step_at(self, alert: Alert, at: int) -> int:
         """Where the escalation must begin for its next step to fall due at a time."""

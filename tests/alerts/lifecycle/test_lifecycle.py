@@ -41,16 +41,42 @@ def test_nobody_answers() -> None:
     assert day.until(at(240)) == []
 
 
-def test_an_acknowledgement_ends_all_paging() -> None:
+def test_an_acknowledgement_holds_for_a_time_then_the_next_step_follows() -> None:
     day = Day()
     a = day.open("a", NINE)
     (first,) = day.until(at(9))
     day.answer("acknowledged", first.message_id, at(9, 10))
+    assert day.until(at(13, 9)) == []
+    assert shown(day.until(at(13, 15))) == [
+        ("reminder", "phone", 13 + 1 / 6, ["a"]),  # repeat_interval was over at one
+        ("escalation", "backup_phone", 13 + 1 / 6, ["a"]),
+    ]
+    # Further steps follow as far apart as the policy has them, unless somebody answers.
+    assert shown(day.until(at(15)))[0] == (
+        "escalation", "channel/north-team", 14 + 2 / 3, ["a"],
+    )  # fmt: skip
+    assert ("overdue", 13 + 1 / 6) in day.said("a")
+    day.close(a, at(15, 1))
+    assert {g.kind for g in day.until(at(16))} == {"resolved"}
+
+
+def test_an_acknowledgement_given_again_holds_again() -> None:
+    day = Day('acknowledged_for = "1h"\ngroup_interval = "1m"\n'
+              'escalation = [{ after = "1m", to = "backup_phone" }]')  # fmt: skip
+    day.open("a", NINE)
+    (first,) = day.until(at(9))
+    day.answer("acknowledged", first.message_id, at(9, 0.5))
+    day.answer("acknowledged", first.message_id, at(9, 50))
+    assert shown(day.until(at(20))) == [("escalation", "backup_phone", 10 + 50 / 60, ["a"])]
+
+
+def test_an_acknowledgement_ends_all_paging_where_no_step_and_no_reminder_is_left() -> None:
+    day = Day("")
+    day.open("a", NINE)
+    (first,) = day.until(at(9))
+    day.answer("acknowledged", first.message_id, at(9, 10))
     assert day.until(at(200)) == []
     assert day.said("a") == [("acknowledged", 9 + 1 / 6)]
-    day.close(a, at(203))
-    day.until(at(204))
-    assert day.groups[1].kind == "resolved"
 
 
 def test_each_stock_out_wants_an_answer_of_its_own() -> None:

@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     commit_interval: Duration = 1_000
     session_timeout: Duration = 10_000
     sms: str = "console"
+    sms_signature: str = ""
     policy: Path | None = None
     display_zone: str = "Asia/Shanghai"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"

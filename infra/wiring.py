@@ -26,7 +26,6 @@ from alerts.delivery.receipts import FileReceipts
 from alerts.delivery.refused_numbers import RefusedNumbers
 from alerts.lifecycle.stage import WholesalerStage
 from alerts.message.directory import ReferenceDirectory
-from alerts.message.typical_sales import NAME as USUAL
 from alerts.message.typical_sales import TypicalSalesFile
 from alerts.policy.policy import Policy, load_policy
 from alerts.policy.rules import AlertRules
@@ -256,7 +255,8 @@ def _alerts(settings: Settings) -> faust.App:
         directory,
         timezone=zone,
         channels=channels_of(settings),
-        usual=TypicalSalesFile(settings.data / "sms" / USUAL)
+        signature=settings.sms_signature,
+        typical_sales=TypicalSalesFile(settings.data / "sms")
         if settings.data is not None
         else None,
         link=_link(settings),

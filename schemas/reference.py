@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from schemas.errors import InputError
 from schemas.fields import Count, EmptyIsNone, Iccid, Identifier, Imsi, Phone, Time
-from schemas.hand_over import Holding, Succession, Takeover, take_over
+from schemas.hand_over import HandOver, Holding, Takeover, take_over
 
 _Day = Annotated[date | None, EmptyIsNone]
 
@@ -101,7 +101,7 @@ class Reference:
     outlets: dict[str, Outlet] = field(default_factory=dict)
     assignments: list[Assignment] = field(default_factory=list)
     batches: list[SimBatch] = field(default_factory=list)
-    successions: list[Succession] = field(default_factory=list)
+    hand_overs: list[HandOver] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._take_over()
@@ -118,9 +118,9 @@ class Reference:
         self._refuse_overlaps()
 
     def _take_over(self) -> None:
-        """Let successions become assignments."""
+        """Let hand_overs become assignments."""
         holdings = [Holding(a.outlet_id, a.wholesaler_id, a.valid_from) for a in self.assignments]
-        added, takeovers = take_over(holdings, self.successions, self.territories_of)
+        added, takeovers = take_over(holdings, self.hand_overs, self.territories_of)
         # Checked already, as parts of rows that were: models read times as text only.
         assigned = (Assignment.model_construct(**holding._asdict()) for holding in added)
         self.assignments = [*self.assignments, *assigned]

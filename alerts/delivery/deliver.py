@@ -21,11 +21,11 @@ async def deliver(dispatcher: Dispatcher, stage: WholesalerStage, now: int) -> l
     if update is None:
         return []
     outcome = await dispatcher.dispatch(steps.groups)
-    stage.told(outcome.records)
+    stage.note_sent(outcome.records)
     messages, events = RowBuilder("messages"), RowBuilder("alert_events")
     for record in outcome.records:
         messages.add(**msgspec.structs.asdict(record))
-    for event in steps.news + outcome.news:
+    for event in steps.events + outcome.events:
         events.add(**msgspec.structs.asdict(event))
     effects = []
     if len(events):

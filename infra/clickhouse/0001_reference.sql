@@ -56,16 +56,16 @@ CREATE TABLE IF NOT EXISTS sim_batches
 ENGINE = MergeTree ORDER BY first_imsi;
 
 -- Wholesalers who left, and who takes their outlets over.
-CREATE TABLE IF NOT EXISTS successions
+CREATE TABLE IF NOT EXISTS hand_overs
 (
-    succession_id String,
+    hand_over_id String,
     wholesaler_id String,
     successor_id String,
     territory_id String,
     valid_from DateTime64(3, 'UTC'),
     undone_at Nullable(DateTime64(3, 'UTC'))
 )
-ENGINE = MergeTree ORDER BY succession_id;
+ENGINE = MergeTree ORDER BY hand_over_id;
 
 -- Names to show. A thing without a name goes by its number; `(nobody)` is who serves an outlet that
 -- nobody holds.

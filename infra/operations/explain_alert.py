@@ -61,7 +61,7 @@ _HELD: Final = {
 }
 _TO: Final = {"phone": "the wholesaler", "backup_phone": "the second phone"}
 _WENT: Final = {
-    "told": "told {to}",
+    "notified": "told {to}",
     "reminded": "reminded {to}",
     "escalated": "escalated to {to}",
     "note": "told {to} that it is over",
@@ -160,7 +160,7 @@ def _said(row: Row, zone: tzinfo) -> str:
         waited = detail.get("waited_for", "")
         return f"refilled before anybody was told: {_HELD.get(waited, waited)}"
     to = _addressee(detail.get("to", ""))
-    if kind == "never_told":
+    if kind == "not_notified":
         who = f"{to} was not" if to else "nobody was"
         return f"{who} told that it is over: {_HELD.get(why, why)}"
     if kind in _WENT:
@@ -183,7 +183,7 @@ def _said(row: Row, zone: tzinfo) -> str:
 def _verdict(account: Account) -> str:
     """The answer in one sentence."""
     kinds = [row["kind"] for row in account.news]
-    told = [row for row in account.news if row["kind"] in ("told", "escalated")]
+    told = [row for row in account.news if row["kind"] in ("notified", "escalated")]
     if told:
         after = (told[0]["at"] - account.incident["opened_at"]) // 1_000
         spoken = f"{after // 3_600} h {after % 3_600 // 60} min" if after >= 3_600 else f"{after} s"

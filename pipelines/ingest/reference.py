@@ -12,7 +12,7 @@ from typing import Any
 from schemas import reference as tables
 from schemas.errors import InputError
 from schemas.events import Refused, validate
-from schemas.hand_over import Succession
+from schemas.hand_over import HandOver
 from schemas.reference import Reference
 
 #: The tables and their models. Cells matter only to the analysts.
@@ -23,11 +23,11 @@ _MODELS: dict[str, type[Any]] = {
     "outlets": tables.Outlet,
     "assignments": tables.Assignment,
     "sim_batches": tables.SimBatch,
-    "successions": Succession,
+    "hand_overs": HandOver,
 }
 
 #: Tables that an exchange directory need not have.
-_OPTIONAL = frozenset({"successions"})
+_OPTIONAL = frozenset({"hand_overs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def load_reference(folder: Path) -> LoadedReference:
             outlets={r.outlet_id: r for r in rows["outlets"]},
             assignments=rows["assignments"],
             batches=list(dict.fromkeys(rows["sim_batches"])),
-            successions=list({row.succession_id: row for row in rows["successions"]}.values()),
+            hand_overs=list({row.hand_over_id: row for row in rows["hand_overs"]}.values()),
         ),
         refused,
     )

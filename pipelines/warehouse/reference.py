@@ -40,9 +40,9 @@ REFERENCE: Final[dict[str, pa.Schema]] = {
         ]
     ),
     "assignments": pa.schema([("outlet_id", _text), ("wholesaler_id", _text), ("valid_from", _ms)]),
-    "successions": pa.schema(
+    "hand_overs": pa.schema(
         [
-            ("succession_id", _text),
+            ("hand_over_id", _text),
             ("wholesaler_id", _text),
             ("successor_id", _text),
             ("territory_id", _text),
@@ -71,7 +71,7 @@ def reference_rows(reference: Reference) -> dict[str, pa.Table]:
         "outlets": reference.outlets.values(),
         "assignments": reference.assignments,
         "sim_batches": reference.batches,
-        "successions": reference.successions,
+        "hand_overs": reference.hand_overs,
     }
     return {name: _rows(models[name], schema) for name, schema in REFERENCE.items()}
 

@@ -161,7 +161,7 @@ def test_reference_files_become_tables_whole_each_time(embedded: Warehouse, fold
             "outlets": 2,
             "assignments": 1,
             "sim_batches": 1,
-            "successions": 0,
+            "hand_overs": 0,
         }
     assert embedded.query("SELECT * FROM outlets").to_pylist() == [
         {

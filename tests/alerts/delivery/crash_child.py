@@ -17,10 +17,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
+sys.path[:0] = [str(HERE.parents[2]), str(HERE), str(HERE.parents[1])]
 
 from alert_harness import BACKUP, NOW, FakeDirectory, group, incident, wholesaler  # noqa: E402
-from twilio_server import ACCOUNT, FROM, TOKEN  # noqa: E402
+from services.twilio_server import ACCOUNT, FROM, TOKEN  # noqa: E402
 
 from alerts.delivery import journal  # noqa: E402
 from alerts.delivery.delivery import MessageDelivery, Patience  # noqa: E402

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.hand_over import Succession
+from schemas.hand_over import HandOver
 from schemas.reference import Assignment, Outlet, Reference, Territory
 
 WHOLESALERS = ["w1", "w2", "w3", "w4"]
@@ -34,7 +34,7 @@ left = st.lists(
 
 def reference(
     assignments: list[tuple[str, str, int]],
-    successions: list[tuple[str, str, str | None, int, int | None]],
+    hand_overs: list[tuple[str, str, str | None, int, int | None]],
 ) -> Reference:
     territories = {"n1": "north", "n2": "north", "north": None, "south": None}
     return Reference(
@@ -49,32 +49,32 @@ def reference(
             Assignment.model_construct(outlet_id=o, wholesaler_id=w, valid_from=at)
             for o, w, at in assignments
         ],
-        successions=[
-            Succession.model_construct(
-                succession_id=f"s{n}",
+        hand_overs=[
+            HandOver.model_construct(
+                hand_over_id=f"s{n}",
                 wholesaler_id=leaving,
                 successor_id=to,
                 territory_id=territory,
                 valid_from=at,
                 undone_at=undone,
             )
-            for n, (leaving, to, territory, at, undone) in enumerate(successions)
+            for n, (leaving, to, territory, at, undone) in enumerate(hand_overs)
         ],
     )
 
 
-def walk(assignments, successions, until: int) -> dict[str, str]:
+def walk(assignments, hand_overs, until: int) -> dict[str, str]:
     """Who holds each outlet at a moment, having gone through all moments before."""
     holder: dict[str, str] = {}
     taken: dict[int, set[str]] = {}
     for now in range(until + 1):
         holder.update({outlet: wholesaler for outlet, wholesaler, at in assignments if at == now})
-        for number, (leaving, to, _, at, undone) in enumerate(successions):
+        for number, (leaving, to, _, at, undone) in enumerate(hand_overs):
             if undone == now and undone > at:
                 for outlet in taken.get(number, ()):
                     if holder[outlet] == to:
                         holder[outlet] = leaving
-        for number, (leaving, to, territory, at, undone) in enumerate(successions):
+        for number, (leaving, to, territory, at, undone) in enumerate(hand_overs):
             if at == now and (undone is None or undone > at):
                 taken[number] = {
                     outlet
@@ -86,16 +86,16 @@ def walk(assignments, successions, until: int) -> dict[str, str]:
 
 
 @given(assigned, left, st.integers(0, 25), st.randoms())
-def test_the_table_is_the_walk(assignments, successions, at: int, random) -> None:
-    wanted = walk(assignments, successions, at)
+def test_the_table_is_the_walk(assignments, hand_overs, at: int, random) -> None:
+    wanted = walk(assignments, hand_overs, at)
     random.shuffle(assignments)
-    tables = reference(assignments, successions)
+    tables = reference(assignments, hand_overs)
     assert {o: tables.holder(o, at) for o in OUTLETS} == {o: wanted.get(o, "") for o in OUTLETS}
 
 
 @given(assigned, left, st.integers(0, 25))
-def test_what_was_before_stays_as_it_was(assignments, successions, at: int) -> None:
-    later = [s for s in successions if s[3] > at]
+def test_what_was_before_stays_as_it_was(assignments, hand_overs, at: int) -> None:
+    later = [s for s in hand_overs if s[3] > at]
     tables, plain = reference(assignments, later), reference(assignments, [])
     for outlet in OUTLETS:
         assert tables.holder(outlet, at) == plain.holder(outlet, at)

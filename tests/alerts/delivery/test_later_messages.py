@@ -49,7 +49,7 @@ class FakeChannels:
         self.told.append((name, title, body))
 
 
-class Rig:
+class Harness:
     def __init__(
         self,
         folder: Path,
@@ -82,31 +82,31 @@ def later(kind: str, to: str = "phone", *names: str, **more: Any) -> AlertGroup:
 
 
 def brief(told: Dispatched) -> list[tuple[str, str, str]]:
-    return [(n.incident_id, n.kind, json.loads(n.detail)["to"]) for n in told.news]
+    return [(n.incident_id, n.kind, json.loads(n.detail)["to"]) for n in told.events]
 
 
 def test_the_second_phone_alone_gets_an_escalation(tmp_path: Path) -> None:
-    rig = Rig(tmp_path)
-    told = rig.dispatch(later("escalation", "backup_phone"))
-    assert [m.to for m in rig.sender.accepted] == [BACKUP]
+    harness = Harness(tmp_path)
+    told = harness.dispatch(later("escalation", "backup_phone"))
+    assert [m.to for m in harness.sender.accepted] == [BACKUP]
     assert brief(told) == [("a", "escalated", "backup_phone")]
     # Once, also when the step is done again.
-    assert rig.dispatch(later("escalation", "backup_phone")) == told
-    assert len(rig.sender.sends) == 1
+    assert harness.dispatch(later("escalation", "backup_phone")) == told
+    assert len(harness.sender.sends) == 1
 
 
 def test_without_a_second_phone_the_step_is_said_to_have_failed(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, people={"w": wholesaler(PHONE)})
-    told = rig.dispatch(later("escalation", "backup_phone"))
+    harness = Harness(tmp_path, people={"w": wholesaler(PHONE)})
+    told = harness.dispatch(later("escalation", "backup_phone"))
     assert told.records[0].error.startswith("wholesaler w has no usable second phone")
     assert brief(told) == [("a", "undeliverable", "backup_phone")]
 
 
 def test_a_manager_hears_the_whole_list_once(tmp_path: Path) -> None:
     channels = FakeChannels()
-    rig = Rig(tmp_path, channels=channels)
+    harness = Harness(tmp_path, channels=channels)
     many = later("escalation", "channel/north", *(f"{n:02}" for n in range(40)))
-    told = rig.dispatch(many)
+    told = harness.dispatch(many)
     assert told.records == []  # no SMS, so nothing for sms_messages
     assert {kind for _, kind, _ in brief(told)} == {"escalated"}
     ((name, headline, body),) = channels.told
@@ -114,7 +114,7 @@ def test_a_manager_hears_the_whole_list_once(tmp_path: Path) -> None:
     assert "Shop o-39" in body
     assert "more" not in body
     assert "Please refill" not in body
-    assert rig.dispatch(many).news == told.news
+    assert harness.dispatch(many).events == told.events
     assert len(channels.told) == 1
 
 
@@ -129,26 +129,26 @@ def test_a_manager_hears_the_whole_list_once(tmp_path: Path) -> None:
 def test_a_channel_that_does_not_take_it_is_loud(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, channels: Any, to: str, kind: str, why: str
 ) -> None:
-    rig = Rig(tmp_path, channels=channels)
-    told = rig.dispatch(later("escalation", to))
+    harness = Harness(tmp_path, channels=channels)
+    told = harness.dispatch(later("escalation", to))
     hears = {("a", "escalated", "channel/fallback")} if channels is not None else set()
     assert set(brief(told)) == {("a", kind, to)} | hears
-    assert [why in json.loads(n.detail).get("why", "") for n in told.news if n.kind == kind] == [
+    assert [why in json.loads(n.detail).get("why", "") for n in told.events if n.kind == kind] == [
         True
     ]
     assert told.records == []
     assert [r.levelno for r in caplog.records] == [logging.ERROR]
     # It was not told, so the next try tells it.
-    assert rig.delivery.receipts.get("id-escalation-" + to) is None
+    assert harness.delivery.receipts.get("id-escalation-" + to) is None
 
 
 @pytest.mark.parametrize("kind", ["stock_out", "reminder"])
 def test_what_reaches_nobody_goes_to_the_fallback_once(tmp_path: Path, kind: str) -> None:
     channels = FakeChannels()
     refused = NumberRefused("21211", "no such number")
-    rig = Rig(tmp_path, refused, refused, channels=channels)
+    harness = Harness(tmp_path, refused, refused, channels=channels)
     due = group(incident("a")) if kind == "stock_out" else later(kind)
-    told = rig.dispatch(due)
+    told = harness.dispatch(due)
     assert brief(told) == [("a", "escalated", "channel/fallback"), ("a", "refused", "phone")] or (
         brief(told) == [("a", "refused", "phone"), ("a", "escalated", "channel/fallback")]
     )
@@ -156,60 +156,60 @@ def test_what_reaches_nobody_goes_to_the_fallback_once(tmp_path: Path, kind: str
     assert (name, headline) == ("fallback", "Wang could not be told of 1 shop")
     assert "refused" in body
     assert PHONE not in body
-    rig.dispatch(due)
+    harness.dispatch(due)
     assert len(channels.told) == 1
 
 
 def test_a_fallback_that_fails_is_tried_again_with_the_next(tmp_path: Path) -> None:
     channels = FakeChannels("fallback")
-    rig = Rig(tmp_path, people={"w": wholesaler("")}, channels=channels)
-    told = rig.dispatch(group(incident("a")))
+    harness = Harness(tmp_path, people={"w": wholesaler("")}, channels=channels)
+    told = harness.dispatch(group(incident("a")))
     assert ("a", "failed", "channel/fallback") in brief(told)
     channels.broken = ()
-    rig.dispatch(group(incident("a")))
+    harness.dispatch(group(incident("a")))
     assert len(channels.told) == 1
 
 
 def test_only_who_was_told_of_a_stock_out_hears_of_its_end(tmp_path: Path) -> None:
-    rig = Rig(tmp_path)
+    harness = Harness(tmp_path)
     first = group(incident("a"))
-    rig.dispatch(first)
+    harness.dispatch(first)
     note = later(
         "resolved", "phone", "a", "b", after={"a": (first.message_id,), "b": ("never-sent",)}
     )
-    told = rig.dispatch(note)
+    told = harness.dispatch(note)
     assert told.records[0].incident_ids == ["a"]
-    assert rig.sender.accepted[-1].body == "In stock again: Hill: Shop o-a. Thank you."
-    assert sorted(brief(told)) == [("a", "note", "phone"), ("b", "never_told", "phone")]
+    assert harness.sender.accepted[-1].body == "In stock again: Hill: Shop o-a. Thank you."
+    assert sorted(brief(told)) == [("a", "note", "phone"), ("b", "not_notified", "phone")]
     none = later("resolved", "backup_phone", "b", after={"b": ("never-sent",)})
-    assert rig.dispatch(none).records == []
-    assert len(rig.sender.accepted) == 2
+    assert harness.dispatch(none).records == []
+    assert len(harness.sender.accepted) == 2
 
 
 def test_later_messages_age_from_when_they_fell_due(tmp_path: Path) -> None:
     """A digest tells of stock-outs of nine hours ago, and is news all the same."""
-    rig = Rig(tmp_path, stale_after=HOUR)
-    assert rig.dispatch(later("digest")).records[0].status == "sent"
-    rig.clock.ms += 2 * HOUR
-    told = rig.dispatch(later("reminder"))
+    harness = Harness(tmp_path, stale_after=HOUR)
+    assert harness.dispatch(later("digest")).records[0].status == "sent"
+    harness.clock.ms += 2 * HOUR
+    told = harness.dispatch(later("reminder"))
     assert told.records[0].status == "stale"
     assert brief(told) == [("a", "stale", "phone")]
 
 
-def test_usual_sales_and_the_link_go_into_what_asks_for_cards(tmp_path: Path) -> None:
-    def usual(outlet_id: str, sku: str) -> float | None:
+def test_typical_sales_and_the_link_go_into_what_asks_for_cards(tmp_path: Path) -> None:
+    def sales(outlet_id: str, sku: str) -> float | None:
         return {"o-a": 6.4, "o-b": 0.2}.get(outlet_id)
 
     def link(message_id: str, wholesaler_id: str, at: int) -> str:
         return f"https://x.example/{message_id}/{wholesaler_id}/{at}"
 
     abroad = {"w": wholesaler("+14155552671")}  # China's carriers take no links
-    rig = Rig(tmp_path, people=abroad, usual=usual, link=link)
-    rig.dispatch(
+    harness = Harness(tmp_path, people=abroad, typical_sales=sales, link=link)
+    harness.dispatch(
         later("digest", "phone", "a", "b", "c"),
         later("resolved", "phone", "a", after={"a": ("id-digest-phone",)}),
     )
-    digest, note = (m.body for m in rig.sender.accepted)
+    digest, note = (m.body for m in harness.sender.accepted)
     assert "Hill: Shop o-a (6), Shop o-b (1), Shop o-c." in digest
     assert digest.endswith(f" https://x.example/id-digest-phone/w/{NOW}")
     assert note == "In stock again: Hill: Shop o-a. Thank you."

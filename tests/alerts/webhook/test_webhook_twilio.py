@@ -263,11 +263,11 @@ def test_while_kafka_is_away_twilio_is_told_to_come_again(webhook: Webhook) -> N
     assert webhook.says("1", "IN1").status == 200
     assert webhook.status("SM1", "delivered").status == 204
     assert webhook.kafka.told == [("acknowledged", "m1"), ("status", "m1")]
-    assert webhook.inbox.untold() == []
+    assert webhook.inbox.pending() == []
 
 
 async def tell(webhook: Webhook) -> int:
-    return await webhook.intake.tell_untold()
+    return await webhook.intake.forward_pending()
 
 
 def test_what_twilio_never_repeats_is_told_on_in_the_next_life(webhook: Webhook) -> None:

@@ -16,8 +16,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from alert_harness import BACKUP, PHONE, message
 from services.broker import EmbeddedBroker
+from services.twilio_server import ACCOUNT, FROM, TOKEN, Twilio
 from twilio.request_validator import RequestValidator
-from twilio_server import ACCOUNT, FROM, TOKEN, Twilio
 
 from alerts.delivery.delivery import MessageDelivery, Patience
 from alerts.delivery.receipts import FileReceipts

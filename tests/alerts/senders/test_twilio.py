@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 from alert_harness import BACKUP, PHONE, message
-from twilio_server import (
+from services.twilio_server import (
     ACCEPT,
     ACCOUNT,
     CUT_AFTER,

@@ -16,7 +16,7 @@ from alerts.policy.toml_lines import line_of
 from schemas.errors import SettingsError
 from schemas.messages import ListedIncident
 
-PAGE = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "alerts.md").read_text()
 (EXAMPLE,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 
 

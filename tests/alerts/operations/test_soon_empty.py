@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from alerts.delivery.refused_numbers import RefusedNumber, RefusedNumbers
-from alerts.message.typical_sales import NAME, TypicalSalesFile, write_usual
+from alerts.message.typical_sales import TypicalSalesFile, write_typical_sales
 from infra.operations.soon_empty import run_soon_empty
 from infra.settings import Settings
 from pipelines.warehouse import migrate, open_warehouse
@@ -145,16 +145,16 @@ def test_a_list_made_again_replaces_the_one_before(settings: Settings) -> None:
     assert count["c"] == runs[-1]["announced"]
 
 
-def test_messages_of_the_next_day_know_what_is_usually_sold(settings: Settings) -> None:
+def test_messages_of_the_next_day_know_what_is_typically_sold(settings: Settings) -> None:
     assert settings.data is not None
-    usual = TypicalSalesFile(settings.data / "sms" / NAME)
-    assert usual("low", "CARD-20") is None
+    sales = TypicalSalesFile(settings.data / "sms")
+    assert sales("low", "CARD-20") is None
     run_soon_empty(settings, None, 0.3, dry_run=False)
-    assert usual("low", "CARD-20") == 4.0
-    assert usual("silent", "CARD-20") == 2.8
-    assert usual("low", "CARD-50") is None
-    write_usual(settings.data / "sms" / NAME, [("low", "CARD-20", 7.5)])
-    assert usual("low", "CARD-20") == 7.5
+    assert sales("low", "CARD-20") == 4.0
+    assert sales("silent", "CARD-20") == 2.8
+    assert sales("low", "CARD-50") is None
+    write_typical_sales(settings.data / "sms", [("low", "CARD-20", 7.5)])
+    assert sales("low", "CARD-20") == 7.5
 
 
 def test_who_wants_it_earlier_is_told_earlier_and_once(settings: Settings) -> None:

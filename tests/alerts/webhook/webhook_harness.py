@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 from alert_harness import NOW, PHONE, FakeClock, FakeDirectory, message
 from services.asgi import Reply, call, form
+from services.twilio_server import ACCOUNT, TOKEN
 from twilio.request_validator import RequestValidator
-from twilio_server import ACCOUNT, TOKEN
 
 from alerts.answers.inbox import Inbox
 from alerts.answers.intake import Intake
@@ -38,7 +38,7 @@ class FakeKafka:
         self.rows: list[Answer] = []
         self.down = False
 
-    async def post(self, rows: Sequence[Answer]) -> None:
+    async def publish(self, rows: Sequence[Answer]) -> None:
         if self.down:
             raise BrokerDown("Kafka is away")
         self.rows += rows
@@ -66,7 +66,7 @@ class Webhook:
             Sent(folder / "receipts.log"),
             self.inbox,
             self.numbers,
-            self.kafka.post,
+            self.kafka.publish,
             zone=ZONE,
             owners={"+8613700137000": "v"},
             clock=self.clock,

@@ -42,9 +42,9 @@ def sms(name: str, body: str) -> dict:
 STORY = {
     "incidents": [incident("i-1", at(8)), incident("i-2", None), incident("i-3", None)],
     "messages": [sms("m1", "Out of 4G cards"), sms("m2", "Nobody answered")],
-    "alert_news": [
+    "alert_events": [
         row("waiting", at(1, 1), why="quiet_hours", until=at(2)),
-        row("told", at(2), "m1", what="digest", to="phone"),
+        row("notified", at(2), "m1", what="digest", to="phone"),
         row("status", at(2, 1), "m1", "provider", status="delivered"),
         row("escalated", at(2, 30), "m2", what="escalation", to="backup_phone"),
         row("failed", at(4), "m3", what="escalation", to="channel/north", why="no answer"),
@@ -131,5 +131,5 @@ def test_what_the_policy_decides_is_there_in_the_order_it_was_decided() -> None:
     day = Day()
     day.open("a", at(22))
     day.until(at(72))
-    slots = [(n.incident_id, n.slot) for n in day.news]
+    slots = [(n.incident_id, n.slot) for n in day.events]
     assert len(set(slots)) == len(slots)

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT)]
 
@@ -28,11 +28,11 @@ from alerts.delivery.receipts import FileReceipts  # noqa: E402
 from alerts.lifecycle.stage import WholesalerStage  # noqa: E402
 from alerts.message.compose import EmptyShelf, compose, title  # noqa: E402
 from alerts.message.directory import ReferenceDirectory  # noqa: E402
-from alerts.message.phones import masked  # noqa: E402
 from alerts.policy.policy import parse_policy  # noqa: E402
 from alerts.policy.rules import AlertRules  # noqa: E402
 from schemas.answers import Answer, pack_answers  # noqa: E402
 from schemas.envelope import INCIDENTS, Header, unpack  # noqa: E402
+from schemas.masking import masked  # noqa: E402
 from schemas.messages import Message, Receipt  # noqa: E402
 from schemas.reference import Outlet, Reference, Territory, Wholesaler  # noqa: E402
 
@@ -137,7 +137,7 @@ class Day:
             directory,
             timezone=ZONE,
             channels=self.screen,
-            usual=lambda outlet_id, sku: SOLD_A_DAY.get(outlet_id),
+            typical_sales=lambda outlet_id, sku: SOLD_A_DAY.get(outlet_id),
         )
         self.opened: dict[str, int] = {}
 
@@ -147,10 +147,10 @@ class Day:
             self.screen.now += 60_000
             self.update(self.screen.now)
             steps, _ = self.stage.advance(0)
-            for row in steps.news:
+            for row in steps.events:
                 self.explain(row.incident_id, row.kind, row.at, msgspec.json.decode(row.detail))
             told = await self.dispatcher.dispatch(steps.groups)
-            self.stage.told(told.records)
+            self.stage.note_sent(told.records)
 
     def update(self, mark: int, kind: str = "none", rows: pa.RecordBatch | None = None) -> None:
         self.stage.process(Header(kind, "outlets/0", mark, False, ("outlets/0",)), rows)
@@ -219,7 +219,7 @@ def _in_chinese() -> Iterator[str]:
         EmptyShelf("O-3", "运河手机店", "拱墅区", SKU, _ms("10:12"), 4.0),
     ]
     for kind in ("stock_out", "digest", "reminder", "escalation", "resolved"):
-        known = [s._replace(usual=None) for s in shelves] if kind == "resolved" else shelves
+        known = [s._replace(sold_a_day=None) for s in shelves] if kind == "resolved" else shelves
         text = compose(known, language="zh", timezone=ZONE, kind=kind, at=_ms("12:15"))
         yield f"{kind:<12} {text.body}"
     for kind in ("escalation", "lost", "unreached"):

@@ -33,7 +33,7 @@ from schemas.errors import SettingsError
 from schemas.messages import MessageRecord
 
 
-class Rig:
+class Harness:
     def __init__(
         self,
         folder: Path,
@@ -60,10 +60,10 @@ class Rig:
 
 
 def test_a_group_becomes_a_message_and_a_row(tmp_path: Path) -> None:
-    rig = Rig(tmp_path)
+    harness = Harness(tmp_path)
     due = group(incident("a"), incident("b", NOW + 5))
-    (record,) = rig.dispatch(due)
-    (sent,) = rig.sender.accepted
+    (record,) = harness.dispatch(due)
+    (sent,) = harness.sender.accepted
     assert sent.body == "14:05 out of 4G cards. Hill: Shop o-a, Shop o-b. Please refill."
     assert (sent.to, sent.at, sent.incidents) == (PHONE, due.due_at, due.incidents)
     assert (record.status, record.created_at) == ("sent", due.due_at)
@@ -74,15 +74,15 @@ def test_a_group_becomes_a_message_and_a_row(tmp_path: Path) -> None:
 
 def test_a_wholesaler_is_told_in_order_and_in_his_language(tmp_path: Path) -> None:
     people = {"w": wholesaler(), "v": wholesaler(BACKUP, language="zh")}
-    rig = Rig(tmp_path, wholesalers=people)
+    harness = Harness(tmp_path, wholesalers=people)
     groups = [
         group(incident("a")),
         group(incident("b"), wholesaler_id="v"),
         group(incident("c", NOW + 90_000)),
     ]
-    records = rig.dispatch(*groups)
+    records = harness.dispatch(*groups)
     assert [r.incident_ids for r in records] == [["a"], ["c"], ["b"]]
-    assert {m.to: m.language for m in rig.sender.accepted} == {PHONE: "en", BACKUP: "zh"}
+    assert {m.to: m.language for m in harness.sender.accepted} == {PHONE: "en", BACKUP: "zh"}
 
 
 @pytest.mark.parametrize(
@@ -101,41 +101,41 @@ def test_nobody_to_tell_is_never_silence(
     holder: str,
     why: str,
 ) -> None:
-    rig = Rig(tmp_path, wholesalers=people)
-    (record,) = rig.dispatch(group(incident("a"), wholesaler_id=holder))
+    harness = Harness(tmp_path, wholesalers=people)
+    (record,) = harness.dispatch(group(incident("a"), wholesaler_id=holder))
     assert record.status == "undeliverable"
     assert record.error.startswith(why)
     assert "o-a" in record.body
     assert [(r.levelno, why in r.getMessage()) for r in caplog.records] == [(logging.ERROR, True)]
-    assert rig.sender.sends == []
+    assert harness.sender.sends == []
 
 
 @pytest.mark.parametrize("phone", ["", "12", "landline"])
 def test_without_a_phone_the_backup_is_told(tmp_path: Path, phone: str) -> None:
-    rig = Rig(tmp_path, wholesalers={"w": wholesaler(phone, BACKUP)})
-    (record,) = rig.dispatch(group(incident("a")))
+    harness = Harness(tmp_path, wholesalers={"w": wholesaler(phone, BACKUP)})
+    (record,) = harness.dispatch(group(incident("a")))
     assert record.status == "sent"
-    assert rig.sender.accepted[0].to == BACKUP
+    assert harness.sender.accepted[0].to == BACKUP
 
 
 def test_what_is_too_old_is_recorded_not_sent(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, stale_after=1_000)
+    harness = Harness(tmp_path, stale_after=1_000)
     due = group(incident("a", NOW - 1_001))
-    (record,) = rig.dispatch(due)
+    (record,) = harness.dispatch(due)
     assert (record.message_id, record.status) == (due.message_id, "stale")
-    assert rig.sender.sends == []
+    assert harness.sender.sends == []
 
 
 def test_of_a_group_that_is_partly_too_old_the_rest_is_sent(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, stale_after=1_000)
+    harness = Harness(tmp_path, stale_after=1_000)
     due = group(incident("a", NOW - 1_001), incident("b", NOW - 1_000))
-    stale, sent = rig.dispatch(due)
+    stale, sent = harness.dispatch(due)
     assert (stale.message_id, stale.status) == (f"{due.message_id}-stale", "stale")
     assert (sent.message_id, sent.status) == (due.message_id, "sent")
     assert (stale.incident_ids, sent.incident_ids) == (["a"], ["b"])
-    rig.clock.ms += 60_000
-    assert {r.message_id for r in rig.dispatch(due)} == {stale.message_id, sent.message_id}
-    assert len(rig.sender.sends) == 1
+    harness.clock.ms += 60_000
+    assert {r.message_id for r in harness.dispatch(due)} == {stale.message_id, sent.message_id}
+    assert len(harness.sender.sends) == 1
 
 
 def test_input_gathered_otherwise_the_second_time_loses_and_repeats_nothing(
@@ -144,18 +144,18 @@ def test_input_gathered_otherwise_the_second_time_loses_and_repeats_nothing(
     """The input ended after `a`; read anew, with more behind it, `a` and `b` are one group."""
     first, second = group(incident("a")), group(incident("b", NOW + 1_000))
     both = group(incident("a"), incident("b", NOW + 1_000))
-    rig = Rig(tmp_path)
-    rig.dispatch(first)
-    told, rest = rig.dispatch(both)
+    harness = Harness(tmp_path)
+    harness.dispatch(first)
+    told, rest = harness.dispatch(both)
     assert (told.incident_ids, rest.incident_ids) == (["a"], ["b"])
     assert rest.message_id == second.message_id == message_id("w", NOW + 1_000, "b")
-    assert rig.dispatch(both) == [told, rest]
-    assert rig.dispatch(second) == [rest]
-    assert len(rig.sender.sends) == 2
+    assert harness.dispatch(both) == [told, rest]
+    assert harness.dispatch(second) == [rest]
+    assert len(harness.sender.sends) == 2
 
 
 def test_one_error_ends_all_and_is_told_as_it_is(tmp_path: Path) -> None:
     people = {"w": wholesaler(), "v": wholesaler(BACKUP)}
-    rig = Rig(tmp_path, ScriptedSender(SettingsError("wrong token")), people)
+    harness = Harness(tmp_path, ScriptedSender(SettingsError("wrong token")), people)
     with pytest.raises(SettingsError, match="wrong token"):
-        rig.dispatch(group(incident("a")), group(incident("b"), wholesaler_id="v"))
+        harness.dispatch(group(incident("a")), group(incident("b"), wholesaler_id="v"))

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "alerts"))
-
 from alert_harness import PHONE
 from services.asgi import call
-from twilio_server import ACCOUNT
+from services.twilio_server import ACCOUNT
 from webhook_harness import Webhook, sign
 
 REQUESTS = 12_000

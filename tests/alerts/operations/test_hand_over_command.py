@@ -23,7 +23,12 @@ from alert_harness import (
 from alerts.delivery.delivery import MessageDelivery
 from alerts.delivery.dispatcher import Dispatcher
 from alerts.delivery.receipts import FileReceipts
-from infra.operations.hand_over import add_succession, hand_over, list_successions, undo_succession
+from infra.operations.hand_over import (
+    add_hand_over,
+    list_hand_overs,
+    notify_successors,
+    undo_hand_over,
+)
 from infra.settings import Settings
 from infra.wiring import reference_of
 from pipelines.warehouse import migrate, open_warehouse
@@ -104,33 +109,33 @@ def messages(settings: Settings) -> list[dict[str, Any]]:
 
 
 def test_an_entry_is_written_once_and_undone_but_never_taken_away(settings: Settings) -> None:
-    said = add_succession(settings, "w1", "w2", "t1", LEFT)
+    said = add_hand_over(settings, "w1", "w2", "t1", LEFT)
     name = said.partition(":")[0]
     assert "2 outlets of w1 go to w2 from 2026-03-01T00:00:00" in said
-    assert "is there already" in add_succession(settings, "w1", "w2", "t1", LEFT)
+    assert "is there already" in add_hand_over(settings, "w1", "w2", "t1", LEFT)
     tables = reference_of(settings)
     assert [tables.holder(o, LEFT_MS) for o in ("o1", "o2", "o3")] == ["w2", "w2", "w1"]
     assert tables.holder("o1", LEFT_MS - 1) == "w1"
-    assert "undone from 2026-03-02" in undo_succession(settings, name, "2026-03-02T00:00:00Z")
-    assert "was undone at 2026-03-02" in undo_succession(settings, name, None)
+    assert "undone from 2026-03-02" in undo_hand_over(settings, name, "2026-03-02T00:00:00Z")
+    assert "was undone at 2026-03-02" in undo_hand_over(settings, name, None)
     tables = reference_of(settings)
     assert tables.holder("o1", LEFT_MS) == "w2"
     assert tables.holder("o1", LEFT_MS + 86_400_000) == "w1"
-    assert list_successions(settings).startswith(f"{name}  w1 -> w2 in t1 from 2026-03-01")
+    assert list_hand_overs(settings).startswith(f"{name}  w1 -> w2 in t1 from 2026-03-01")
 
 
-def test_a_succession_that_moves_no_outlet_sends_nobody_a_message(settings: Settings) -> None:
-    name = add_succession(settings, "w2", "w1", None, LEFT).partition(":")[0]
-    (line,) = hand_over(settings, "2026-03-02T12:00:00Z")
+def test_a_hand_over_that_moves_no_outlet_sends_nobody_a_message(settings: Settings) -> None:
+    name = add_hand_over(settings, "w2", "w1", None, LEFT).partition(":")[0]
+    (line,) = notify_successors(settings, "2026-03-02T12:00:00Z")
     assert line == f"{name} to w1: moves no outlet, nothing to tell"
     assert messages(settings) == []
 
 
 def test_one_hand_over_message_with_what_is_empty(settings: Settings) -> None:
-    name = add_succession(settings, "w1", "w2", "t1", LEFT).partition(":")[0]
-    assert hand_over(settings, "2026-02-28T00:00:00Z") == ["no succession holds now"]
-    assert hand_over(settings, "2026-03-01T12:00:00Z") == [f"{name} to w2: sent"]
-    assert hand_over(settings, "2026-03-01T12:00:00Z") == [f"{name} to w2: told before"]
+    name = add_hand_over(settings, "w1", "w2", "t1", LEFT).partition(":")[0]
+    assert notify_successors(settings, "2026-02-28T00:00:00Z") == ["no hand-over is in force now"]
+    assert notify_successors(settings, "2026-03-01T12:00:00Z") == [f"{name} to w2: sent"]
+    assert notify_successors(settings, "2026-03-01T12:00:00Z") == [f"{name} to w2: notified before"]
     (message,) = messages(settings)
     assert (message["to"], message["incidents"]) == (SUCCESSOR, [])
     assert message["body"] == (
@@ -150,7 +155,7 @@ def test_one_hand_over_message_with_what_is_empty(settings: Settings) -> None:
     [
         ("w9", "w2", None, "no wholesaler 'w9'"),
         ("w1", "w9", None, "no wholesaler 'w9'"),
-        ("w1", "w1", None, "nobody succeeds himself"),
+        ("w1", "w1", None, "--to names the wholesaler who leaves"),
         ("w1", "w2", "t9", "no territory 't9'"),
     ],
 )
@@ -158,8 +163,8 @@ def test_what_nobody_knows_is_refused(
     settings: Settings, leaving: str, to: str, territory: str | None, said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        add_succession(settings, leaving, to, territory, LEFT)
-    with pytest.raises(UsageError, match="no succession 's-1'; there are: none"):
-        undo_succession(settings, "s-1", None)
+        add_hand_over(settings, leaving, to, territory, LEFT)
+    with pytest.raises(UsageError, match="no hand-over 's-1'; there are: none"):
+        undo_hand_over(settings, "s-1", None)
     with pytest.raises(UsageError, match="the offset is needed"):
-        add_succession(settings, "w1", "w2", None, "2026-03-01")
+        add_hand_over(settings, "w1", "w2", None, "2026-03-01")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from alerts.message.phones import masked, usable
+from alerts.message.phones import contacts, usable
+from schemas.masking import masked
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,9 @@ def test_usable(number: str, expected: str) -> None:
 )
 def test_masked(number: str, expected: str) -> None:
     assert masked(number) == expected
+
+
+def test_contacts_are_the_usable_numbers_once_each_the_best_first() -> None:
+    first, second = "+86 138 0013 8000", "+8613900139000"
+    assert contacts(first, second) == ["+8613800138000", second]
+    assert contacts(None, "", "nobody", second, second) == [second]

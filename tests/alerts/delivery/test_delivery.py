@@ -17,7 +17,7 @@ from schemas.errors import SendError, SendRefused, SendUncertain, SettingsError
 from schemas.messages import MessageRecord
 
 
-class Rig:
+class Harness:
     def __init__(self, folder: Path, sender: ScriptedSender, **options: object) -> None:
         self.sender = sender
         self.clock = FakeClock()
@@ -36,66 +36,68 @@ class Rig:
 
 
 def test_sent_and_recorded(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, ScriptedSender())
-    record = rig.deliver()
+    harness = Harness(tmp_path, ScriptedSender())
+    record = harness.deliver()
     assert record == MessageRecord(
         "m1", "w", ["i-m1"], "out of cards: m1", 1, NOW, "sent", 1, "P1", "", NOW
     )
-    assert rig.receipts.get("m1") == record
-    assert rig.deliver() == record
-    assert len(rig.sender.sends) == 1
+    assert harness.receipts.get("m1") == record
+    assert harness.deliver() == record
+    assert len(harness.sender.sends) == 1
     # Another process on the same data knows as well.
-    other = Rig(tmp_path, ScriptedSender())
+    other = Harness(tmp_path, ScriptedSender())
     assert other.deliver() == record
     assert other.sender.sends == other.sender.finds == []
 
 
 def test_failures_are_tried_again_at_growing_random_pauses(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, ScriptedSender(*[SendError("down")] * 40))
-    record = rig.deliver()
+    harness = Harness(tmp_path, ScriptedSender(*[SendError("down")] * 40))
+    record = harness.deliver()
     assert (record.status, record.attempts) == ("sent", 41)
-    assert rig.sender.finds == []  # none was in doubt
+    assert harness.sender.finds == []  # none was in doubt
     longest = [min(60.0, 0.5 * 2**n) for n in range(40)]
-    assert all(0 <= s <= most for s, most in zip(rig.clock.slept, longest, strict=True))
-    assert max(rig.clock.slept) > 20
-    assert len(set(rig.clock.slept)) > 30
+    assert all(0 <= s <= most for s, most in zip(harness.clock.slept, longest, strict=True))
+    assert max(harness.clock.slept) > 20
+    assert len(set(harness.clock.slept)) > 30
 
 
 def test_a_throttled_sender_waits_as_told(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, ScriptedSender(SendThrottled("busy", 17), SendThrottled("busy", 90)))
-    assert rig.deliver().attempts == 3
-    one, other = rig.clock.slept
+    harness = Harness(
+        tmp_path, ScriptedSender(SendThrottled("busy", 17), SendThrottled("busy", 90))
+    )
+    assert harness.deliver().attempts == 3
+    one, other = harness.clock.slept
     assert 17 <= one <= 18
     assert 90 <= other <= 91
 
 
 def test_accepted_but_unanswered_is_found_and_not_sent_again(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, ScriptedSender((SendUncertain("timed out"), True)))
-    record = rig.deliver()
+    harness = Harness(tmp_path, ScriptedSender((SendUncertain("timed out"), True)))
+    record = harness.deliver()
     assert (record.status, record.attempts, record.provider_id) == ("sent", 1, "P1")
-    assert len(rig.sender.accepted) == 1
-    assert rig.sender.finds == [("m1", NOW)]
+    assert len(harness.sender.accepted) == 1
+    assert harness.sender.finds == [("m1", NOW)]
 
 
 def test_a_list_that_lags_is_asked_again_before_sending_again(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, ScriptedSender(SendUncertain("timed out")))
+    harness = Harness(tmp_path, ScriptedSender(SendUncertain("timed out")))
     taken = message()
 
     async def late(seconds: float) -> None:
-        await FakeClock.sleep(rig.clock, seconds)
-        if len(rig.clock.slept) == 3:
-            rig.sender.accepted.append(taken)
+        await FakeClock.sleep(harness.clock, seconds)
+        if len(harness.clock.slept) == 3:
+            harness.sender.accepted.append(taken)
 
-    rig.clock.sleep = late  # type: ignore[method-assign]
-    assert rig.deliver().attempts == 1
-    assert rig.clock.slept == [2.0, 5.0, 10.0]
+    harness.clock.sleep = late  # type: ignore[method-assign]
+    assert harness.deliver().attempts == 1
+    assert harness.clock.slept == [2.0, 5.0, 10.0]
 
 
 def test_not_accepted_is_sent_again_once_that_is_certain(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, ScriptedSender(SendUncertain("timed out")))
-    assert rig.deliver().attempts == 2
-    assert rig.clock.slept[:4] == [2.0, 5.0, 10.0, 20.0]
-    assert len(rig.sender.finds) == 4
+    harness = Harness(tmp_path, ScriptedSender(SendUncertain("timed out")))
+    assert harness.deliver().attempts == 2
+    assert harness.clock.slept[:4] == [2.0, 5.0, 10.0, 20.0]
+    assert len(harness.sender.finds) == 4
 
 
 def test_while_the_look_up_fails_nothing_is_sent(tmp_path: Path) -> None:
@@ -103,45 +105,45 @@ def test_while_the_look_up_fails_nothing_is_sent(tmp_path: Path) -> None:
         (SendUncertain("timed out"), True),
         lookups=[SendError("down"), SendUncertain("garbage"), SendThrottled("busy", 5)] * 5,
     )
-    rig = Rig(tmp_path, sender, stale_after=1)  # being stale ends no doubt
-    assert rig.deliver().status == "sent"
+    harness = Harness(tmp_path, sender, stale_after=1)  # being stale ends no doubt
+    assert harness.deliver().status == "sent"
     assert len(sender.sends) == 1
     assert len(sender.finds) == 16
 
 
 def test_a_crash_between_request_and_record_is_found(tmp_path: Path) -> None:
     sender = ScriptedSender()
-    rig = Rig(tmp_path, sender)
-    rig.receipts.attempt(message(), NOW - 5_000)
+    harness = Harness(tmp_path, sender)
+    harness.receipts.attempt(message(), NOW - 5_000)
     sender.accepted.append(message())
-    record = rig.deliver()
+    record = harness.deliver()
     assert (record.status, record.attempts, record.provider_id) == ("sent", 1, "P1")
     assert sender.sends == []
     assert sender.finds == [("m1", NOW - 5_000)]
-    assert rig.receipts.get("m1") == record
+    assert harness.receipts.get("m1") == record
 
 
 def test_a_crash_before_the_request_is_made_good(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, ScriptedSender())
-    rig.receipts.attempt(message(), NOW - 5_000)
-    assert rig.deliver().status == "sent"
-    assert len(rig.sender.sends) == 1
-    assert len(rig.sender.finds) == 4
+    harness = Harness(tmp_path, ScriptedSender())
+    harness.receipts.attempt(message(), NOW - 5_000)
+    assert harness.deliver().status == "sent"
+    assert len(harness.sender.sends) == 1
+    assert len(harness.sender.finds) == 4
 
 
 def test_a_number_that_refuses_is_remembered_and_the_backup_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sender = ScriptedSender(NumberRefused("opted out (21610)", "21610"))
-    rig = Rig(tmp_path, sender)
+    harness = Harness(tmp_path, sender)
     with caplog.at_level(logging.DEBUG):
-        record = rig.deliver(PHONE, BACKUP)
+        record = harness.deliver(PHONE, BACKUP)
     assert (record.status, record.attempts) == ("sent", 2)
     assert record.error == "+861*******000 refused: opted out (21610)"
     assert [m.to for m in sender.sends] == [PHONE, BACKUP]
-    assert rig.numbers.all() == [RefusedNumber(PHONE, "21610", "opted out (21610)", NOW)]
+    assert harness.numbers.all() == [RefusedNumber(PHONE, "21610", "opted out (21610)", NOW)]
     # From now on, also after a restart, the number is left alone.
-    again = Rig(tmp_path, ScriptedSender())
+    again = Harness(tmp_path, ScriptedSender())
     record = again.deliver(PHONE, BACKUP, name="m2")
     assert [m.to for m in again.sender.sends] == [BACKUP]
     assert "takes no messages" in record.error
@@ -153,57 +155,57 @@ def test_a_number_that_refuses_is_remembered_and_the_backup_told(
 def test_a_refused_text_says_nothing_about_the_number(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rig = Rig(tmp_path, ScriptedSender(SendRefused("the text is not allowed (30007)")))
-    record = rig.deliver()
+    harness = Harness(tmp_path, ScriptedSender(SendRefused("the text is not allowed (30007)")))
+    record = harness.deliver()
     assert (record.status, record.attempts) == ("refused", 1)
     assert "30007" in record.error
-    assert rig.numbers.all() == []
-    assert rig.receipts.get("m1") is None
+    assert harness.numbers.all() == []
+    assert harness.receipts.get("m1") is None
     assert [r.levelname for r in caplog.records] == ["ERROR"]
     assert "o-i-m1" in caplog.text
 
 
 def test_a_phone_out_of_reach_is_called_a_few_times(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, ScriptedSender(*[SendLater("unreachable (30003)")] * 9))
-    record = rig.deliver()
+    harness = Harness(tmp_path, ScriptedSender(*[SendLater("unreachable (30003)")] * 9))
+    record = harness.deliver()
     assert (record.status, record.attempts) == ("failed", 4)
-    assert rig.clock.slept == [300.0] * 3
+    assert harness.clock.slept == [300.0] * 3
 
 
 def test_the_backup_is_called_when_the_phone_stays_out_of_reach(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, ScriptedSender(*[SendLater("unreachable (30003)")] * 4))
-    record = rig.deliver(PHONE, BACKUP)
+    harness = Harness(tmp_path, ScriptedSender(*[SendLater("unreachable (30003)")] * 4))
+    record = harness.deliver(PHONE, BACKUP)
     assert (record.status, record.attempts) == ("sent", 5)
-    assert rig.sender.accepted[0].to == BACKUP
+    assert harness.sender.accepted[0].to == BACKUP
 
 
 def test_what_grows_stale_while_the_provider_is_down_is_recorded(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, ScriptedSender(*[SendError("down")] * 999), stale_after=600_000)
-    record = rig.deliver()
+    harness = Harness(tmp_path, ScriptedSender(*[SendError("down")] * 999), stale_after=600_000)
+    record = harness.deliver()
     assert record.status == "stale"
-    assert rig.clock.ms > NOW + 600_000
-    assert record.attempts == len(rig.sender.sends)
+    assert harness.clock.ms > NOW + 600_000
+    assert record.attempts == len(harness.sender.sends)
 
 
 def test_a_wrong_account_ends_the_work(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, ScriptedSender(SettingsError("wrong token")))
+    harness = Harness(tmp_path, ScriptedSender(SettingsError("wrong token")))
     with pytest.raises(SettingsError, match="wrong token"):
-        rig.deliver()
+        harness.deliver()
     # It is all still to do.
-    assert Rig(tmp_path, ScriptedSender()).deliver().status == "sent"
+    assert Harness(tmp_path, ScriptedSender()).deliver().status == "sent"
 
 
 def test_a_sender_that_remembers_is_asked_first(tmp_path: Path) -> None:
     sender = ScriptedSender(remote=False)
     sender.accepted.append(message())
-    rig = Rig(tmp_path, sender)
-    assert rig.deliver().status == "sent"
+    harness = Harness(tmp_path, sender)
+    assert harness.deliver().status == "sent"
     assert sender.sends == []
-    assert rig.receipts.attempts("m1") == []
+    assert harness.receipts.attempts("m1") == []
 
 
 def test_versions_grow_though_the_clock_falls(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, ScriptedSender(), patience=Patience())
-    first = rig.deliver(name="m1")
-    rig.clock.ms -= 3_600_000
-    assert rig.deliver(name="m2").version > first.version
+    harness = Harness(tmp_path, ScriptedSender(), patience=Patience())
+    first = harness.deliver(name="m1")
+    harness.clock.ms -= 3_600_000
+    assert harness.deliver(name="m2").version > first.version

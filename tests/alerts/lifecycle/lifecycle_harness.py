@@ -90,7 +90,7 @@ def closed(opening: Change, when: int) -> Change:
     )
 
 
-def news(kind: str, message_id: str, when: int = 0, number: int = 0, **detail: Any) -> Answer:
+def answer_of(kind: str, message_id: str, when: int = 0, number: int = 0, **detail: Any) -> Answer:
     name = f"{kind}/{message_id}/{when}/{number}"
     return Answer(name, when, "w", kind, message_id, "", json.dumps(detail), "sms")
 
@@ -102,7 +102,7 @@ class Day:
         self.rules = rules(policy, wall=wall)
         self.state = WholesalerState("w")
         self.groups: list[AlertGroup] = []
-        self.news: list[AlertEvent] = []
+        self.events: list[AlertEvent] = []
         self.watermark = START
 
     def open(self, name: str, when: int, outlet: str = "", sku: str = "4G") -> Change:
@@ -119,18 +119,18 @@ class Day:
         self.state = decode(encode(self.state))
         steps = advance(self.state, self.watermark, self.rules, final=final, now=now)
         self.groups += steps.groups
-        self.news += steps.news
+        self.events += steps.events
         return steps.groups
 
     def answer(self, kind: str, message_id: str, when: int, **detail: Any) -> list[AlertGroup]:
         """Somebody answers at a moment; what was due until then is sent before."""
         sent = self.until(when - 1)
-        hear(self.state, news(kind, message_id, when, **detail), self.watermark)
+        hear(self.state, answer_of(kind, message_id, when, **detail), self.watermark)
         return sent
 
     def said(self, name: str) -> list[tuple[str, float]]:
         """What was said of a stock-out: kinds, and after how many hours."""
-        return [(n.kind, (n.at - START) / HOUR) for n in self.news if n.incident_id == name]
+        return [(n.kind, (n.at - START) / HOUR) for n in self.events if n.incident_id == name]
 
 
 def shown(groups: list[AlertGroup]) -> list[tuple[str, str, float, list[str]]]:

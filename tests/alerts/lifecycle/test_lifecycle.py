@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 
-import msgspec
 import pytest
 from lifecycle_harness import HOUR, MINUTE, START, Day, at, shown
 
-from alerts.lifecycle.grouping import Change, Gathering, message_id
-from alerts.lifecycle.lifecycle import advance
+from alerts.lifecycle.grouping import message_id
 from alerts.lifecycle.state import WholesalerState, decode, encode
 from alerts.policy.rules import AlertRules
-from schemas.messages import ListedIncident
 
 NINE = at(9, -1)  # so that with a minute of gathering the first message is due at nine
 
@@ -44,16 +41,42 @@ def test_nobody_answers() -> None:
     assert day.until(at(240)) == []
 
 
-def test_an_acknowledgement_ends_all_paging() -> None:
+def test_an_acknowledgement_holds_for_a_time_then_the_next_step_follows() -> None:
     day = Day()
     a = day.open("a", NINE)
     (first,) = day.until(at(9))
     day.answer("acknowledged", first.message_id, at(9, 10))
+    assert day.until(at(13, 9)) == []
+    assert shown(day.until(at(13, 15))) == [
+        ("reminder", "phone", 13 + 1 / 6, ["a"]),  # repeat_interval was over at one
+        ("escalation", "backup_phone", 13 + 1 / 6, ["a"]),
+    ]
+    # Further steps follow as far apart as the policy has them, unless somebody answers.
+    assert shown(day.until(at(15)))[0] == (
+        "escalation", "channel/north-team", 14 + 2 / 3, ["a"],
+    )  # fmt: skip
+    assert ("overdue", 13 + 1 / 6) in day.said("a")
+    day.close(a, at(15, 1))
+    assert {g.kind for g in day.until(at(16))} == {"resolved"}
+
+
+def test_an_acknowledgement_given_again_holds_again() -> None:
+    day = Day('acknowledged_for = "1h"\ngroup_interval = "1m"\n'
+              'escalation = [{ after = "1m", to = "backup_phone" }]')  # fmt: skip
+    day.open("a", NINE)
+    (first,) = day.until(at(9))
+    day.answer("acknowledged", first.message_id, at(9, 0.5))
+    day.answer("acknowledged", first.message_id, at(9, 50))
+    assert shown(day.until(at(20))) == [("escalation", "backup_phone", 10 + 50 / 60, ["a"])]
+
+
+def test_an_acknowledgement_ends_all_paging_where_no_step_and_no_reminder_is_left() -> None:
+    day = Day("")
+    day.open("a", NINE)
+    (first,) = day.until(at(9))
+    day.answer("acknowledged", first.message_id, at(9, 10))
     assert day.until(at(200)) == []
     assert day.said("a") == [("acknowledged", 9 + 1 / 6)]
-    day.close(a, at(203))
-    day.until(at(204))
-    assert day.groups[1].kind == "resolved"
 
 
 def test_each_stock_out_wants_an_answer_of_its_own() -> None:
@@ -220,7 +243,7 @@ def test_what_is_silenced_is_told_when_the_silence_ends(outlet: str, until: floa
     day = Day()
     day.open("a", at(9), outlet)
     sent = shown(day.until(at(12, 5)))
-    (waiting,) = [n for n in day.news if n.kind == "waiting"]
+    (waiting,) = [n for n in day.events if n.kind == "waiting"]
     why = json.loads(waiting.detail)
     if until is None:
         assert sent == []
@@ -259,7 +282,7 @@ def test_a_restless_shelf_is_told_no_oftener_than_it_would_be_repeated() -> None
     # Damped, not silenced: each time four hours are over it is told, if it is empty then.
     assert [round((g.due_at - START) / MINUTE) for g in first] == [481, 511, 755, 995]
     assert any(
-        json.loads(n.detail).get("why") == "flapping" for n in day.news if n.kind == "waiting"
+        json.loads(n.detail).get("why") == "flapping" for n in day.events if n.kind == "waiting"
     )
 
 
@@ -285,7 +308,7 @@ def test_at_night_nobody_is_told_that_all_is_well() -> None:
     day.until(at(22))
     day.close(a, at(23))
     assert day.until(at(31, 5)) == []
-    assert day.said("a")[-1][0] == "never_told"
+    assert day.said("a")[-1][0] == "not_notified"
 
 
 def test_the_end_of_the_input_sends_what_is_gathered_and_nothing_of_tomorrow() -> None:
@@ -308,17 +331,6 @@ def test_a_step_for_which_nobody_is_named_goes_nowhere_but_is_not_lost() -> None
     day = Day('managers = { south = "s" }\nescalation = [{ after="1m", to="territory_manager" }]')
     day.open("a", NINE)
     assert day.until(at(10))[-1].to == "channel/"
-
-
-def test_the_state_before_policies_is_still_read() -> None:
-    """Version 1, as the last release wrote it: what was being gathered goes on."""
-    listed = ListedIncident("a", "o", "4G", 100)
-    held = Change("b", "o2", "4G", "w", 130, None, 130)
-    old = msgspec.msgpack.encode((1, "w", 120, [held], Gathering(100, "a", {"a": listed})))
-    state = decode(old)
-    (group,) = advance(state, 1_000, AlertRules(60, zone=Day().rules._zone)).groups
-    assert group.message_id == message_id("w", 100, "a")
-    assert [i.incident_id for i in group.incidents] == ["a", "b"]
 
 
 def test_a_large_state_is_packed_and_read_back() -> None:

@@ -6,8 +6,8 @@ from alert_harness import NOW, PHONE, incident
 
 from alerts.message.compose import EmptyShelf
 from alerts.message.directory import Contact, ReferenceDirectory
-from schemas.reference import Contact as Row
 from schemas.reference import Outlet, Reference, Territory
+from schemas.reference import Wholesaler as Row
 
 
 def test_what_the_tables_say_and_leave_out() -> None:

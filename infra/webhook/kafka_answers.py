@@ -1,4 +1,4 @@
-"""Answers on their way to Kafka: to the partition of their wholesaler, safe once `send` returns."""
+"""Answers on their way to Kafka: to their wholesaler's partition, safe once `publish` returns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas import topics
 from schemas.answers import Answer, pack_answers
 from schemas.errors import BrokerDown, BrokerError
 
-#: Seconds that Kafka gets to take answers: Twilio waits fifteen for our answer.
+#: Seconds that Kafka gets to take answers: Twilio waits fifteen for ours.
 PATIENCE: Final = 8.0
 
 
@@ -27,7 +27,7 @@ class KafkaAnswers:
         self._security = dict(security)
         self._producer: AIOKafkaProducer | None = None
         self._connecting = asyncio.Lock()
-        #: Whether Kafka took, or would have taken, what it was given last.
+        #: Whether Kafka took what it was last given.
         self.connected = False
 
     async def connect(self) -> AIOKafkaProducer:
@@ -61,7 +61,7 @@ class KafkaAnswers:
                 self.connected = True
             return self._producer
 
-    async def send(self, rows: Sequence[Answer]) -> None:
+    async def publish(self, rows: Sequence[Answer]) -> None:
         """Return when Kafka has all rows for good; raises `BrokerError` when it may not."""
         by_partition: dict[int, list[Answer]] = defaultdict(list)
         for row in rows:

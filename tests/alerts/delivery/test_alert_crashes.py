@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from alert_harness import BACKUP, NOW, PHONE, group, incident
-from twilio_server import Twilio
+from services.twilio_server import Twilio
 
 HERE = Path(__file__).parent
 

@@ -61,7 +61,7 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
         sold += kwh.sum() if plan.period == "2026-01" else 0
         refused += kwh.null_count()
     row = pl.DataFrame(
-        loss.to_columns(plan.period, [loss.Loss(loss.GridNode("T", "feeder", ""), 0, 0)])
+        loss.to_columns([loss.Loss(loss.GridNode("T", "feeder", ""), 0, 0)])
     ).with_columns(sold_kwh=pl.lit(sold))
     kinds = {name: pl.Float64 for name in row.columns if name.endswith(("kwh", "rate", "share"))}
     plan.results.put("line_loss", "all", row.cast(kinds))
@@ -290,7 +290,7 @@ def test_a_run_taken_for_dead_does_not_show_its_rows(warehouse: Warehouse, tmp_p
             line_loss(warehouse, write(tmp_path, 70))
             run_lock.alive_here.update(alive)
 
-    with pytest.raises(BatchError, match="taken for dead"):
+    with pytest.raises(BatchError, match="counted as dead"):
         line_loss(warehouse, write(tmp_path, 80), progress=stall)
     assert shown(warehouse) == [("2026-01", 70)]
 

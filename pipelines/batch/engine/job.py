@@ -81,7 +81,7 @@ class Plan:
 
     @property
     def span(self) -> tuple[int, int]:
-        """The start and end, ms UTC, of the month in the time zone asked for."""
+        """The start and end, ms UTC, of the month in the run's time zone."""
         start, end = month_span(self.period, self.options.zone)
         if self.until is not None:
             end = min(end, _midnight(self.until + timedelta(days=1), self.options.zone))
@@ -107,6 +107,11 @@ class Job:
     tables: tuple[ResultTable, ...]
     build: Callable[[beam.Pipeline, Plan], None]
     part_bytes: int = 16 << 20
+
+    def constants(self, plan: Plan) -> dict[str, object]:
+        """Values of columns that are the same in all rows of a run."""
+        as_of = {"as_of": plan.as_of} if self.when == "as_of" else {}
+        return {"job": self.name, "period": plan.period, **as_of}
 
     def parts(self, size: int) -> int:
         """Into how many groups the keys of `size` bytes of input are split."""

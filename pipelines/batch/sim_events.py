@@ -12,7 +12,7 @@ from apache_beam.io.filesystems import FileSystems
 from pipelines.batch.engine.columns import REJECTS
 from pipelines.batch.engine.deduplicate import deduplicate
 from pipelines.batch.engine.sources import FilePart
-from pipelines.batch.engine.transforms import COUNTED, JoinedRows, JoinInput, Results, to_bytes
+from pipelines.batch.engine.transforms import JoinedRows, JoinInput, Results, to_bytes
 from pipelines.batch.subscriber_loss.files import HAPPENED, PLACED
 from pipelines.core.stock.placement import PlacementType
 from pipelines.ingest.csv_rows import BOM
@@ -75,7 +75,7 @@ class ReadEvents(beam.DoFn):  # type: ignore[misc]
                     placed += [(*row, source, number) for row in _placed(event, self._reference)]
             except Refused as reason:
                 rejects.append((source, number, str(reason)))
-        self._results.put(COUNTED, name, pl.DataFrame({"rows": [len(full)]}))
+        self._results.count(name, source, len(full))
         self._results.refuse(name, pl.DataFrame(rejects, schema=REJECTS, orient="row"))
         rows = pl.DataFrame(happened, schema=HAPPENED, orient="row")
         yield from self._then(rows)

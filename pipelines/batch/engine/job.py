@@ -134,6 +134,14 @@ def _midnight(day: date, zone: ZoneInfo) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)
 
 
+def _share(text: str) -> float:
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(%?)", text)
+    share = float(found[1]) / (100 if found[2] else 1) if found else -1.0
+    if not 0 <= share <= 1:
+        raise UsageError(f"{text!r} is not a share: write it like 5% or 0.05")
+    return share
+
+
 def _days(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) == 0:
         raise UsageError(f"{text!r} is not a number of days: give it like --inactive-days=30")
@@ -147,6 +155,12 @@ class JobOptions(PipelineOptions):  # type: ignore[misc]
     def _add_argparse_args(cls, parser: Any) -> None:
         parser.add_argument(
             "--time-zone", default="UTC", help="the months of which place (Asia/Shanghai)"
+        )
+        parser.add_argument(
+            "--most-refused",
+            type=_share,
+            default=0.05,
+            help="fail if a larger share of any one input is refused",
         )
         parser.add_argument(
             "--readings", action="store_true", help="line loss: keep what each unit opens down to"

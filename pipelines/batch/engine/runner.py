@@ -3,10 +3,11 @@
 1. find the input and plan its chunks; a missing file or column ends the run here;
 2. take the lock of the job and period, and record the run;
 3. run the pipeline, which leaves its results in a folder;
-4. load them under the run's id, and compare totals with what was sent;
-5. show them (one insert), and drop what is no longer shown.
+4. stop here if too much of any input was refused;
+5. load them under the run's id, and compare totals with what was sent;
+6. show them (one insert), and drop what is no longer shown.
 
-A failure before 5 leaves what was shown before; the next run drops what this one left.
+A failure before 6 leaves what was shown before; the next run drops what this one left.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from apache_beam.runners.worker.statesampler import StateSampler
 
 from pipelines.batch.engine.job import Job, JobOptions, Plan, month_span
 from pipelines.batch.engine.loading import compare, frames, load, rows_read
+from pipelines.batch.engine.refusals import Refusals, refusals
 from pipelines.batch.engine.report import Progress, RunReport
 from pipelines.batch.engine.retention import drop_old, drop_run
 from pipelines.batch.engine.run_ledger import Run
@@ -90,19 +92,23 @@ def run(
     state = RunState(_run_id(job, when), job.name, when, datetime.now(UTC), _version())
     with _work_folder(options, state.run_id) as folder:
         made = replace(made, results=Results(folder))
+        most_refused = made.options.most_refused
         if dry_run:
             compute(job, made, options, progress)
+            _refusals(job, folder, progress).check(most_refused)
             return _dry_report(job, made, warehouse, state, began)
         with Run(warehouse, state) as entry, ThreadPoolExecutor(1) as background:
             sums = background.submit(_checksums, files)
             compute(job, made, options, progress)
-            written = _load(job, made, warehouse, state, progress)
+            refused = _refusals(job, folder, progress)
             entry.note(
                 rows_read=rows_read(folder),
-                rows_rejected=written[REJECTED],
-                rows_written=sum(written.values()) - written[REJECTED],
+                rows_rejected=sum(frame.height for frame in frames(folder, REJECTED)),
                 inputs=sums.result(),
             )
+            refused.check(most_refused)
+            written = _load(job, made, warehouse, state, progress)
+            entry.note(rows_written=sum(written.values()) - written[REJECTED])
             entry.publish()
             state = entry.state
             drop_old(warehouse, (*job.tables, REJECTS_TABLE), job.name, when)
@@ -235,6 +241,14 @@ def _interrupted(error: BaseException | None) -> bool:
 def _last_line(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__
+
+
+def _refusals(job: Job, folder: str, progress: Progress) -> Refusals:
+    """What was refused, reported."""
+    found = refusals(folder, job.datasets)
+    for line in found.lines():
+        progress(line)
+    return found
 
 
 def _load(

@@ -29,7 +29,7 @@ _PREFIX: Final = struct.Struct("<2sBBIII")
 _MAGIC: Final = b"ZS"
 _VERSION: Final = 2
 
-#: A watermark lower than any event's time: the input has promised nothing yet.
+#: A watermark lower than any event's time: nothing is known of the input yet.
 NO_WATERMARK: Final = -(2**63)
 
 _ms = pa.timestamp("ms", tz="UTC")
@@ -178,7 +178,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
 }
 
 
-#: The kinds of rows that a topic carries; promises without rows travel on all.
+#: The kinds of rows that a topic carries; watermarks without rows travel on all.
 KINDS: Final[dict[str, tuple[str, ...]]] = {
     topics.SIM_EVENTS: ("uses", "late_uses", "placements"),
     topics.STOCK_MOVEMENTS: ("movements",),
@@ -194,11 +194,13 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
 class Header(msgspec.Struct, array_like=True, frozen=True):
     """What an envelope says about itself besides its rows.
 
-    `source` names the input whose promise `watermark` is: an exchange folder on sim-events, a
+    `source` names the input whose `watermark` this is: an exchange folder on sim-events, a
     partition of the topic before on the others. The watermark holds *after* the rows: none that
-    follows from this source is known before it. `ended` says that the source has no more for now.
-    `peers` lists all sources there are, so that a reader knows for whom to wait; a partition
-    reader is told how many partitions there are in the same way.
+    follows from this source is known before it. `ended` says that the source has no more for now
+    (or, retired, never again), `absent` that nobody reads it at present: it holds nobody back until
+    an envelope of it says otherwise, but the input has not ended. `peers` lists all sources there
+    are, so that a reader knows for whom to wait; a partition reader is told how many partitions
+    there are in the same way.
     """
 
     kind: str = "none"
@@ -206,6 +208,7 @@ class Header(msgspec.Struct, array_like=True, frozen=True):
     watermark: int = NO_WATERMARK
     ended: bool = False
     peers: tuple[str, ...] = ()
+    absent: bool = False
 
 
 _encode_header = msgspec.msgpack.Encoder().encode
@@ -242,7 +245,7 @@ def unpack(data: bytes | None, topic: str | None = None) -> tuple[Header, pa.Rec
             raise EnvelopeError("envelope is damaged: its checksum is another")
         header = _decode_header(data[_PREFIX.size : start].rstrip(b"\0") or b"\x90")
         if header.watermark > 2 * TIME_END:
-            raise EnvelopeError("envelope promises a time that never comes")
+            raise EnvelopeError("envelope has a watermark that no event can reach")
         if topic is not None and header.kind not in ("none", *KINDS[topic]):
             raise EnvelopeError(f"{header.kind[:30]!r} does not belong on {topic}")
         if start == len(data):

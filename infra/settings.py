@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     clock: Literal["event", "wall"] | None = None
     disorder: Duration = 60_000
     idle_after: Duration = 30_000
+    absent_after: Duration = 600_000
+    ahead: Duration = 300_000
     group_wait: Duration = 60_000
     stale_after: Duration = 6 * 3_600_000
     commit_interval: Duration = 1_000

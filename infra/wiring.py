@@ -96,6 +96,17 @@ def stream_options(settings: Settings) -> StreamOptions:
     )
 
 
+def reader_options(settings: Settings) -> dict[str, Any]:
+    """What the reader is told of time, as arguments of `IngestOptions`."""
+    return {
+        "disorder_ms": settings.disorder,
+        "idle_after_ms": settings.idle_after,
+        "absent_after_ms": settings.absent_after,
+        "ahead_ms": settings.ahead,
+        "live": settings.live,
+    }
+
+
 def _faust_security(security: Mapping[str, Any]) -> dict[str, Any]:
     if not security:
         return {}

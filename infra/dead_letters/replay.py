@@ -26,12 +26,13 @@ from pipelines.ingest.check import Checked, Format, believable, check
 from pipelines.ingest.files import Chunk, SourceFile
 from pipelines.ingest.mapping import Mapping
 from pipelines.ingest.opening import NotYet, Unreadable, Vanished, open_file
-from pipelines.ingest.pack import SourceClock, announcement, pack_chunk
+from pipelines.ingest.pack import announcement, pack_chunk
 from pipelines.ingest.pack import dead_letters as dead_letter_envelopes
 from pipelines.ingest.positions import Position
 from pipelines.ingest.post import EnvelopeSink
 from pipelines.ingest.reference import LoadedReference, load_reference, reference_fingerprint
-from schemas.envelope import NO_WATERMARK
+from pipelines.ingest.source_clock import SourceClock
+from schemas.envelope import NO_WATERMARK, Header
 from schemas.errors import InputError
 from schemas.fields import TIME_END
 from schemas.topics import SIM_EVENTS
@@ -194,7 +195,7 @@ async def send(name: str, effects: list[Effect], post: EnvelopeSink) -> None:
         # At rest the stream has promised all times up to newest + 1; what comes now is known then,
         # and is folded once the promise goes a moment further.
         newest = max(newest, _newest(effects)) + 1
-        await post.send(announcement(SOURCE, (), newest + 1, True, post.partitions))
+        await post.send(announcement(Header("none", SOURCE, newest + 1, True), post.partitions))
     await post.keep({_note(name): Position(SOURCE, 0, "", newest=newest, done=True)})
 
 

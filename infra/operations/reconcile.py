@@ -27,6 +27,7 @@ from pipelines.ingest import IngestOptions, read_directory
 from pipelines.ingest.mapping import load_mapping
 from pipelines.ingest.positions import Position
 from pipelines.ingest.reference import load_reference
+from pipelines.ingest.sources import SourceState
 from pipelines.kafka import open_consumer, read_to_end
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
 from schemas.envelope import unpack
@@ -56,8 +57,15 @@ class MemoryPost:
         """See `pipelines.ingest.post.EnvelopeSink`."""
         self._rebuild.process(effects)
 
-    async def keep(self, positions: dict[str, Position]) -> None:
+    async def sources(self) -> dict[str, SourceState]:
         """See `pipelines.ingest.post.EnvelopeSink`."""
+        return {}
+
+    async def keep(
+        self, positions: dict[str, Position], sources: Mapping[str, SourceState] | None = None
+    ) -> None:
+        """See `pipelines.ingest.post.EnvelopeSink`."""
+        del sources
         self._positions.update(positions)
 
 

@@ -26,7 +26,7 @@ from infra.stack.snapshot import (
 )
 from infra.stack.summary import Screen
 from infra.topics import Lag, ensure_topics
-from infra.wiring import check_way_out, policy_of
+from infra.wiring import check_way_out, policy_of, reader_options
 from pipelines.files import OwnerLock
 from pipelines.ingest import IngestOptions, IngestReport, ingest
 from pipelines.ingest.mapping import Mapping, load_mapping
@@ -91,8 +91,6 @@ class Stack:
             "ZEROSTOCK_DATA": str(self.data.resolve()),
             "ZEROSTOCK_PARTITIONS": str(self.settings.partitions),
             "ZEROSTOCK_CLOCK": self.settings.clock or "event",
-            "ZEROSTOCK_DISORDER": f"{self.settings.disorder}ms",
-            "ZEROSTOCK_IDLE_AFTER": f"{self.settings.idle_after}ms",
             "ZEROSTOCK_GROUP_WAIT": f"{self.settings.group_wait}ms",
             "ZEROSTOCK_STALE_AFTER": f"{self.settings.stale_after}ms",
             "ZEROSTOCK_SMS": self.settings.sms,
@@ -223,10 +221,9 @@ async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | 
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, told_to_stop)
     options = IngestOptions(
-        disorder_ms=plan.settings.disorder,
+        **reader_options(plan.settings),
         mapping=mapping,
         follow=plan.follow,
-        live=plan.settings.live,
         throttle_group=group_id("stock"),
     )
     await _replay(plan, stack, mapping)

@@ -17,7 +17,7 @@ from infra.topics import CHANGELOGS
 from pipelines.files import replace_file
 from pipelines.ingest.files import find_sources
 from pipelines.ingest.mapping import Mapping
-from pipelines.ingest.positions import decode, has_more
+from pipelines.ingest.positions import has_more, noted
 from pipelines.ingest.reference import reference_fingerprint
 from pipelines.kafka import open_consumer, read_to_end, write_state
 from pipelines.stream.stateful import unstamped
@@ -37,7 +37,7 @@ class Snapshot(msgspec.Struct):
         if self.reference != reference_fingerprint(directory / "reference"):
             return False
         (positions,) = self.entries[INGEST_POSITIONS]
-        read = {name.decode(): decode(value) for name, value in positions.items()}
+        read = dict(filter(None, (noted(*entry) for entry in positions.items())))
         return not any(
             has_more(file, read.get(file.name))
             for files in find_sources(directory, mapping.names if mapping else None).values()

@@ -38,9 +38,9 @@ def city(tmp_path: Path) -> Path:
     events = [
         {"type": "delivery", "event_id": "D0", "at": at(), "outlet_id": "O1",
          "wholesaler_id": "W1", "first_iccid": str(FIRST_ICCID), "count": 1},
-        {"type": "delivery", "event_id": "D1", "at": at(days=2), "outlet_id": "O1",
+        {"type": "delivery", "event_id": "D1", "at": at(minutes=6), "outlet_id": "O1",
          "wholesaler_id": "W1", "first_iccid": str(FIRST_ICCID), "count": 1},
-        {"type": "activation", "event_id": "A0", "at": at(hours=20), "imsi": str(FIRST_IMSI)},
+        {"type": "activation", "event_id": "A0", "at": at(minutes=4), "imsi": str(FIRST_IMSI)},
         {"type": "activation", "event_id": "A1", "at": at(days=30_000), "imsi": str(FIRST_IMSI)},
     ]  # fmt: skip
     put(tmp_path / "events/1.ndjson", "".join(json.dumps(event) + "\n" for event in events))

@@ -12,6 +12,7 @@ from ingest_harness import FIRST_IMSI, make_reference, moment, put
 from pipelines.core.effects import Effect
 from pipelines.ingest import IngestOptions, IngestReport, read_directory
 from pipelines.ingest.positions import Position
+from pipelines.ingest.sources import SourceState
 from schemas import topics
 
 
@@ -29,7 +30,10 @@ class Kept:
     async def send(self, effects: list[Effect]) -> None:
         self.effects += effects
 
-    async def keep(self, positions: dict[str, Position]) -> None: ...
+    async def sources(self) -> dict[str, SourceState]:
+        return {}
+
+    async def keep(self, positions: Any, sources: Any = None) -> None: ...
 
     def rows(self, topic: str) -> list[dict[str, Any]]:
         return [

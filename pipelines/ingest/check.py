@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import compress
 from typing import Annotated, Any, Final
 
@@ -21,17 +22,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.ingest.convert import Calls, convert, plain_calls
-from pipelines.ingest.csv_rows import BOM, TOO_LONG, Dialect, csv_rows, is_utf8
+from pipelines.ingest.csv_rows import TOO_LONG, Dialect, csv_rows, is_utf8
+from pipelines.ingest.decoding import BOM
 from pipelines.ingest.files import LONGEST_LINE, Chunk
+from pipelines.ingest.headers import needed_columns
 from pipelines.ingest.lines import Lines
 from pipelines.ingest.mapping import Export
 from pipelines.ingest.parquet_rows import as_line, parquet_calls, parquet_texts, rows_not_utf8
 from pipelines.ingest.times import UNSURE, Bools, Int64s, parse_times
 from schemas.events import Activation, Call, Event, Refused, accept_call, accept_line
 from schemas.fields import ID_LENGTH, TIME_END
-
-REQUIRED: Final = ("call_id", "start_time", "imsi")
-OPTIONAL: Final = ("msisdn", "duration_s", "cell_id", "charge_fen")
 
 #: How far ahead of this machine's clock a live event's time may be, ms: clocks differ, not by days.
 AHEAD: Final = 86_400_000
@@ -57,6 +57,8 @@ class Checked:
     others: list[tuple[int, Event]] = field(default_factory=list)
     raw_others: list[bytes] = field(default_factory=list)
     refused: list[RefusedLine] = field(default_factory=list)
+    #: How many lines a row takes, by its first, where that is more than one.
+    spans: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,19 +102,8 @@ def check(chunk: Chunk, how: Format, before: int = TIME_END) -> Checked:
     else:
         assert how.dialect is not None
         checked = _check_csv(lines, how.dialect, how.export)
-    return _numbered(_in_time(checked, before, lines.__getitem__), chunk.first_line)
-
-
-def needed_columns(names: list[str], export: Export | None) -> list[str]:
-    """The columns of a file of calls that are looked at."""
-    if export is not None:
-        return export.reads
-    return [*REQUIRED, *(name for name in OPTIONAL if name in names)]
-
-
-def missing_columns(names: list[str], export: Export | None) -> list[str]:
-    """The columns that a file of calls would need besides those it has."""
-    return [name for name in needed_columns(names, export) if name not in names]
+    record = partial(_record, lines, checked.spans)
+    return _numbered(_in_time(checked, before, record), chunk.first_line)
 
 
 # Files of calls
@@ -121,10 +112,16 @@ def missing_columns(names: list[str], export: Export | None) -> list[str]:
 def _check_csv(lines: Lines, dialect: Dialect, export: Export | None) -> Checked:
     rows = csv_rows(lines, dialect, needed_columns(dialect.names, export))
     calls = convert(export, rows.columns) if export is not None else plain_calls(rows.columns)
-    checked = _check_calls(calls, rows.lines, lines.__getitem__)
+    checked = _check_calls(calls, rows.lines, partial(_record, lines, rows.spans))
+    checked.spans = rows.spans
     checked.refused += [(line, reason, lines[line]) for line, reason in rows.malformed]
     checked.refused.sort(key=lambda refused: refused[0])
     return checked
+
+
+def _record(lines: Lines, spans: dict[int, int], line: int) -> bytes:
+    """The bytes of the record that begins with a line."""
+    return b"\n".join(lines.all[line : line + spans.get(line, 1)])
 
 
 def _check_parquet(rows: pa.RecordBatch, how: Format) -> Checked:

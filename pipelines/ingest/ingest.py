@@ -80,6 +80,8 @@ class IngestReport(IngestProgress):
     """What a reading came to."""
 
     seconds: float = 0.0
+    #: Files that were not read, and why.
+    unread: list[tuple[str, str]] = field(default_factory=list)
 
 
 async def ingest(
@@ -261,7 +263,9 @@ class _Reading:
         the source's watermark past what is in it.
         """
         found = {}
-        for name, files in find_sources(self.directory, self._named).items():
+        listing = find_sources(self.directory, self._named)
+        self.report.unread = listing.unread
+        for name, files in listing.sources.items():
             unread = [f for f in files if has_more(f, self.positions.get(f.name))]
             settled = {f.name for f in unread if self._settled(f)}
             found[name] = files, list(takewhile(lambda f: f.name in settled, unread))  # noqa: B023

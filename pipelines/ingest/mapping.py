@@ -17,6 +17,7 @@ A file holds one `[[export]]` a kind of export, the first whose `files` fit a fi
 
 from __future__ import annotations
 
+import codecs
 import re
 import tomllib
 from datetime import datetime
@@ -77,6 +78,15 @@ def _usable_format(text: str) -> str:
             f"{text!r} must give a date and a time to the second and no zone, like %Y%m%d %H%M%S"
         )
     return text
+
+
+def _known_encoding(text: str) -> str:
+    try:
+        name = codecs.lookup(text).name
+        "1".encode(name)
+    except (LookupError, ValueError):
+        raise ValueError(f"no encoding has the name {text!r}; one is gb18030") from None
+    return name
 
 
 def _usable_delimiter(text: str) -> str:
@@ -208,7 +218,8 @@ class Export(_Strict):
     """
 
     files: str = "cdr/*"
-    delimiter: Annotated[str, AfterValidator(_usable_delimiter)] = ","
+    delimiter: Annotated[str, AfterValidator(_usable_delimiter)] | None = None
+    encoding: Annotated[str, AfterValidator(_known_encoding)] | None = None
     columns: Annotated[list[str], Field(min_length=1)] | None = None
     skip_lines: Annotated[int, Field(ge=0, le=1_000)] = 0
     skip_starting: list[Annotated[str, Field(min_length=1)]] = []

@@ -29,7 +29,7 @@ from pipelines.ingest.headers import needed_columns
 from pipelines.ingest.lines import Lines
 from pipelines.ingest.mapping import Export
 from pipelines.ingest.parquet_rows import as_line, parquet_calls, parquet_texts, rows_not_utf8
-from pipelines.ingest.times import UNSURE, Bools, Int64s, parse_times
+from pipelines.ingest.times import UNSURE, Bools, Int64s, by_length, parse_times
 from schemas.events import Activation, Call, Event, Refused, accept_call, accept_line
 from schemas.fields import ID_LENGTH, TIME_END
 
@@ -112,7 +112,8 @@ def check(chunk: Chunk, how: Format, before: int = TIME_END) -> Checked:
 def _check_csv(lines: Lines, dialect: Dialect, export: Export | None) -> Checked:
     rows = csv_rows(lines, dialect, needed_columns(dialect.names, export))
     calls = convert(export, rows.columns) if export is not None else plain_calls(rows.columns)
-    checked = _check_calls(calls, rows.lines, partial(_record, lines, rows.spans))
+    kept = rows.lines if calls.rows is None else rows.lines[calls.rows]
+    checked = _check_calls(calls, kept, partial(_record, lines, rows.spans))
     checked.spans = rows.spans
     checked.refused += [(line, reason, lines[line]) for line, reason in rows.malformed]
     checked.refused.sort(key=lambda refused: refused[0])
@@ -135,7 +136,8 @@ def _check_parquet(rows: pa.RecordBatch, how: Format) -> Checked:
         calls = convert(how.export, parquet_texts(some, names))
     else:
         calls = parquet_calls(some, names)
-    checked = _check_calls(calls, lines, lambda row: as_line(rows, row))
+    kept = lines if calls.rows is None else lines[calls.rows]
+    checked = _check_calls(calls, kept, lambda row: as_line(rows, row))
     checked.refused += [(row, "malformed: not UTF-8", as_line(rows, row)) for row in odd]
     checked.refused.sort(key=lambda refused: refused[0])
     return checked
@@ -176,25 +178,16 @@ def _row(calls: Calls, row: int) -> dict[str, Any]:
 
 
 def _parse_imsis(texts: pa.Array) -> tuple[Int64s, Bools]:
-    """15-digit numbers as int64, and which are such."""
-    good: Bools = pc.fill_null(pc.equal(pc.binary_length(texts), 15), False).to_numpy(
-        zero_copy_only=False
-    )
-    some = texts.filter(pa.array(good)) if not good.all() else texts
+    """Numbers of 14 or 15 digits as int64, and which are such."""
     numbers = np.zeros(len(texts), np.int64)
-    if not len(some):
-        return numbers, good
-    start = int(np.frombuffer(some.buffers()[1], np.int32, 1, some.offset * 4)[0])
-    chars = np.frombuffer(some.buffers()[2], np.uint8, len(some) * 15, start)
-    digits = chars.reshape(len(some), 15) - ord("0")
-    digital = (digits.T <= 9).all(axis=0)
-    # Exact in float64: 15 digits are below 2**53.
-    parsed = (digits @ _POWERS).astype(np.int64)
-    if digital.all() and good.all():
-        return parsed, good
-    numbers[good] = np.where(digital, parsed, 0)
-    good = good.copy()
-    good[np.flatnonzero(good)[~digital]] = False
+    good = np.zeros(len(texts), bool)
+    for length, rows, chars in by_length(texts, {14, 15}):
+        digits = chars - ord("0")
+        digital = (digits <= 9).all(axis=0)
+        # Exact in float64: 15 digits are below 2**53.
+        parsed = (_POWERS[-length:] @ digits).astype(np.int64)
+        numbers[rows] = np.where(digital, parsed, 0)
+        good[rows] = digital
     return numbers, good
 
 

@@ -144,6 +144,12 @@ class SourceFile:
                 return lines + 1, end + len(ending)
         return lines, start + before.rfind(b"\n") + 1
 
+    def between(self, start: int, end: int) -> bytes:
+        """The bytes of a line as a dead letter has them. Raises `OSError`."""
+        with self.path.open("rb") as file:
+            file.seek(start)
+            return file.read(end - start).removesuffix(b"\r")[:LONGEST_LINE]
+
     def parquet_columns(self) -> list[str]:
         """The columns of a Parquet file. Raises one of `DAMAGE`."""
         names: list[str] = pq.read_schema(self.path).names

@@ -372,7 +372,8 @@ class _Reading:
         report.outsiders += packed.outsiders
         report.bytes += item.read
         report.files += item.last
-        report.refused.update(reason.split(":")[0] for _, reason, _ in packed.refused)
+        # One without a reason takes back what was refused half written.
+        report.refused.update(reason.split(":")[0] for _, reason, _ in packed.refused if reason)
 
     async def _keep(self, every: float) -> None:
         if self._unkept and time.monotonic() - self._kept >= every:

@@ -17,6 +17,9 @@ from pipelines.ingest.positions import Position, fingerprint, is_same
 
 log = logging.getLogger(__name__)
 
+#: The reason of a dead letter that is none any more: the line was only half written.
+TAKEN_BACK = ""
+
 
 class Vanished(Exception):
     """The file is gone since it was listed."""
@@ -35,6 +38,7 @@ class Opened:
     """A file of a source being read from a line (1-based) and byte on.
 
     `head` is how it begins, `state` its size and time of change, as they were when it was opened.
+    `half` is a line as it was read when only its beginning was there, with its number.
     """
 
     source: str
@@ -46,6 +50,7 @@ class Opened:
     head: bytes
     state: tuple[int, int]
     form: TextForm = AS_IS
+    half: tuple[int, bytes] | None = None
 
     def read(self) -> Chunk | None:
         """The next chunk; None after the last."""
@@ -60,7 +65,10 @@ class Opened:
         """
         bare = replace(chunk, data=None, rows=None)
         if chunk.rows is None:
-            return bare, check(chunk, self.how, before)
+            checked = check(chunk, self.how, before)
+            if self.half is not None and chunk.first_line == self.half[0]:
+                checked.refused.insert(0, (self.half[0], TAKEN_BACK, self.half[1]))
+            return bare, checked
         try:
             return bare, check(chunk, self.how, before)
         except DAMAGE as error:
@@ -100,10 +108,12 @@ def open_file(
     """
     line, byte, how, form = 1, 0, Format(file.kind), AS_IS
     head, state = b"", file.state()
-    unfinished = None
+    unfinished = half = None
     try:
         head = file.head()
         line, byte = _where(file, known)
+        if known is not None and line == known.lines and byte < known.end:
+            half = line, file.between(byte, known.end)
         export = mapping.export_of(file.name) if mapping is not None else None
         if file.kind == "parquet":
             check_columns(file.parquet_columns(), export)
@@ -125,7 +135,7 @@ def open_file(
     chunks = file.chunks(
         line, byte, growing=growing and file.plain, form=form, unfinished=unfinished
     )
-    return Opened(source, file, chunks, how, line, byte, head, state, form)
+    return Opened(source, file, chunks, how, line, byte, head, state, form, half)
 
 
 def _text_format(

@@ -154,7 +154,10 @@ async def _topics(settings: Settings) -> None:
 def _stock(settings: Settings) -> faust.App:
     reference = reference_of(settings)
     registry = metrics.CountedSimRegistry(
-        [SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid) for b in reference.batches]
+        [
+            SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid, b.luhn)
+            for b in reference.batches
+        ]
     )
     return stock_app(stream_options(settings), registry, reference.holder)
 

@@ -63,6 +63,7 @@ SIM_RANGES = pa.schema(
         ("sims", pa.int64()),
         ("sku", pa.string()),
         ("first_iccid", pa.string()),
+        ("luhn", pa.bool_()),
     ]
 )
 

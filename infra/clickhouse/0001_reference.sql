@@ -44,14 +44,16 @@ CREATE TABLE IF NOT EXISTS assignments
 )
 ENGINE = MergeTree ORDER BY (outlet_id, valid_from);
 
--- The i-th SIM of a batch has first_iccid + i and first_imsi + i.
+-- The i-th SIM of a batch has first_iccid + i and first_imsi + i. With the check_digit luhn, the
+-- last digit of an ICCID takes no part in + i.
 CREATE TABLE IF NOT EXISTS sim_batches
 (
     batch_id String,
     sku String,
     first_iccid String,
     first_imsi Int64,
-    count Int64
+    count Int64,
+    check_digit String
 )
 ENGINE = MergeTree ORDER BY first_imsi;
 

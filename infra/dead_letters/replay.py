@@ -150,9 +150,12 @@ def _recheck_lines(
     packed = pack_chunk(checked, "", clock, loaded.reference, partitions)
     reasons = {line: reason for line, reason, _ in packed.refused}
     result.effects += [effect for effect in packed.effects if effect.rows is not None]
-    for number, dead in enumerate(dead_letters):
-        if number in reasons:
-            result.refused.append((dead, reasons[number]))
+    line = 0
+    for dead in dead_letters:
+        reason = reasons.get(line)
+        line += dead.payload.count(b"\n") + 1  # A record may take several lines.
+        if reason is not None:
+            result.refused.append((dead, reason))
         else:
             result.accepted.append(dead)
 
@@ -167,7 +170,7 @@ def _check(dead_letters: Sequence[DeadLetter], how: Format, before: int) -> Chec
             columns["start_time"] = pc.replace_substring(columns["start_time"], " ", "T")
         return check(Chunk(0, len(rows), rows=pa.record_batch(columns)), how, before)
     data = b"".join(dead.payload + b"\n" for dead in dead_letters)
-    return check(Chunk(0, len(dead_letters), data=data), how, before)
+    return check(Chunk(0, data.count(b"\n"), data=data), how, before)
 
 
 def _text(value: object) -> str | None:

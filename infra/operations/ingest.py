@@ -49,6 +49,7 @@ async def ingest_paths(
     finally:
         screen.close()
     for path, report in zip(paths, reports, strict=True):
+        screen.unread(report.unread)
         screen.console.print(
             f"{path}: {report.rows:,} rows read, {report.outsiders:,} of other subscribers,"
             f" {report.dead_letters:,} refused, in {report.seconds:.1f} s"

@@ -179,7 +179,10 @@ async def rebuild_from_log(
 def _empty(input: Path, watched: set[str]) -> Rebuild:
     reference = load_reference(input / "reference").reference
     registry = SimRegistry(
-        [SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid) for b in reference.batches]
+        [
+            SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid, b.luhn)
+            for b in reference.batches
+        ]
     )
     return Rebuild(registry, reference.holder, frozenset(watched))
 

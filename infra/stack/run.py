@@ -29,6 +29,7 @@ from infra.topics import Lag, ensure_topics
 from infra.wiring import check_way_out, policy_of, reader_options
 from pipelines.files import OwnerLock
 from pipelines.ingest import IngestOptions, IngestReport, ingest
+from pipelines.ingest.files import find_sources
 from pipelines.ingest.mapping import Mapping, load_mapping
 from pipelines.ingest.post import KafkaSink
 from pipelines.ingest.reference import load_reference
@@ -165,7 +166,8 @@ async def run(plan: RunPlan, screen: Screen) -> RunOutcome:
         snapshot = load_snapshot(plan.data / "state.snapshot", plan.settings.partitions)
         if snapshot is not None and not plan.follow and _nothing_new(plan, snapshot, mapping):
             screen.stage("nothing new to read")
-            screen.summary(plan.data, IngestReport(), 0.0)
+            unread = find_sources(plan.input, mapping.names if mapping else None).unread
+            screen.summary(plan.data, IngestReport(unread=unread), 0.0)
             return RunOutcome(IngestReport(), 0.0)
         stack = Stack(plan.data, plan.settings, screen)
         try:

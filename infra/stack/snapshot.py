@@ -40,7 +40,9 @@ class Snapshot(msgspec.Struct):
         read = dict(filter(None, (noted(*entry) for entry in positions.items())))
         return not any(
             has_more(file, read.get(file.name))
-            for files in find_sources(directory, mapping.names if mapping else None).values()
+            for files in find_sources(
+                directory, mapping.names if mapping else None
+            ).sources.values()
             for file in files
         )
 

@@ -15,7 +15,7 @@ from pipelines.batch.engine.sources import FilePart
 from pipelines.batch.engine.transforms import JoinedRows, JoinInput, Results, to_bytes
 from pipelines.batch.subscriber_loss.files import HAPPENED, PLACED
 from pipelines.core.stock.placement import PlacementType
-from pipelines.ingest.csv_rows import BOM
+from pipelines.ingest.decoding import BOM
 from pipelines.ingest.sim_ranges import Placed, sim_ranges
 from schemas.events import (
     Activation,

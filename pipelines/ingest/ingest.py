@@ -101,6 +101,8 @@ class IngestReport(IngestProgress):
 
     seconds: float = 0.0
     disorder: dict[str, Disorder] = field(default_factory=dict)
+    #: Files that were not read, and why.
+    unread: list[tuple[str, str]] = field(default_factory=list)
 
 
 async def ingest(
@@ -343,7 +345,9 @@ class _Reading:
         was then cannot be read, and nothing is waited for.
         """
         found = {}
-        for name, files in find_sources(self.directory, self._named).items():
+        listing = find_sources(self.directory, self._named)
+        self.report.unread = listing.unread
+        for name, files in listing.sources.items():
             unread = [f for f in files if has_more(f, self.positions.get(f.name))]
             states = {f.name: f.state() for f in unread}
             same = {n for n, state in states.items() if self._states.get(n) == state}
@@ -448,7 +452,8 @@ class _Reading:
         report.outsiders += packed.outsiders
         report.bytes += item.read
         report.files += item.last
-        report.refused.update(reason.split(":")[0] for _, reason, _ in packed.refused)
+        # One without a reason takes back what was refused half written.
+        report.refused.update(reason.split(":")[0] for _, reason, _ in packed.refused if reason)
 
     async def _keep(self, every: float) -> None:
         if self._unkept and time.monotonic() - self._kept >= every:

@@ -84,7 +84,7 @@ def _one_of_each(city: City, at: int, number: int) -> list[BadLine]:
         event("invalid_field: at", at="2026-03-02T10:00:00.000"),
         event("invalid_field: outlet_id", outlet_id=None),
         event("invalid_field: first_iccid", first_iccid="898600"),
-        row("invalid_field: imsi", imsi=imsi[:-1]),
+        row("invalid_field: imsi", imsi=imsi[:-2]),
         row("invalid_field: duration_s", duration_s="a minute"),
         event("unknown_outlet", type="return", reason="lost", outlet_id="O-none"),
         event("unknown_outlet", type="transfer", **ends),

@@ -57,6 +57,7 @@ REFERENCE: Final[dict[str, pa.Schema]] = {
             ("first_iccid", _text),
             ("first_imsi", pa.int64()),
             ("count", pa.int64()),
+            ("check_digit", _text),
         ]
     ),
 }

@@ -146,10 +146,13 @@ class ListPost:
         return sorted(set(self.uses()) | placed, key=repr)
 
     def letters(self) -> list[tuple[str, int, str, bytes]]:
-        """(source, position, reason, payload) of each dead letter, sorted."""
+        """(source, position, reason, payload) of each dead letter not taken back, sorted."""
+        rows = self.rows("dead_letters")
+        back = [(r["source"], r["position"], r["payload"]) for r in rows if not r["reason"]]
         return sorted(
             (row["source"], row["position"], row["reason"], row["payload"])
-            for row in self.rows("dead_letters")
+            for row in rows
+            if row["reason"] and (row["source"], row["position"], row["payload"]) not in back
         )
 
     def reasons(self) -> list[tuple[int, str]]:

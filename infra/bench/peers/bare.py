@@ -31,7 +31,7 @@ async def follow(broker: str, reference: Path, partitions: int) -> None:
     """Recover, then work until killed."""
     found = load_reference(reference).reference
     registry = SimRegistry(
-        [SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid) for b in found.batches]
+        [SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid, b.luhn) for b in found.batches]
     )
     stages: dict[TopicPartition, tuple[str, Any]] = {}
     for p in range(partitions):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 from infra.desk.page import Page, ViewRequest
@@ -9,8 +10,11 @@ from infra.desk.parts import ColumnSpec, Facts, Figure, Row, TableSection
 from infra.desk.translation import N_
 from infra.desk.views.common import named, not_found
 from infra.desk.views.lists import OUTLET, WHOLESALER
+from schemas.iccids import iccid_in, series_of
 
-_BATCHES: Final = "SELECT batch_id, sku, first_iccid, first_imsi, count FROM sim_batches"
+_BATCHES: Final = (
+    "SELECT batch_id, sku, first_iccid, first_imsi, count, check_digit FROM sim_batches"
+)
 # Where it ever was is found first, by a column of numbers alone: the key leads to the rest.
 _MOVEMENTS: Final = named(
     """(SELECT at, cause, delta, sku, outlet_id, wholesaler_id FROM stock_movements
@@ -27,17 +31,21 @@ WHERE imsi = {imsi:Int64} ORDER BY at
 def find(request: ViewRequest, number: str) -> Row | None:
     """The card with this ICCID or IMSI: card, imsi, batch_id, sku; None if no batch has it.
 
-    The i-th card of a batch has its first ICCID + i and its first IMSI + i. An ICCID is too long
-    for ClickHouse's integers, and batches are few, so they are looked through here.
+    The i-th card of a batch has the i-th ICCID after its first and its first IMSI + i. An ICCID is
+    too long for ClickHouse's integers, and batches are few, so they are looked through here.
     """
-    if not (number.isascii() and number.isdigit() and 10 <= len(number) <= 22):
+    if not (number.isascii() and number.isalnum() and 10 <= len(number) <= 22):
         return None
     for batch in request.rows(_BATCHES):
-        first = str(batch["first_iccid"])
-        for begins in (first, str(batch["first_imsi"])):
-            place = int(number) - int(begins)
-            if 0 <= place < batch["count"] and len(number) == len(begins):
-                card = str(int(first) + place).zfill(len(first))
+        luhn = batch["check_digit"] == "luhn"
+        series, first = series_of(str(batch["first_iccid"]), luhn=luhn)
+        places = [int(number) - batch["first_imsi"]] if number.isdigit() else []
+        with contextlib.suppress(ValueError):
+            other, at = series_of(number.upper().removesuffix("F"), luhn=luhn)
+            places += [at - first] if other == series else []
+        for place in places:
+            if 0 <= place < batch["count"]:
+                card = iccid_in(series, first + place)
                 return {**batch, "card": card, "imsi": batch["first_imsi"] + place}
     return None
 

@@ -7,12 +7,13 @@ Eight bytes a SIM; no object a row.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from schemas.iccids import iccid_in, series_of
 from schemas.topics import SIM_BLOCK, block_of, partition_of_block
 
 Int64s = npt.NDArray[np.int64]
@@ -23,12 +24,21 @@ UNUSED = 0
 
 @dataclass(frozen=True, slots=True)
 class SimRange:
-    """A registered batch: the i-th SIM has `first_imsi + i` and ICCID `first_iccid + i`."""
+    """A registered batch: the i-th SIM has `first_imsi + i` and the i-th ICCID on.
+
+    With `luhn`, ICCIDs end in a check digit.
+    """
 
     first_imsi: int
     count: int
     sku: str
     first_iccid: str
+    luhn: bool = False
+
+    def iccids(self, imsis: Sequence[int]) -> list[str]:
+        """The numbers printed on the cards of some of its SIMs."""
+        series, first = series_of(self.first_iccid, luhn=self.luhn)
+        return [iccid_in(series, first + imsi - self.first_imsi) for imsi in imsis]
 
 
 class SimRegistry:
@@ -132,5 +142,4 @@ class SimRegistry:
         found = self.range_of(imsi)
         if found is None:
             raise KeyError(imsi)
-        number = int(found.first_iccid) + imsi - found.first_imsi
-        return str(number).zfill(len(found.first_iccid))
+        return found.iccids([imsi])[0]

@@ -264,8 +264,7 @@ class _Emitted:
             return
         batch = self.registry.range_of(imsis[0])
         assert batch is not None, "facts about unregistered SIMs are not taken"
-        base, width = int(batch.first_iccid) - batch.first_imsi, len(batch.first_iccid)
-        iccids = [str(base + imsi).zfill(width) for imsi in imsis]
+        iccids = batch.iccids(imsis)
         self.movements[partition_of_key(outlet_id, self.partitions)].extend(
             len(imsis),
             movement_id=[f"{fact.event_id}/{iccid}/{cause}" for iccid in iccids],

@@ -10,9 +10,9 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from schemas.fields import TIME_END
+from schemas.iccids import iccid_in, series_of
 from schemas.topics import SIM_BLOCK, block_of
 
 #: The least and the greatest value of numbers, by the name of their column.
@@ -29,8 +29,6 @@ _BOUNDS: Final[dict[str, tuple[int, int]]] = {
     "on_hand": (0, 2**31 - 1),
     "version": (0, 2**63 - 1),
 }
-
-_ICCID: Final = "^[0-9A-Fa-f]{18,22}$"
 
 #: The only column in which nothing is an answer: the stock-out lasts.
 _MAY_BE_NULL: Final = "closed_at"
@@ -58,11 +56,19 @@ def violation(rows: pa.RecordBatch) -> str | None:
         first = rows["first_imsi"].to_numpy()
         if (block_of(first) != block_of(first + rows["count"].to_numpy() - 1)).any():
             return f"count goes past a block of {SIM_BLOCK} SIMs in some row"
-    if (
-        "first_iccid" in rows.schema.names
-        and not pc.all(pc.match_substring_regex(rows["first_iccid"], _ICCID)).as_py()
-    ):
-        return "first_iccid is no number of a card in some row"
+    if "range_start" in rows.schema.names and (why := _no_cards(rows)) is not None:
+        return why
     if "incident_ids" in rows.schema.names and rows["incident_ids"].flatten().null_count:
         return "incident_ids has a gap in some row"
+    return None
+
+
+def _no_cards(rows: pa.RecordBatch) -> str | None:
+    """Why ranges of SIMs have no cards: their numbers run out, or a check digit is wrong."""
+    for row in rows.to_pylist():
+        try:
+            series, first = series_of(row["first_iccid"], luhn=row["luhn"])
+            iccid_in(series, first + row["sims"] - 1)
+        except ValueError as error:
+            return f"first_iccid: {error} in some row"
     return None

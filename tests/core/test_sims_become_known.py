@@ -28,7 +28,13 @@ Step = tuple[Header, pa.RecordBatch | None]
 
 def ranges(some: list[SimRange]) -> Step:
     rows = [
-        {"range_start": r.first_imsi, "sims": r.count, "sku": r.sku, "first_iccid": r.first_iccid}
+        {
+            "range_start": r.first_imsi,
+            "sims": r.count,
+            "sku": r.sku,
+            "first_iccid": r.first_iccid,
+            "luhn": r.luhn,
+        }
         for r in some
     ]
     return Header("sim_ranges"), pa.RecordBatch.from_pylist(rows, schema=SIM_RANGES)

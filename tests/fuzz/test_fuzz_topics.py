@@ -64,7 +64,7 @@ GOOD: dict[str, Callable[[int], dict[str, Any]]] = {
     },
     "sim_ranges": lambda i: {
         "range_start": FIRST + i * 1_000, "sims": 1 + i, "sku": "prepaid",
-        "first_iccid": "8986001000000000000",
+        "first_iccid": "8986001000000000000", "luhn": False,
     },
     "movements": lambda i: {
         "movement_id": f"d{i}/8986/delivery", "at": T + i, "known_at": T + i, "outlet_id": "o1",

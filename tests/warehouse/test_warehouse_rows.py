@@ -189,6 +189,7 @@ def test_reference_files_become_tables_whole_each_time(embedded: Warehouse, fold
             "first_iccid": "89860000000000000001",
             "first_imsi": 460_000_000_000_001,
             "count": 1000,
+            "check_digit": "",
         }
     ]
     assert embedded.query("SELECT parent_id FROM territories ORDER BY territory_id")[

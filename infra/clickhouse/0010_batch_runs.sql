@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS batch_run_states
 ENGINE = ReplacingMergeTree(revision)
 ORDER BY run_id;
 
-CREATE VIEW IF NOT EXISTS batch_runs AS
+CREATE OR REPLACE VIEW batch_runs AS
 SELECT run_id, job, period, started_at, finished_at, rows_read, rows_rejected, rows_written,
        status, error, version, inputs
 FROM batch_run_states FINAL;
@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS batch_publications
 ENGINE = ReplacingMergeTree
 ORDER BY (job, period, generation);
 
-CREATE VIEW IF NOT EXISTS batch_current AS
+CREATE OR REPLACE VIEW batch_current AS
 SELECT job, period, argMax(run_id, generation) AS run_id
 FROM batch_publications
 GROUP BY job, period;
@@ -55,7 +55,7 @@ ENGINE = ReplacingMergeTree
 PARTITION BY run_id
 ORDER BY (source, row, reason);
 
-CREATE VIEW IF NOT EXISTS batch_rejects AS
+CREATE OR REPLACE VIEW batch_rejects AS
 SELECT job, period, source, row, reason
 FROM batch_rejects_rows
 WHERE run_id IN (SELECT run_id FROM batch_current);

@@ -15,7 +15,7 @@ ENGINE = ReplacingMergeTree
 PARTITION BY run_id
 ORDER BY (as_of, dimension, key, bucket);
 
-CREATE VIEW IF NOT EXISTS arrears_ageing AS
+CREATE OR REPLACE VIEW arrears_ageing AS
 SELECT * EXCEPT run_id
 FROM arrears_ageing_rows
 WHERE run_id IN (SELECT run_id FROM batch_current);
@@ -37,7 +37,7 @@ ENGINE = ReplacingMergeTree
 PARTITION BY run_id
 ORDER BY (as_of, billing_period, dimension, key);
 
-CREATE VIEW IF NOT EXISTS bill_recovery AS
+CREATE OR REPLACE VIEW bill_recovery AS
 SELECT * EXCEPT run_id
 FROM bill_recovery_rows
 WHERE run_id IN (SELECT run_id FROM batch_current);
@@ -58,7 +58,7 @@ ENGINE = ReplacingMergeTree
 PARTITION BY run_id
 ORDER BY (as_of, customer_id);
 
-CREATE VIEW IF NOT EXISTS customer_credit AS
+CREATE OR REPLACE VIEW customer_credit AS
 SELECT * EXCEPT run_id
 FROM customer_credit_rows
 WHERE run_id IN (SELECT run_id FROM batch_current);
@@ -84,32 +84,55 @@ ENGINE = ReplacingMergeTree
 PARTITION BY run_id
 ORDER BY (as_of, bill_id);
 
-CREATE VIEW IF NOT EXISTS arrears_bills AS
+CREATE OR REPLACE VIEW arrears_bills AS
 SELECT * EXCEPT run_id
 FROM arrears_bills_rows
 WHERE run_id IN (SELECT run_id FROM batch_current);
 
--- What became of the bills that were open at the run before: amounts by bucket then and now.
-CREATE VIEW IF NOT EXISTS arrears_roll AS
+-- Roll rates from month to month, for all, by segment and by hall: where the bills that were open a
+-- month before are now, however often arrears are run. Of a month's last day the one before is
+-- the last of the month before. Where no run is for that very day, the newest one before it counts.
+CREATE OR REPLACE VIEW arrears_roll AS
 WITH
-    days AS
+    runs AS (SELECT DISTINCT as_of FROM arrears_bills),
+    pairs AS
     (
-        SELECT as_of, lagInFrame(toNullable(as_of)) OVER (ORDER BY as_of) AS before
-        FROM (SELECT DISTINCT as_of FROM arrears_bills)
+        SELECT now.as_of AS as_of, max(then.as_of) AS before
+        FROM runs AS now
+        CROSS JOIN runs AS then
+        WHERE then.as_of <= if(now.as_of = toLastDayOfMonth(now.as_of),
+                               toLastDayOfMonth(addMonths(now.as_of, -1)),
+                               addMonths(now.as_of, -1))
+        GROUP BY as_of
+    ),
+    bills AS
+    (
+        SELECT
+            pairs.as_of AS as_of,
+            pairs.before AS before,
+            was.segment AS segment,
+            was.hall_id AS hall_id,
+            was.bucket AS from_bucket,
+            was.open_fen AS was_fen,
+            now.bucket AS now_bucket,
+            now.open_fen AS now_fen
+        FROM pairs
+        INNER JOIN arrears_bills AS was ON was.as_of = pairs.before
+        LEFT JOIN arrears_bills AS now ON now.as_of = pairs.as_of AND now.bill_id = was.bill_id
     )
 SELECT
-    days.as_of AS as_of,
-    days.before AS before,
-    was.bucket AS from_bucket,
-    if(now.bucket = '', 'paid', now.bucket) AS to_bucket,
-    sum(was.open_fen) AS was_fen,
-    sum(now.open_fen) AS still_open_fen,
+    as_of,
+    before,
+    place.1 AS dimension,
+    place.2 AS key,
+    from_bucket,
+    if(now_bucket = '', 'paid', now_bucket) AS to_bucket,
+    sum(was_fen) AS was_fen,
+    sum(now_fen) AS still_open_fen,
     count() AS bills
-FROM days
-INNER JOIN arrears_bills AS was ON was.as_of = days.before
-LEFT JOIN arrears_bills AS now ON now.as_of = days.as_of AND now.bill_id = was.bill_id
-WHERE days.before IS NOT NULL
-GROUP BY as_of, before, from_bucket, to_bucket;
+FROM bills
+ARRAY JOIN [('all', 'all'), ('segment', segment), ('hall', hall_id)] AS place
+GROUP BY as_of, before, dimension, key, from_bucket, to_bucket;
 
 CREATE TABLE IF NOT EXISTS payment_reconciliation_rows
 (
@@ -129,7 +152,7 @@ PARTITION BY run_id
 ORDER BY (as_of, day, channel);
 
 -- Each day and channel once: as the newest run that covers the day saw it.
-CREATE VIEW IF NOT EXISTS payment_reconciliation AS
+CREATE OR REPLACE VIEW payment_reconciliation AS
 SELECT day, channel, received_fen, stated_fen, difference_fen, payments, stated_payments, status
 FROM payment_reconciliation_rows
 WHERE run_id IN (SELECT run_id FROM batch_current)
@@ -158,7 +181,7 @@ ENGINE = ReplacingMergeTree
 PARTITION BY run_id
 ORDER BY (as_of, payment_id);
 
-CREATE VIEW IF NOT EXISTS payment_doubles AS
+CREATE OR REPLACE VIEW payment_doubles AS
 SELECT * EXCEPT run_id
 FROM payment_doubles_rows
 WHERE run_id IN (SELECT run_id FROM batch_current);

@@ -17,7 +17,7 @@ ENGINE = ReplacingMergeTree
 PARTITION BY run_id
 ORDER BY (period, dimension, key);
 
-CREATE VIEW IF NOT EXISTS subscriber_loss AS
+CREATE OR REPLACE VIEW subscriber_loss AS
 SELECT * EXCEPT run_id
 FROM subscriber_loss_rows
 WHERE run_id IN (SELECT run_id FROM batch_current);
@@ -37,7 +37,7 @@ ENGINE = ReplacingMergeTree
 PARTITION BY run_id
 ORDER BY (period, dimension, key, cohort);
 
-CREATE VIEW IF NOT EXISTS subscriber_retention AS
+CREATE OR REPLACE VIEW subscriber_retention AS
 SELECT * EXCEPT run_id
 FROM subscriber_retention_rows
 WHERE run_id IN (SELECT run_id FROM batch_current);
@@ -61,7 +61,7 @@ ENGINE = ReplacingMergeTree
 PARTITION BY run_id
 ORDER BY (period, imsi);
 
-CREATE VIEW IF NOT EXISTS silent_subscribers AS
+CREATE OR REPLACE VIEW silent_subscribers AS
 SELECT * EXCEPT run_id
 FROM silent_subscribers_rows
 WHERE run_id IN (SELECT run_id FROM batch_current);

@@ -233,7 +233,7 @@ def _keep(warehouse: Warehouse, lists: Lists) -> None:
             *((name, pa.int64()) for name in ("shelves", "announced", "phantoms")),
         ]
     )
-    warehouse.insert("foresight_runs", pa.Table.from_pylist([run], schema=schema))
+    warehouse.insert("soon_empty_runs", pa.Table.from_pylist([run], schema=schema))
 
 
 def _record(warehouse: Warehouse, records: list[MessageRecord]) -> None:

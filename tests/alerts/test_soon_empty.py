@@ -139,7 +139,7 @@ def test_a_number_that_takes_no_messages_has_a_second(settings: Settings) -> Non
 def test_a_list_made_again_replaces_the_one_before(settings: Settings) -> None:
     run_soon_empty(settings, None, 0.3, dry_run=False)
     run_soon_empty(settings, None, 0.98, dry_run=False)
-    runs = ask(settings, "SELECT target, announced FROM foresight_runs ORDER BY run_at")
+    runs = ask(settings, "SELECT target, announced FROM soon_empty_runs ORDER BY run_at")
     assert [row["target"] for row in runs] == [0.3, 0.98]
     (count,) = ask(settings, "SELECT count() AS c FROM soon_empty")
     assert count["c"] == runs[-1]["announced"]
@@ -170,7 +170,7 @@ def test_a_dry_run_tells_and_keeps_nothing(settings: Settings) -> None:
     said = run_soon_empty(settings, date(2026, 1, 10), 0.3, dry_run=True)
     assert "w1: Soon out of CARD-20 cards (sold a day): East: Shop low (4)." in said
     assert sent(settings) == []
-    assert ask(settings, "SELECT * FROM foresight_runs") == []
+    assert ask(settings, "SELECT * FROM soon_empty_runs") == []
 
 
 def test_a_day_nobody_knows_is_refused(settings: Settings) -> None:

@@ -28,7 +28,7 @@ ENGINE = ReplacingMergeTree
 PARTITION BY run_id
 ORDER BY (period, outlet_id);
 
-CREATE VIEW IF NOT EXISTS outlet_ranking AS
+CREATE OR REPLACE VIEW outlet_ranking AS
 SELECT * EXCEPT run_id
 FROM outlet_ranking_rows
 WHERE run_id IN (SELECT run_id FROM batch_current);
@@ -54,7 +54,7 @@ ENGINE = ReplacingMergeTree
 PARTITION BY run_id
 ORDER BY (period, wholesaler_id);
 
-CREATE VIEW IF NOT EXISTS wholesaler_scorecard AS
+CREATE OR REPLACE VIEW wholesaler_scorecard AS
 SELECT * EXCEPT run_id
 FROM wholesaler_scorecard_rows
 WHERE run_id IN (SELECT run_id FROM batch_current);
@@ -94,7 +94,7 @@ ENGINE = ReplacingMergeTree
 PARTITION BY run_id
 ORDER BY (period, case_id);
 
-CREATE VIEW IF NOT EXISTS diversion_cases AS
+CREATE OR REPLACE VIEW diversion_cases AS
 SELECT
     found.case_id AS case_id,
     found.case_key AS case_key,
@@ -147,7 +147,7 @@ ENGINE = ReplacingMergeTree
 PARTITION BY run_id
 ORDER BY (period, case_id, imsi);
 
-CREATE VIEW IF NOT EXISTS diversion_evidence AS
+CREATE OR REPLACE VIEW diversion_evidence AS
 SELECT * EXCEPT run_id
 FROM diversion_evidence_rows
 WHERE run_id IN (SELECT run_id FROM batch_current);
@@ -172,7 +172,7 @@ ENGINE = ReplacingMergeTree
 PARTITION BY run_id
 ORDER BY (period, role, outlet_id);
 
-CREATE VIEW IF NOT EXISTS commission AS
+CREATE OR REPLACE VIEW commission AS
 SELECT * EXCEPT run_id
 FROM commission_rows
 WHERE run_id IN (SELECT run_id FROM batch_current);
@@ -196,7 +196,7 @@ ENGINE = ReplacingMergeTree
 PARTITION BY run_id
 ORDER BY (period, outlet_id, kind, imsi);
 
-CREATE VIEW IF NOT EXISTS commission_lines AS
+CREATE OR REPLACE VIEW commission_lines AS
 SELECT * EXCEPT run_id
 FROM commission_lines_rows
 WHERE run_id IN (SELECT run_id FROM batch_current);
@@ -219,7 +219,7 @@ ENGINE = ReplacingMergeTree
 PARTITION BY run_id
 ORDER BY (period, outlet_id);
 
-CREATE VIEW IF NOT EXISTS hall_assessment AS
+CREATE OR REPLACE VIEW hall_assessment AS
 SELECT * EXCEPT run_id
 FROM hall_assessment_rows
 WHERE run_id IN (SELECT run_id FROM batch_current);

@@ -1,6 +1,6 @@
 -- What will soon be empty, and what only seems to be stocked: as of the evening of a day. A list
 -- shows once its run is written, and the newest run of a day replaces those before.
-CREATE TABLE IF NOT EXISTS foresight_runs
+CREATE TABLE IF NOT EXISTS soon_empty_runs
 (
     as_of Date32,
     run_at DateTime64(3, 'UTC'),
@@ -29,11 +29,11 @@ CREATE TABLE IF NOT EXISTS soon_empty_rows
 ENGINE = ReplacingMergeTree
 ORDER BY (as_of, run_at, outlet_id, sku);
 
-CREATE VIEW IF NOT EXISTS soon_empty AS
+CREATE OR REPLACE VIEW soon_empty AS
 SELECT as_of, outlet_id, sku, wholesaler_id, on_hand, sold_a_day, days_of_cover, lead_days,
        reorder_point, risk
 FROM soon_empty_rows FINAL
-WHERE (as_of, run_at) IN (SELECT as_of, max(run_at) FROM foresight_runs GROUP BY as_of);
+WHERE (as_of, run_at) IN (SELECT as_of, max(run_at) FROM soon_empty_runs GROUP BY as_of);
 
 CREATE TABLE IF NOT EXISTS phantom_stock_rows
 (
@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS phantom_stock_rows
 ENGINE = ReplacingMergeTree
 ORDER BY (as_of, run_at, outlet_id, sku);
 
-CREATE VIEW IF NOT EXISTS phantom_stock AS
+CREATE OR REPLACE VIEW phantom_stock AS
 SELECT as_of, outlet_id, sku, wholesaler_id, on_hand, sold_a_day, silent_days, chance
 FROM phantom_stock_rows FINAL
-WHERE (as_of, run_at) IN (SELECT as_of, max(run_at) FROM foresight_runs GROUP BY as_of);
+WHERE (as_of, run_at) IN (SELECT as_of, max(run_at) FROM soon_empty_runs GROUP BY as_of);

@@ -54,3 +54,15 @@ CREATE TABLE IF NOT EXISTS sim_batches
     count Int64
 )
 ENGINE = MergeTree ORDER BY first_imsi;
+
+-- Wholesalers who left, and who takes their outlets over.
+CREATE TABLE IF NOT EXISTS successions
+(
+    succession_id String,
+    wholesaler_id String,
+    successor_id String,
+    territory_id String,
+    valid_from DateTime64(3, 'UTC'),
+    undone_at Nullable(DateTime64(3, 'UTC'))
+)
+ENGINE = MergeTree ORDER BY succession_id;

@@ -5,12 +5,17 @@ What is told then is `alerts.lifecycle.lifecycle`'s.
 
 from __future__ import annotations
 
+from typing import Final
+
 from alerts.lifecycle.state import Alert, ShelfHistory, WholesalerState
 from alerts.policy.rules import AlertRules, Held
 
+#: How long (ms) a stock-out that was told and is over is remembered.
+OVER_REMEMBERED: Final = 7 * 86_400_000
+
 
 class Timing:
-    """The times of one wholesaler's stock-outs, by the rules; `now` as in `alerts.lifecycle.lifecycle.advance`."""
+    """The times of one wholesaler's stock-outs, by the rules; `now` as in `lifecycle.advance`."""
 
     def __init__(self, state: WholesalerState, rules: AlertRules, now: int | None) -> None:
         self.state = state
@@ -115,5 +120,7 @@ class Timing:
         for key, shelf in list(self.state.shelves.items()):
             shelf.emptied = [then for then in shelf.emptied if then > since]
             damped = shelf.told_at + self.rules.damped_for > since
-            if not shelf.emptied and not damped:
+            oldest = self.state.folded - OVER_REMEMBERED
+            shelf.over = {name: then for name, then in shelf.over.items() if then > oldest}
+            if not shelf.emptied and not damped and not shelf.over:
                 del self.state.shelves[key]

@@ -21,6 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pipelines.core.stage import RESTATE_WITHIN
 from schemas.durations import parse_duration
 from schemas.errors import SettingsError, UsageError
 
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     replication: int = 1
     clock: Literal["event", "wall"] | None = None
     disorder: Duration = 60_000
+    restate_within: Duration = RESTATE_WITHIN
     idle_after: Duration = 30_000
     group_wait: Duration = 60_000
     stale_after: Duration = 6 * 3_600_000

@@ -7,9 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from infra.commands import alerting, desk, jobs, stream, warehouse
-from infra.commands import dead_letters as refused
-from infra.commands import simulate_bench as making
+from infra.commands import alerting, dead_letters, desk, jobs, simulate_bench, stream, warehouse
 from schemas.errors import UsageError, ZerostockError
 
 app = typer.Typer(
@@ -19,8 +17,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for group in (stream, alerting, warehouse, refused, jobs, desk, making):
-    app.add_typer(group.app)
+#: `zerostock --help`, by task.
+_TASKS: Final = {
+    "Run the stream": stream,
+    "Notify wholesalers": alerting,
+    "Look at the figures": warehouse,
+    "Show them in a browser": desk,
+    "Compute monthly figures": jobs,
+    "Find out what is wrong": dead_letters,
+    "Try it out, measure it": simulate_bench,
+}
+for task, part in _TASKS.items():
+    for command in (*part.app.registered_commands, *part.app.registered_groups):
+        command.rich_help_panel = task
+    app.add_typer(part.app)
 
 
 def _say_version(asked: bool) -> None:

@@ -1,6 +1,6 @@
 """What a worker tells those who watch it: /metrics, /healthz and /readyz, on loopback by default.
 
-A worker is unhealthy when messages wait and its committed offset has stood still for too long; it
+A worker is unhealthy when messages wait and its committed offset has not moved for too long; it
 is ready when it has partitions, their state is loaded, and it is healthy.
 """
 
@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import faust
 from aiohttp import web
@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 from pipelines.core.stock.sim_stage import SimStage
 from pipelines.stream import metrics
 from pipelines.stream.app import TOPICS
+from pipelines.stream.faust_fixes.stall_guard import Offset, StallDetector
 from schemas.envelope import NO_WATERMARK
 
 log = logging.getLogger(__name__)
@@ -31,13 +32,6 @@ LOOK_EVERY = 5.0
 
 #: (topic, partition)
 Part = tuple[str, int]
-
-
-class Offset(NamedTuple):
-    """How far a partition was read for good, and how far it goes."""
-
-    committed: int
-    end: int
 
 
 class WatchedWorker(Protocol):
@@ -51,25 +45,16 @@ class WatchedWorker(Protocol):
 
 
 class Pulse:
-    """Notices partitions that stand still with messages waiting; `limit` in seconds."""
+    """Notices partitions that stall with messages waiting for longer than `limit` seconds."""
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
-        self._since: dict[Part, tuple[int, float]] = {}
+        self._detector: StallDetector[Part] = StallDetector()
 
     def stalled(self, offsets: Mapping[Part, Offset], now: float) -> dict[Part, float]:
-        """The partitions that have stood still for longer than the limit, and for how long.
-
-        A partition's clock starts when messages are first seen waiting at an offset.
-        """
-        since: dict[Part, tuple[int, float]] = {}
-        for part, offset in offsets.items():
-            if offset.end > offset.committed:
-                known = self._since.get(part)
-                still = known is not None and known[0] == offset.committed
-                since[part] = known if known is not None and still else (offset.committed, now)
-        self._since = since
-        return {part: now - at for part, (_, at) in since.items() if now - at > self.limit}
+        """The partitions that have stalled for longer than the limit, and for how long."""
+        waiting = self._detector.look(offsets, now)
+        return {part: seconds for part, seconds in waiting.items() if seconds > self.limit}
 
 
 class FaustWorker:
@@ -153,7 +138,7 @@ def application(worker: WatchedWorker, pulse: Pulse) -> web.Application:
     def trouble() -> str:
         stalled = pulse.stalled(worker.offsets(), time.monotonic())
         return "".join(
-            f"{topic}/{partition} has stood still for {seconds:.0f} s with messages waiting\n"
+            f"{topic}/{partition} has not moved for {seconds:.0f} s with messages waiting\n"
             for (topic, partition), seconds in stalled.items()
         )
 

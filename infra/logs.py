@@ -1,9 +1,9 @@
 """The log of a worker: one line a record, with the ids it is about, and nobody's number in it.
 
-    2026-03-02T08:15:30.123Z WARNING alerts.delivery.delivery message 6f… is not through message_id=6f…
+    2026-03-02T08:15:30.123Z WARNING alerts.delivery.delivery message 6f… failed message_id=6f…
 
 A record's `extra` fields that are ids follow the text as key=value. What looks like a phone number
-or an IMSI is masked whoever wrote it; code that knows better masks earlier (`alerts.message.phones`).
+or an IMSI is masked, whoever wrote it (`schemas.masking`).
 Libraries that say the same again and again, as Kafka clients do while a broker is away, are heard
 once a minute with the number of times.
 """
@@ -14,6 +14,8 @@ import logging
 import re
 from datetime import UTC, datetime
 from typing import Final
+
+from schemas.masking import mask_text
 
 #: Fields of `extra` that are shown, in this order.
 IDS: Final = ("event_id", "incident_id", "message_id", "wholesaler_id", "source")
@@ -28,14 +30,6 @@ _SELDOM: Final = 60.0
 
 #: Things remembered at a time.
 _REMEMBERED: Final = 1_000
-
-#: E.164 numbers, and runs of exactly 15 digits, which are IMSIs.
-_PERSONAL = re.compile(r"\+\d{8,15}(?!\d)|(?<!\d)\d{15}(?!\d)")
-
-
-def mask(text: str) -> str:
-    """The text with phone numbers and IMSIs shortened to their first 5 and last 2 characters."""
-    return _PERSONAL.sub(lambda found: f"{found[0][:5]}***{found[0][-2:]}", text)
 
 
 class OneLine(logging.Formatter):
@@ -52,7 +46,7 @@ class OneLine(logging.Formatter):
         moment = datetime.fromtimestamp(record.created, UTC)
         stamp = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1_000:03}Z"
         line = " ".join([stamp, record.levelname, record.name, text, *ids])
-        return mask(" ; ".join(part.strip() for part in line.splitlines() if part.strip()))
+        return mask_text(" ; ".join(part.strip() for part in line.splitlines() if part.strip()))
 
 
 class Seldom(logging.Filter):

@@ -65,11 +65,14 @@ class Settings(BaseSettings):
     disorder: Duration = 60_000
     restate_within: Duration = RESTATE_WITHIN
     idle_after: Duration = 30_000
+    absent_after: Duration = 600_000
+    ahead: Duration = 300_000
     group_wait: Duration = 60_000
     stale_after: Duration = 6 * 3_600_000
     commit_interval: Duration = 1_000
     session_timeout: Duration = 10_000
     sms: str = "console"
+    sms_signature: str = ""
     policy: Path | None = None
     display_zone: str = "Asia/Shanghai"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"

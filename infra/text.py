@@ -1,4 +1,4 @@
-"""Small words for people: counts with their noun, text that cannot disturb a terminal."""
+"""Text for people: counts with their noun, text that is safe to print on a terminal."""
 
 from __future__ import annotations
 

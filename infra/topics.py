@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from ssl import SSLCertVerificationError
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
     NodeNotReadyError,
-    SaslAuthenticationFailed,
     TopicAlreadyExistsError,
-    UnsupportedSaslMechanismError,
 )
 
+from pipelines.kafka import check_login
 from pipelines.stream.app import TOPICS, group_id
 from schemas import topics
 from schemas.errors import BrokerDown, BrokerError
@@ -38,16 +35,15 @@ async def ensure_topics(
 ) -> None:
     """Create what is missing.
 
-    Raises `BrokerError` if the broker cannot be reached or a topic is cut differently: changing
-    the number of partitions would put SIMs where their state is not.
+    Raises `BrokerError` if the broker cannot be reached, refuses the login, or has a topic with
+    another number of partitions: changing that would put SIMs where their state is not.
     """
+    await check_login(broker, security)
     admin = AIOKafkaAdminClient(bootstrap_servers=broker, **(security or {}))
     try:
         await admin.start()
     except KafkaConnectionError as error:
         await admin.close()
-        if (refusal := await _refusal(broker, security)) is not None:
-            raise BrokerError(f"Kafka at {broker} {refusal}") from None
         raise BrokerDown(f"Kafka at {broker} cannot be reached: {error}") from None
     except KafkaError as error:
         await admin.close()
@@ -76,32 +72,6 @@ async def ensure_topics(
         raise BrokerError(f"Kafka at {broker} refused: {error!r}") from None
     finally:
         await admin.close()
-
-
-async def _refusal(broker: str, security: Mapping[str, Any] | None) -> str | None:
-    """Why Kafka does not let us in however often we try; None when it is just not there.
-
-    aiokafka logs the reason of each host and says no more than that none was left.
-    """
-    if not security:
-        return None
-    for host, port, _ in collect_hosts(broker):
-        try:
-            connection = await create_conn(host, port, request_timeout_ms=10_000, **security)
-            connection.close()
-        except SSLCertVerificationError as error:
-            return (
-                f"shows a certificate that is not trusted ({error.verify_message}):"
-                " ZEROSTOCK_KAFKA_CA names the authority to trust"
-            )
-        except (SaslAuthenticationFailed, UnsupportedSaslMechanismError):
-            return (
-                "refused the login: check ZEROSTOCK_KAFKA_USERNAME, ZEROSTOCK_KAFKA_PASSWORD"
-                " and ZEROSTOCK_KAFKA_MECHANISM"
-            )
-        except (OSError, KafkaError, TimeoutError):
-            continue
-    return None
 
 
 #: Looks of a fifth of a second for the broker's answer: on a busy machine it takes seconds.

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import faust
-import msgspec
-import pyarrow as pa
 from tenacity import (
     before_sleep_log,
     retry,
@@ -20,6 +18,7 @@ from tenacity import (
 )
 
 from alerts.answers.links import Links
+from alerts.delivery.deliver import deliver
 from alerts.delivery.delivery import MessageDelivery
 from alerts.delivery.dispatcher import Dispatcher
 from alerts.delivery.ports import Link
@@ -27,7 +26,6 @@ from alerts.delivery.receipts import FileReceipts
 from alerts.delivery.refused_numbers import RefusedNumbers
 from alerts.lifecycle.stage import WholesalerStage
 from alerts.message.directory import ReferenceDirectory
-from alerts.message.typical_sales import NAME as USUAL
 from alerts.message.typical_sales import TypicalSalesFile
 from alerts.policy.policy import Policy, load_policy
 from alerts.policy.rules import AlertRules
@@ -36,20 +34,16 @@ from alerts.senders import open_sender
 from infra.health import watch
 from infra.settings import Settings
 from infra.topics import ensure_topics
-from pipelines.core.effects import Effect, RowBuilder, WatermarkUpdate, envelopes
 from pipelines.core.stock.sim_registry import SimRange
 from pipelines.ingest.reference import load_reference
-from pipelines.stream import metrics, trace
+from pipelines.stream import metrics
 from pipelines.stream.alerts_worker import alerts_app
 from pipelines.stream.options import StreamOptions
 from pipelines.stream.stock_worker import stock_app
-from pipelines.stream.warehouse_worker import warehouse_app
+from pipelines.stream.warehouse_worker import WarehouseSink, warehouse_app
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
-from pipelines.warehouse.buffer import Buffer
 from pipelines.warehouse.loopback.server import LoopbackServer
-from pipelines.warehouse.reference import reference_rows, replace_reference
-from pipelines.warehouse.rows import to_rows
-from schemas import topics
+from pipelines.warehouse.reference import replace_all
 from schemas.errors import BrokerDown, SettingsError, WarehouseDown
 from schemas.reference import Reference
 
@@ -103,6 +97,17 @@ def stream_options(settings: Settings) -> StreamOptions:
     )
 
 
+def reader_options(settings: Settings) -> dict[str, Any]:
+    """What the reader is told of time, as arguments of `IngestOptions`."""
+    return {
+        "disorder_ms": settings.disorder,
+        "idle_after_ms": settings.idle_after,
+        "absent_after_ms": settings.absent_after,
+        "ahead_ms": settings.ahead,
+        "live": settings.live,
+    }
+
+
 def _faust_security(security: Mapping[str, Any]) -> dict[str, Any]:
     if not security:
         return {}
@@ -150,7 +155,10 @@ async def _topics(settings: Settings) -> None:
 def _stock(settings: Settings) -> faust.App:
     reference = reference_of(settings)
     registry = metrics.CountedSimRegistry(
-        [SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid) for b in reference.batches]
+        [
+            SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid, b.luhn)
+            for b in reference.batches
+        ]
     )
     return stock_app(stream_options(settings), registry, reference.holder)
 
@@ -262,7 +270,8 @@ def _alerts(settings: Settings) -> faust.App:
         directory,
         timezone=zone,
         channels=channels_of(settings),
-        usual=TypicalSalesFile(settings.data / "sms" / USUAL)
+        signature=settings.sms_signature,
+        typical_sales=TypicalSalesFile(settings.data / "sms")
         if settings.data is not None
         else None,
         link=_link(settings),
@@ -271,40 +280,7 @@ def _alerts(settings: Settings) -> faust.App:
     def new_wholesalers(partition: int) -> WholesalerStage:
         return WholesalerStage(partition, options.partitions, rules)
 
-    async def deliver(stage: WholesalerStage, now: int) -> list[Effect]:
-        before = stage.emitted
-        steps, update = stage.advance(now)
-        if update is None:
-            return []
-        told = await dispatcher.dispatch(steps.groups)
-        stage.told(told.records)
-        rows, news = RowBuilder("messages"), RowBuilder("alert_events")
-        for record in told.records:
-            rows.add(**msgspec.structs.asdict(record))
-        for row in steps.news + told.news:
-            news.add(**msgspec.structs.asdict(row))
-        effects = []
-        if len(news):
-            early = WatermarkUpdate(update.source, before, False, update.peers)
-            effects = envelopes(topics.SMS_MESSAGES, stage.partition, news, early, before)
-        effects += envelopes(topics.SMS_MESSAGES, stage.partition, rows, update, before)
-        return trace.said(metrics.count_effects(effects))
-
-    return alerts_app(options, new_wholesalers, deliver)
-
-
-class _WarehouseSink:
-    """Rows of the topics into ClickHouse, through the buffer that waits and tries again."""
-
-    def __init__(self, buffer: Buffer) -> None:
-        self._buffer = buffer
-
-    async def write(self, batches: dict[str, list[pa.RecordBatch]]) -> None:
-        for kind, some in batches.items():
-            rows = pa.Table.from_batches(some).combine_chunks().to_batches()
-            for batch in rows:
-                self._buffer.add(*to_rows(kind, batch))
-        await asyncio.to_thread(self._buffer.flush)
+    return alerts_app(options, new_wholesalers, partial(deliver, dispatcher))
 
 
 @retry(
@@ -326,14 +302,12 @@ def _open_warehouse(settings: Settings) -> Warehouse:
 def _warehouse(settings: Settings) -> faust.App:
     warehouse = _open_warehouse(settings)
     if settings.reference is not None:
-        for name, rows in reference_rows(reference_of(settings)).items():
-            replace_reference(warehouse, name, rows)
-    buffer = Buffer(warehouse, on_retry=lambda table: metrics.INSERT_RETRIES.labels(table).inc())
-    app = warehouse_app(stream_options(settings), _WarehouseSink(buffer))
+        replace_all(warehouse, reference_of(settings))
+    app = warehouse_app(stream_options(settings), WarehouseSink(warehouse))
     if settings.data is not None and settings.warehouse is None:
-        door = LoopbackServer(warehouse, settings.data)
-        app.on_before_shutdown.connect(lambda *_, **__: door.stop(), weak=False)
-        app.task(door.start)
+        server = LoopbackServer(warehouse, settings.data)
+        app.on_before_shutdown.connect(lambda *_, **__: server.stop(), weak=False)
+        app.task(server.start)
     return app
 
 

@@ -1,4 +1,4 @@
-"""What the alerts worker decided and heard about stock-outs: one row each, told or not, and why.
+"""What was decided and answered about stock-outs: one row each, notified or not, and why.
 
 Times are int64 ms since the epoch, UTC.
 """
@@ -12,8 +12,8 @@ import msgspec
 #: Decided · what went out · what did not · answered · the end.
 KINDS: Final = frozenset(
     {
-        *("waiting", "refilled_in_time", "never_told"),
-        *("told", "reminded", "escalated", "note"),
+        *("waiting", "refilled_in_time", "not_notified"),
+        *("notified", "reminded", "escalated", "note"),
         *("undeliverable", "refused", "failed", "stale"),
         *("acknowledged", "delivering", "cannot", "stop", "start", "status"),
         *("overdue", "resolved", "withdrawn"),

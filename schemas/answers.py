@@ -1,8 +1,8 @@
-"""News of messages: what providers and phones say, and later who else has something to say.
+"""Answers to messages: what providers and phones say.
 
-News travels on the topic stock-incidents, in the partition of its wholesaler, so that whoever
-alerts reads it in one stream with the incidents it is about. It promises nothing: its envelopes
-bear no source and no watermark. Times are int64 ms since the epoch, UTC.
+They travel on the topic stock-incidents, in the partition of their wholesaler, so that the alerts
+worker reads them in one stream with the incidents they are about. Their envelopes bear no source
+and no watermark. Times are int64 ms since the epoch, UTC.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from schemas.envelope import ANSWERS, Header, pack
 class Answer(msgspec.Struct, frozen=True):
     """A row of `schemas.envelope.ANSWERS`, field by field.
 
-    `answer_id` names it for ever: what is told twice counts once. `kind` is status (of a message, as
-    the provider tells it), acknowledged, delivering, cannot, stop or start; others may follow.
+    `answer_id` is its id for ever: one that comes twice counts once. `kind` is status (of a message,
+    as the provider reports it), acknowledged, delivering, cannot, stop or start; others may follow.
     `incident_id` is '' where the whole message is meant, `message_id` is '' where none is.
     `detail` is a JSON object; `by` is who said it: provider, sms or page.
     """
@@ -43,5 +43,5 @@ def pack_answers(rows: Sequence[Answer]) -> bytes:
 
 
 def answers_of(rows: pa.RecordBatch) -> list[Answer]:
-    """The rows of an envelope of kind `news`."""
+    """The rows of an envelope of kind `answers`."""
     return [Answer(**row) for row in rows.to_pylist()]

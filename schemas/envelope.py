@@ -55,6 +55,18 @@ PLACEMENTS = pa.schema(
     ]
 )
 
+#: SIMs that are ours, as `pipelines.core.stock.sim_registry.SimRange` has them: they precede, in
+#: every partition, the first row that speaks of them.
+SIM_RANGES = pa.schema(
+    [
+        ("range_start", pa.int64()),
+        ("sims", pa.int64()),
+        ("sku", pa.string()),
+        ("first_iccid", pa.string()),
+        ("luhn", pa.bool_()),
+    ]
+)
+
 #: A SIM came to a shelf or left it. A row with `known_at` after `at` restates history; of rows with
 #: one `movement_id` the one known last holds, and says with `withdrawn` that it never was.
 MOVEMENTS = pa.schema(
@@ -176,6 +188,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "uses": USES,
     "late_uses": LATE_USES,
     "placements": PLACEMENTS,
+    "sim_ranges": SIM_RANGES,
     "movements": MOVEMENTS,
     "incidents": INCIDENTS,
     "answers": ANSWERS,
@@ -190,7 +203,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
 
 #: The kinds of rows that a topic carries; watermarks without rows travel on all.
 KINDS: Final[dict[str, tuple[str, ...]]] = {
-    topics.SIM_EVENTS: ("uses", "late_uses", "placements"),
+    topics.SIM_EVENTS: ("uses", "late_uses", "placements", "sim_ranges"),
     topics.STOCK_MOVEMENTS: ("movements",),
     topics.STOCK_INCIDENTS: ("incidents", "answers"),
     topics.STOCK_LEVELS: ("levels",),

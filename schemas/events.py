@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
-from schemas.fields import Count, EmptyIsNone, Fen, Iccid, Identifier, Imsi, Seconds, Time
+from schemas.fields import Count, EmptyIsNone, EventTime, Fen, Iccid, Identifier, Imsi, Seconds
 
 
 class _Record(BaseModel):
@@ -19,7 +19,7 @@ class Call(_Record):
 
     type: Literal["call"] = "call"
     call_id: Identifier
-    start_time: Time
+    start_time: EventTime
     imsi: Imsi
     msisdn: str | None = None
     duration_s: Annotated[Seconds | None, EmptyIsNone] = None
@@ -39,7 +39,7 @@ class Call(_Record):
 
 class _Event(_Record):
     event_id: Identifier
-    at: Time
+    at: EventTime
 
 
 class Delivery(_Event):

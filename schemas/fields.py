@@ -12,21 +12,32 @@ from pydantic import AfterValidator, BeforeValidator, Field
 #: Times from here on (the year 2300, ms) are no times of anything: the warehouse ends there too.
 TIME_END: Final = 10_413_792_000_000
 
+#: No event is from before the year 2000 (ms): that is a clock that was never set.
+EVENTS_START: Final = 946_684_800_000
+
+OUT_OF_RANGE: Final = "not a time between the years 2000 and 2300"
+
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _NO_TIME = "not a time like 2026-03-01T08:15:30.123+08:00"
+_OFFSET = "the offset is needed"
 _FRACTION = re.compile(r"\.(\d+)")
+_END_OF_DAY = re.compile(r"T24:00:00(?!\.0*[1-9])")
 
 
 def parse_time(text: str) -> int:
-    """ISO 8601 with an offset as ms since the epoch; finer digits are cut off.
+    """ISO 8601 with an offset as ms since the epoch; finer digits are cut off. 24:00 ends a day.
 
     Raises `ValueError` for anything else, times without an offset among them.
     """
     if not _TIME.fullmatch(text):
-        raise ValueError(f"{_NO_TIME} (the offset is needed)")
+        hint = "a mapping can read a number: format = epoch" if text.isdigit() else _OFFSET
+        raise ValueError(f"{_NO_TIME} ({hint})")
     milliseconds = 0
+    if found := _END_OF_DAY.search(text):
+        milliseconds = 86_400_000
+        text = text.replace(found[0], "T00:00:00", 1)
     if found := _FRACTION.search(text):
-        milliseconds = int(found[1][:3].ljust(3, "0"))
+        milliseconds += int(found[1][:3].ljust(3, "0"))
         text = text.replace(found[0], "", 1)
     try:
         at = int(datetime.fromisoformat(text).timestamp()) * 1_000 + milliseconds
@@ -41,6 +52,13 @@ def _time(value: Any) -> int:
     if not isinstance(value, str):
         raise ValueError(f"{_NO_TIME} as text")  # noqa: TRY004 (pydantic turns ValueErrors into reasons)
     return parse_time(value)
+
+
+def _event_time(value: Any) -> int:
+    at = _time(value)
+    if at < EVENTS_START:
+        raise ValueError(OUT_OF_RANGE)
+    return at
 
 
 def _phone(value: Any) -> Any:
@@ -67,25 +85,35 @@ def _no_truth(value: Any) -> Any:
     return value
 
 
-def _digits(pattern: str, what: str) -> AfterValidator:
-    whole = re.compile(pattern, re.ASCII)
+def _imsi(text: str) -> str:
+    if not _IMSI.fullmatch(text):
+        lost = "; a spreadsheet has cut digits off: export the column as text"
+        raise ValueError("not 14 or 15 digits" + (lost if _ROUNDED.fullmatch(text) else ""))
+    return text
 
-    def check(text: str) -> str:
-        if not whole.fullmatch(text):
-            raise ValueError(f"not {what}")
-        return text
 
-    return AfterValidator(check)
+def _iccid(text: str) -> str:
+    """In capitals and without the filler at the end."""
+    if not _ICCID.fullmatch(text):
+        raise ValueError("not an ICCID of 18 to 22 digits and letters A to F")
+    return text.upper().removesuffix("F")
+
+
+_IMSI = re.compile(r"[0-9]{14,15}", re.ASCII)
+_ICCID = re.compile(r"[0-9A-Fa-f]{18,22}", re.ASCII)
+_ROUNDED = re.compile(r"\s*[0-9][.,][0-9]*[eE][+-]?[0-9]+\s*", re.ASCII)
 
 
 #: Longer ids would make messages that a broker refuses.
 ID_LENGTH: Final = 256
 
 Identifier = Annotated[str, Field(min_length=1, max_length=ID_LENGTH)]
-Imsi = Annotated[str, _digits(r"[0-9]{15}", "15 digits")]
-Iccid = Annotated[str, _digits(r"[0-9]{19,20}", "19 or 20 digits")]
+Imsi = Annotated[str, AfterValidator(_imsi)]
+Iccid = Annotated[str, AfterValidator(_iccid)]
 #: ms since the epoch; written as ISO 8601 with an offset.
 Time = Annotated[int, BeforeValidator(_time)]
+#: As `Time`, of something that happened.
+EventTime = Annotated[int, BeforeValidator(_event_time)]
 Phone = Annotated[str, BeforeValidator(_phone)]
 Count = Annotated[int, BeforeValidator(_no_truth), Field(ge=1, le=10_000_000)]
 #: Money; files write it as text, JSON as a number.

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from schemas.fields import EmptyIsNone, Identifier, Time
 
 
-class Succession(BaseModel):
+class HandOver(BaseModel):
     """From `valid_from` on, outlets of one wholesaler are another's; without a territory, all.
 
     `undone_at` gives them back, those that were not handed on meanwhile. Times in ms.
@@ -23,7 +23,7 @@ class Succession(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    succession_id: Identifier
+    hand_over_id: Identifier
     wholesaler_id: Identifier
     successor_id: Identifier
     territory_id: Annotated[Identifier | None, EmptyIsNone] = None
@@ -40,9 +40,9 @@ class Holding(NamedTuple):
 
 
 class Takeover(NamedTuple):
-    """An outlet that changed hands by a succession, for as long as that held (ms, None: still)."""
+    """An outlet that changed hands, for as long as that held (ms, None: still)."""
 
-    succession_id: str
+    hand_over_id: str
     outlet_id: str
     wholesaler_id: str
     valid_from: int
@@ -51,10 +51,10 @@ class Takeover(NamedTuple):
 
 def take_over(
     holdings: Iterable[Holding],
-    successions: Sequence[Succession],
+    hand_overs: Sequence[HandOver],
     territories: Callable[[str], Sequence[str]],
 ) -> tuple[list[Holding], list[Takeover]]:
-    """What successions add to the holdings, and which outlets changed hands by each.
+    """What hand_overs add to the holdings, and which outlets changed hands by each.
 
     `territories` gives an outlet's territory and those it is part of, the smallest first: of two
     entries of one moment that fit an outlet, the one for the smaller territory holds.
@@ -75,17 +75,17 @@ def take_over(
         history[outlet_id].insert(0, holding)
         added.append(holding)
 
-    for at, undo, entry in _moments(successions):
+    for at, undo, entry in _moments(hand_overs):
         if undo:
             for key, takeover in list(taken.items()):
-                if key[0] == entry.succession_id and takeover.until is None:
+                if key[0] == entry.hand_over_id and takeover.until is None:
                     taken[key] = takeover._replace(until=at)
                     if holder(key[1], at) == entry.successor_id:
                         hand(key[1], entry.wholesaler_id, at)
             continue
         rivals = [
             e
-            for e in successions
+            for e in hand_overs
             if e.wholesaler_id == entry.wholesaler_id and e.valid_from == at and e is not entry
         ]
         for outlet_id in sorted(history):
@@ -95,26 +95,26 @@ def take_over(
             fit = _fit(entry, places)
             if fit is None or any((f := _fit(r, places)) is not None and f < fit for r in rivals):
                 continue
-            taken[entry.succession_id, outlet_id] = Takeover(
-                entry.succession_id, outlet_id, entry.wholesaler_id, at, None
+            taken[entry.hand_over_id, outlet_id] = Takeover(
+                entry.hand_over_id, outlet_id, entry.wholesaler_id, at, None
             )
             hand(outlet_id, entry.successor_id, at)
     return added, list(taken.values())
 
 
-def _moments(successions: Sequence[Succession]) -> list[tuple[int, bool, Succession]]:
+def _moments(hand_overs: Sequence[HandOver]) -> list[tuple[int, bool, HandOver]]:
     """What happens when; an entry that was undone before it held never held."""
     moments = []
-    for entry in successions:
+    for entry in hand_overs:
         if entry.undone_at is not None and entry.undone_at <= entry.valid_from:
             continue
         moments.append((entry.valid_from, False, entry))
         if entry.undone_at is not None:
             moments.append((entry.undone_at, True, entry))
-    return sorted(moments, key=lambda m: (m[0], not m[1], m[2].succession_id))
+    return sorted(moments, key=lambda m: (m[0], not m[1], m[2].hand_over_id))
 
 
-def _fit(entry: Succession, places: Sequence[str]) -> int | None:
+def _fit(entry: HandOver, places: Sequence[str]) -> int | None:
     """How closely an entry fits a place: 0 is closest; None if it does not."""
     if entry.territory_id is None:
         return len(places)

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.fields import TIME_END
 from schemas.topics import SIM_BLOCK, block_of
@@ -29,13 +30,16 @@ _BOUNDS: Final[dict[str, tuple[int, int]]] = {
         ),
         (0, TIME_END),
     ),
-    **dict.fromkeys(("imsi", "first_imsi"), (0, 10**15 - 1)),
+    **dict.fromkeys(("imsi", "first_imsi", "range_start"), (0, 10**15 - 1)),
+    "sims": (1, 10**9),
     "count": (1, SIM_BLOCK),
     "type": (1, 4),
     "delta": (-1, 1),
     "on_hand": (0, 2**31 - 1),
     "version": (0, 2**63 - 1),
 }
+
+_ICCID: Final = "^[0-9A-Fa-f]{18,22}$"
 
 #: The columns in which nothing is an answer: the stock-out lasts, or is as it always was.
 _MAY_BE_NULL: Final = ("closed_at", "restated_at")
@@ -63,6 +67,11 @@ def violation(rows: pa.RecordBatch) -> str | None:
         first = rows["first_imsi"].to_numpy()
         if (block_of(first) != block_of(first + rows["count"].to_numpy() - 1)).any():
             return f"count goes past a block of {SIM_BLOCK} SIMs in some row"
+    if (
+        "first_iccid" in rows.schema.names
+        and not pc.all(pc.match_substring_regex(rows["first_iccid"], _ICCID)).as_py()
+    ):
+        return "first_iccid is no number of a card in some row"
     if "incident_ids" in rows.schema.names and rows["incident_ids"].flatten().null_count:
         return "incident_ids has a gap in some row"
     return None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Annotated, ClassVar
+from itertools import pairwise
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from schemas.errors import InputError
 from schemas.fields import Count, EmptyIsNone, Iccid, Identifier, Imsi, Phone, Time
-from schemas.hand_over import Holding, Succession, Takeover, take_over
+from schemas.hand_over import HandOver, Holding, Takeover, take_over
+from schemas.iccids import IccidSeries, iccid_in, series_of
 
 _Day = Annotated[date | None, EmptyIsNone]
 
@@ -73,22 +75,46 @@ class Assignment(_Row):
 
 
 class SimBatch(_Row):
-    """The i-th SIM has `first_imsi + i` and `first_iccid + i`."""
+    """The i-th SIM has `first_imsi + i` and the i-th ICCID after `first_iccid`."""
 
     batch_id: Identifier
     sku: Identifier
     first_iccid: Iccid
     first_imsi: Imsi
+    check_digit: Annotated[Literal["luhn"] | None, EmptyIsNone] = None
     count: Count
+
+    @field_validator("check_digit")
+    @classmethod
+    def _is_right(cls, check_digit: str | None, others: ValidationInfo) -> str | None:
+        if check_digit is not None and "first_iccid" in others.data:
+            series_of(others.data["first_iccid"], luhn=True)
+        return check_digit
 
     @field_validator("count")
     @classmethod
     def _numbers_do_not_run_out(cls, count: int, others: ValidationInfo) -> int:
-        for name in ("first_iccid", "first_imsi"):
-            first = others.data.get(name)
-            if first is not None and len(str(int(first) + count - 1)) > len(first):
-                raise ValueError(f"there are no {count} numbers from {name} {first} on")
+        if not {"first_iccid", "first_imsi", "check_digit"} <= others.data.keys():
+            return count  # wrong themselves
+        iccid, imsi = others.data["first_iccid"], others.data["first_imsi"]
+        series, number = series_of(iccid, luhn=others.data["check_digit"] is not None)
+        try:
+            iccid_in(series, number + count - 1)
+        except ValueError:
+            raise ValueError(f"there are no {count} numbers from first_iccid {iccid} on") from None
+        if len(str(int(imsi) + count - 1)) > len(imsi):
+            raise ValueError(f"there are no {count} numbers from first_imsi {imsi} on")
         return count
+
+    @property
+    def luhn(self) -> bool:
+        """Whether ICCIDs end in a check digit."""
+        return self.check_digit is not None
+
+    @property
+    def start(self) -> tuple[IccidSeries, int]:
+        """The series of the ICCIDs, and the first's number there."""
+        return series_of(self.first_iccid, luhn=self.luhn)
 
 
 @dataclass
@@ -101,7 +127,7 @@ class Reference:
     outlets: dict[str, Outlet] = field(default_factory=dict)
     assignments: list[Assignment] = field(default_factory=list)
     batches: list[SimBatch] = field(default_factory=list)
-    successions: list[Succession] = field(default_factory=list)
+    hand_overs: list[HandOver] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._take_over()
@@ -113,14 +139,14 @@ class Reference:
         self.batches.sort(key=lambda b: b.first_imsi)
         self._imsi_start = np.array([int(b.first_imsi) for b in self.batches], np.int64)
         self._imsi_end = self._imsi_start + np.array([b.count for b in self.batches], np.int64)
-        self._by_iccid = sorted(self.batches, key=lambda b: (len(b.first_iccid), b.first_iccid))
-        self._iccid_start = [(len(b.first_iccid), int(b.first_iccid)) for b in self._by_iccid]
+        self._by_iccid = sorted(self.batches, key=lambda b: b.start)
+        self._iccid_start = [batch.start for batch in self._by_iccid]
         self._refuse_overlaps()
 
     def _take_over(self) -> None:
-        """Let successions become assignments."""
+        """Let hand_overs become assignments."""
         holdings = [Holding(a.outlet_id, a.wholesaler_id, a.valid_from) for a in self.assignments]
-        added, takeovers = take_over(holdings, self.successions, self.territories_of)
+        added, takeovers = take_over(holdings, self.hand_overs, self.territories_of)
         # Checked already, as parts of rows that were: models read times as text only.
         assigned = (Assignment.model_construct(**holding._asdict()) for holding in added)
         self.assignments = [*self.assignments, *assigned]
@@ -136,10 +162,9 @@ class Reference:
             raise InputError(
                 f"sim_batches.csv: {one.batch_id} and {other.batch_id} have IMSIs in common"
             )
-        for one, other in zip(self._by_iccid, self._by_iccid[1:], strict=False):
-            if len(one.first_iccid) == len(other.first_iccid) and (
-                int(one.first_iccid) + one.count > int(other.first_iccid)
-            ):
+        starts = zip(self._iccid_start, self._by_iccid, strict=True)
+        for (one_start, one), (other_start, other) in pairwise(starts):
+            if one_start[0] == other_start[0] and one_start[1] + one.count > other_start[1]:
                 raise InputError(
                     f"sim_batches.csv: {one.batch_id} and {other.batch_id} have ICCIDs in common"
                 )
@@ -180,17 +205,28 @@ class Reference:
 
         None when some of them are in no batch.
         """
-        width, first, left = len(first_iccid), int(first_iccid), count
+        for luhn in (False, True):
+            try:
+                series, number = series_of(first_iccid, luhn=luhn)
+            except ValueError:
+                continue
+            if (ranges := self._ranges_in(series, number, count)) is not None:
+                return ranges
+        return None
+
+    def _ranges_in(
+        self, series: IccidSeries, number: int, count: int
+    ) -> list[tuple[int, int]] | None:
         ranges: list[tuple[int, int]] = []
-        while left > 0:
-            index = bisect_right(self._iccid_start, (width, first)) - 1
+        while count > 0:
+            index = bisect_right(self._iccid_start, (series, number)) - 1
             if index < 0:
                 return None
-            batch = self._by_iccid[index]
-            offset = first - int(batch.first_iccid)
-            if len(batch.first_iccid) != width or offset >= batch.count:
+            batch, (of_batch, first) = self._by_iccid[index], self._iccid_start[index]
+            offset = number - first
+            if of_batch != series or offset >= batch.count:
                 return None
-            taken = min(left, batch.count - offset)
+            taken = min(count, batch.count - offset)
             ranges.append((int(batch.first_imsi) + offset, taken))
-            first, left = first + taken, left - taken
+            number, count = number + taken, count - taken
         return ranges

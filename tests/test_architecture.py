@@ -14,10 +14,12 @@ ROOT = Path(__file__).parent.parent
 ORDER = (
     "schemas",
     "pipelines.core",
+    "pipelines.files",
+    "pipelines.kafka",
     "pipelines.ingest",
+    "pipelines.warehouse",
     "pipelines.stream",
     "pipelines.batch",
-    "pipelines.warehouse",
     "pipelines.simulate",
     "alerts",
     "infra",
@@ -31,9 +33,9 @@ PURE_STDLIB = {
     "statistics", "string", "typing", "zlib",
 }  # fmt: skip
 
-#: Batch jobs write through the port, which stands below them in the list.
-ALLOWED = {
-    ("pipelines.batch", "pipelines.warehouse"),
+#: The made city comes with its truth: it must not be the product's own opinion.
+FORBIDDEN = {
+    ("pipelines.simulate", "pipelines.core"),
 }
 
 
@@ -70,8 +72,9 @@ def test_a_folder_imports_only_what_stands_above_it(room: str) -> None:
             continue
         for module in imports(path):
             there = place(module)
-            if there is None or there == here or (here, there) in ALLOWED:
+            if there is None or there == here:
                 continue
+            assert (here, there) not in FORBIDDEN, f"{path} imports {module}"
             assert ORDER.index(there) < ORDER.index(here), f"{path} imports {module}"
 
 

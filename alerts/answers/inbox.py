@@ -1,8 +1,7 @@
-"""Everything that was heard from phones, on the disk before anybody acts on it.
+"""Everything that phones and providers said, on disk before anybody acts on it.
 
-What a reply is about is decided once, when it comes first: by the time the provider repeats it, the
-latest message may be another one. An entry that was not yet told on is *untold*; it stays so
-across crashes until Kafka has it.
+What a reply is about is decided once, when it first comes: by the time the provider repeats it, the
+latest message may be another one. An entry is *pending*, across crashes, until Kafka has it.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from schemas.answers import Answer
 
 
 class Heard(msgspec.Struct, frozen=True, tag="heard"):
-    """One thing heard: `key` names it for ever; `at` (wall ms) is when it came.
+    """One reply or status: `key` is its id for ever; `at` (wall ms) is when it came.
 
     `number` is '' for answers on the page, `message_id` when no message was sent to the number.
-    `answer` is None for statuses. `reply` is what was said back, `news` what is to be told on.
+    `answer` is None for statuses. `reply` is the text sent back, `rows` what is to be forwarded.
     """
 
     key: str
@@ -30,14 +29,14 @@ class Heard(msgspec.Struct, frozen=True, tag="heard"):
     message_id: str
     answer: Reply | None
     reply: str
-    news: tuple[Answer, ...]
+    rows: tuple[Answer, ...]
 
 
-#: Stop and start are about the number.
+#: Answers about a message; stop and start are about the number.
 _ABOUT_MESSAGES: Final = ("acknowledged", "delivering", "cannot")
 
 
-class _Forwarded(msgspec.Struct, frozen=True, tag="told"):
+class _Forwarded(msgspec.Struct, frozen=True, tag="forwarded"):
     key: str
 
 
@@ -51,34 +50,34 @@ class Inbox:
     def __init__(self, path: Path) -> None:
         self._journal = Journal(path)
         self._places: dict[str, int] = {}
-        self._untold: dict[str, int] = {}
+        self._pending: dict[str, int] = {}
         self._answers: dict[str, tuple[int, Reply]] = {}
         self._helped: dict[str, str] = {}
         self._read()
 
     def get(self, key: str) -> Heard | None:
-        """What was heard under this name before, or None."""
+        """The entry of this key, or None."""
         self._read()
         place = self._places.get(key)
         return self._at(place) if place is not None else None
 
     def put(self, heard: Heard) -> Heard:
-        """Keep an entry; the one that stands, which is another if the name was heard before."""
+        """Keep an entry and return it; of two with one key the first is kept and returned."""
         self._journal.append(
             msgspec.json.encode(heard), unless=lambda: self.get(heard.key) is not None
         )
         return self.get(heard.key) or heard
 
-    def told(self, key: str) -> None:
-        """Everybody knows of an entry now."""
+    def forwarded(self, key: str) -> None:
+        """Record that Kafka has an entry."""
         self._journal.append(
-            msgspec.json.encode(_Forwarded(key)), unless=lambda: not self._is_untold(key)
+            msgspec.json.encode(_Forwarded(key)), unless=lambda: not self._is_pending(key)
         )
 
-    def untold(self) -> list[Heard]:
-        """Entries that nobody knows of yet, in the order they came."""
+    def pending(self) -> list[Heard]:
+        """Entries that Kafka does not have yet, in the order they came."""
         self._read()
-        return [self._at(place) for place in sorted(self._untold.values())]
+        return [self._at(place) for place in sorted(self._pending.values())]
 
     def answers_to(self, message_id: str) -> tuple[int, Reply | None]:
         """How many answers there were to a message, and the last one."""
@@ -94,9 +93,9 @@ class Inbox:
         """Give the file back."""
         self._journal.close()
 
-    def _is_untold(self, key: str) -> bool:
+    def _is_pending(self, key: str) -> bool:
         self._read()
-        return key in self._untold
+        return key in self._pending
 
     def _at(self, place: int) -> Heard:
         entry = _decode(self._journal.line(place))
@@ -106,12 +105,12 @@ class Inbox:
     def _read(self) -> None:
         for place, entry in self._journal.entries(_decode, remedy=REMOVE_LINE):
             if isinstance(entry, _Forwarded):
-                self._untold.pop(entry.key, None)
+                self._pending.pop(entry.key, None)
                 continue
             self._places[entry.key] = place
-            if entry.news:
-                self._untold[entry.key] = place
-            if entry.answer is not None and entry.answer.kind in _ABOUT_MESSAGES and entry.news:
+            if entry.rows:
+                self._pending[entry.key] = place
+            if entry.answer is not None and entry.answer.kind in _ABOUT_MESSAGES and entry.rows:
                 count, _ = self._answers.get(entry.message_id, (0, None))
                 self._answers[entry.message_id] = (count + 1, entry.answer)
             if entry.reply:

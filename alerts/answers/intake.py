@@ -1,8 +1,8 @@
-"""What providers and phones say, turned into news: each thing once, and nothing lost.
+"""What providers and phones say, turned into answers: each once, and nothing lost.
 
-A reply is written down first, then told on (`post`), then marked as told. Whoever sent it hears
-"done" only after that, and repeats it otherwise; what is repeated finds its entry and is told on
-as it was understood the first time. How requests travel, and who may make them, is elsewhere.
+A reply is written to disk, then published, then marked as forwarded. Its sender is told "done" only
+after that, and repeats it otherwise; a repeated one finds its entry and is published with the
+meaning it had the first time. How requests travel, and who may make them, is elsewhere.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from alerts.answers.sent import Sent, SentMessage
 from alerts.answers.statuses import LOST, STATUSES
 from alerts.delivery.clock import Clock, WallClock
 from alerts.delivery.refused_numbers import STOPPED, RefusedNumber, RefusedNumbers
-from alerts.message.phones import masked, usable
+from alerts.message.phones import usable
 from alerts.senders.port import NumberRefused, SendLater
 from alerts.senders.twilio_errors import failed
 from schemas.answers import Answer
 from schemas.errors import BrokerError
+from schemas.masking import masked
 
 log = logging.getLogger(__name__)
 
-#: Tells news on; returns when they are safe. Raises `BrokerError`.
-Post = Callable[[Sequence[Answer]], Awaitable[None]]
+#: Publishes answers; returns when they are safe. Raises `BrokerError`.
+Publish = Callable[[Sequence[Answer]], Awaitable[None]]
 
 #: More answers than this to one message are somebody's game.
 MOST_ANSWERS: Final = 50
@@ -39,8 +40,8 @@ HELP: Final = {
     "zh": "回复1表示收到，15:00表示15点前送到，2表示送不了，退订则不再接收。",
 }
 
-#: What a provider calls a reply that it has dealt with, and answered, itself.
-_DEALT_WITH: Final = {"STOP": Reply("stop"), "START": Reply("start"), "HELP": UNCLEAR}
+#: What a provider calls a reply that it has handled, and answered, itself.
+_HANDLED: Final = {"STOP": Reply("stop"), "START": Reply("start"), "HELP": UNCLEAR}
 
 _OPTED_OUT: Final = {STOPPED, "21610"}
 
@@ -52,8 +53,8 @@ class TooManyAnswers(Exception):
 class Intake:
     """Takes statuses, replies and answers of one data directory.
 
-    `owners` tells the wholesaler of numbers (E.164) to which nothing was sent yet. Raises
-    `BrokerError` when news could not be told on (they are kept, and the caller should ask for a
+    `owners` has the wholesaler of numbers (E.164) to which nothing was sent yet. Raises
+    `BrokerError` when an answer could not be published (it is kept, and the caller should ask for a
     repetition), OSError and `InputError` when the disk fails.
     """
 
@@ -62,7 +63,7 @@ class Intake:
         sent: Sent,
         inbox: Inbox,
         numbers: RefusedNumbers,
-        post: Post,
+        publish: Publish,
         *,
         zone: tzinfo,
         owners: Mapping[str, str] | None = None,
@@ -73,13 +74,13 @@ class Intake:
         self.numbers = numbers
         self.zone = zone
         self.clock = clock or WallClock()
-        self._post = post
+        self._publish = publish
         self._owners = owners or {}
 
     async def status(
         self, provider_id: str, status: str, code: int | None, to: str, message_id: str = ""
     ) -> None:
-        """The provider tells what became of a message; `message_id` is ours, where it knows it."""
+        """The provider reports the status of a message; `message_id` is ours, where it knows it."""
         message = self.sent.message(message_id) or self.sent.of_provider(provider_id)
         if status not in STATUSES or message is None:
             log.info("a status %s of a message that is not ours: %s", status, provider_id)
@@ -89,16 +90,16 @@ class Intake:
         detail = {"status": status, "provider_id": provider_id}
         if code is not None:
             detail |= {"code": str(code), "reason": reason}
-        news = _news(key, now, message, "status", detail, "provider")
+        row = _answer(key, now, message, "status", detail, "provider")
         known = self.inbox.get(key)
         try:
-            await self._post([news] if known is None else known.news)
+            await self._publish([row] if known is None else known.rows)
         except BrokerError:
             # The provider repeats itself a few times only.
-            self.inbox.put(Heard(key, now, "", message.message_id, None, "", (news,)))
+            self.inbox.put(Heard(key, now, "", message.message_id, None, "", (row,)))
             raise
         if known is not None:
-            self.inbox.told(key)
+            self.inbox.forwarded(key)
 
     def _learn(self, cause: str, status: str, code: int | None, to: str, now: int) -> str:
         """Remember what a status says about a number; why the message was lost, in words."""
@@ -112,43 +113,43 @@ class Intake:
                 self.numbers.remember(refused)
         return str(error) if error is not None else ""
 
-    async def reply(self, key: str, sender: str, text: str, dealt_with: str = "") -> str:
+    async def reply(self, key: str, sender: str, text: str, handled_as: str = "") -> str:
         """A text from a phone; what to say back, '' for nothing.
 
-        `key` is the provider's name for it; `dealt_with` is STOP, START or HELP if the provider
+        `key` is the provider's id of it; `handled_as` is STOP, START or HELP if the provider
         understood it so.
         """
-        heard = self.inbox.get(key) or self.inbox.put(self._heard(key, sender, text, dealt_with))
+        heard = self.inbox.get(key) or self.inbox.put(self._heard(key, sender, text, handled_as))
         if heard.answer is not None and heard.answer.kind == "stop":
             reason = "its owner asked for no more messages"
             self.numbers.remember(RefusedNumber(heard.number, STOPPED, reason, heard.at, key))
         elif heard.answer is not None and heard.answer.kind == "start":
             self.numbers.forget(heard.number, heard.at, key)
-        await self._tell(heard)
+        await self._forward(heard)
         return heard.reply
 
-    def _heard(self, key: str, sender: str, text: str, dealt_with: str) -> Heard:
+    def _heard(self, key: str, sender: str, text: str, handled_as: str) -> Heard:
         number, now = usable(sender) or sender, self.clock.now()
         message = self.sent.latest_to(number)
         refused = self.numbers.get(number)
         stopped = refused is not None and refused.code in _OPTED_OUT
-        answer = _DEALT_WITH.get(dealt_with) or read(text, now=now, zone=self.zone, stopped=stopped)
-        news: tuple[Answer, ...] = ()
+        answer = _HANDLED.get(handled_as) or read(text, now=now, zone=self.zone, stopped=stopped)
+        rows: tuple[Answer, ...] = ()
         reply = ""
         if answer.kind in ("stop", "start"):
             owner = message.wholesaler_id if message else self._owners.get(number, "")
             if owner:
                 about = message or SentMessage("", owner, number, "", "", now, ())
-                news = (_news(key, now, about, answer.kind, {"to": masked(number)}, "sms"),)
+                rows = (_answer(key, now, about, answer.kind, {"to": masked(number)}, "sms"),)
         elif message is None:
             log.info("a reply from %s, to whom nothing was sent", masked(number))
         elif answer.kind == "unclear":
-            if not dealt_with and not stopped and not self.inbox.helped(number, message.message_id):
+            if not handled_as and not stopped and not self.inbox.helped(number, message.message_id):
                 reply = HELP.get(message.language, HELP["en"])
         else:
-            news = (_news(key, now, message, answer.kind, self._detail(answer, text), "sms"),)
+            rows = (_answer(key, now, message, answer.kind, self._detail(answer, text), "sms"),)
         name = message.message_id if message is not None else ""
-        return Heard(key, now, number, name, answer, reply, news)
+        return Heard(key, now, number, name, answer, reply, rows)
 
     async def answer(self, message: SentMessage, answer: Reply) -> None:
         """An answer given on the page; the same one given again is one answer.
@@ -157,27 +158,27 @@ class Intake:
         """
         count, last = self.inbox.answers_to(message.message_id)
         if answer == last:
-            await self.tell_untold()
+            await self.forward_pending()
             return
         if count >= MOST_ANSWERS:
             raise TooManyAnswers
         key, now = f"page/{message.message_id}/{count + 1}", self.clock.now()
-        news = _news(key, now, message, answer.kind, self._detail(answer, ""), "page")
-        await self._tell(
-            self.inbox.put(Heard(key, now, "", message.message_id, answer, "", (news,)))
+        row = _answer(key, now, message, answer.kind, self._detail(answer, ""), "page")
+        await self._forward(
+            self.inbox.put(Heard(key, now, "", message.message_id, answer, "", (row,)))
         )
 
-    async def tell_untold(self) -> int:
-        """Tell on what could not be told before, in its order; how many entries that were."""
-        waiting = self.inbox.untold()
+    async def forward_pending(self) -> int:
+        """Publish what could not be published before, in order; returns how many entries."""
+        waiting = self.inbox.pending()
         for heard in waiting:
-            await self._tell(heard)
+            await self._forward(heard)
         return len(waiting)
 
-    async def _tell(self, heard: Heard) -> None:
-        if heard.news:
-            await self._post(heard.news)
-            self.inbox.told(heard.key)
+    async def _forward(self, heard: Heard) -> None:
+        if heard.rows:
+            await self._publish(heard.rows)
+            self.inbox.forwarded(heard.key)
 
     def _detail(self, answer: Reply, text: str) -> dict[str, object]:
         detail: dict[str, object] = {}
@@ -190,7 +191,7 @@ class Intake:
         return detail
 
 
-def _news(
+def _answer(
     answer_id: str,
     at: int,
     message: SentMessage,

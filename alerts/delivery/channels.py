@@ -1,7 +1,7 @@
 """Managers' channels, by name, through Apprise: mail, DingTalk, WeCom, Feishu, Telegram and others.
 
-What to tell and to whom is `alerts.delivery.managers`'. A URL holds its channel's secrets, so none is ever
-shown: errors name the channel.
+What to send to whom is `alerts.delivery.managers`'. A URL holds its channel's secrets, so none is
+ever shown: errors name the channel.
 """
 
 from __future__ import annotations

@@ -30,9 +30,9 @@ from tenacity import (
 from alerts.delivery.clock import Clock, WallClock
 from alerts.delivery.receipts import Receipts
 from alerts.delivery.refused_numbers import RefusedNumber, RefusedNumbers
-from alerts.message.phones import masked
 from alerts.senders.port import NumberRefused, Sender, SendLater, SendThrottled
 from schemas.errors import SendError, SendRefused, SendUncertain
+from schemas.masking import masked
 from schemas.messages import Message, MessageRecord, Receipt, Status
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from alerts.delivery.ports import Channels, Link, TypicalSales
 from alerts.lifecycle.grouping import AlertGroup, message_id
 from alerts.message.compose import Text, compose
 from alerts.message.directory import Contact, Directory
-from alerts.message.phones import takes_links, usable
+from alerts.message.phones import contacts, takes_links
 from alerts.policy.rules import BACKUP, CHANNEL, PHONE
 from schemas.alert_events import AlertEvent
 from schemas.messages import ListedIncident, Message, MessageRecord
@@ -39,7 +39,7 @@ class Dispatched(NamedTuple):
     """What became of groups: rows for sms-messages, and news of their stock-outs."""
 
     records: list[MessageRecord]
-    news: list[AlertEvent]
+    events: list[AlertEvent]
 
 
 class Dispatcher:
@@ -57,7 +57,7 @@ class Dispatcher:
         signature: str = "",
         at_a_time: int = 16,
         channels: Channels | None = None,
-        usual: TypicalSales | None = None,
+        typical_sales: TypicalSales | None = None,
         link: Link | None = None,
     ) -> None:
         self.delivery = delivery
@@ -65,7 +65,7 @@ class Dispatcher:
         self.timezone = timezone
         self.signature = signature
         self.managers = Managers(delivery.receipts, delivery.clock, channels)
-        self.usual = usual
+        self.typical_sales = typical_sales
         self.link = link
         self._turns = asyncio.Semaphore(at_a_time)
 
@@ -82,12 +82,12 @@ class Dispatcher:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(self._serve(g)) for g in by_wholesaler.values()]
         except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from None
+            raise failed.exceptions[0] from failed
         told = Dispatched([], [])
         for task in running:
-            for records, news in task.result():
+            for records, events in task.result():
                 told.records.extend(records)
-                told.news.extend(news)
+                told.events.extend(events)
         return told
 
     async def _serve(self, groups: Sequence[AlertGroup]) -> list[Dispatched]:
@@ -143,7 +143,7 @@ class Dispatcher:
                 unaware += await self.managers.fall_back(group, record, self._name(group))
         # What went to a channel is no SMS, and not among them.
         texts = [] if group.to.startswith(CHANNEL) else records
-        return Dispatched(texts, news_of(group, records) + unaware)
+        return Dispatched(texts, events_of(group, records) + unaware)
 
     async def _send_first(self, group: AlertGroup) -> list[MessageRecord]:
         records = []
@@ -188,7 +188,7 @@ class Dispatcher:
         unknown = [i.incident_id for i in group.incidents if i.incident_id not in knew]
         detail = {"why": "was_not_told", "what": "resolved", "to": group.to}
         return msgspec.structs.replace(group, incidents=known), [
-            _news(group, name, "never_told", group.due_at, detail, group.message_id)
+            _event(group, name, "not_notified", group.due_at, detail, group.message_id)
             for name in unknown
         ]
 
@@ -197,12 +197,12 @@ class Dispatcher:
     ) -> MessageRecord:
         wholesaler = self._reader(group)
         message = self._compose(group, name, incidents)
-        contacts = _contacts(wholesaler, group.to)
-        if not contacts:
+        numbers = _contacts(wholesaler, group.to)
+        if not numbers:
             return self.delivery.record(
                 message, "undeliverable", _nobody(group, wholesaler, incidents)
             )
-        return await self.delivery.deliver(message, contacts)
+        return await self.delivery.deliver(message, numbers)
 
     def _compose(
         self, group: AlertGroup, name: str, incidents: Sequence[ListedIncident]
@@ -232,9 +232,9 @@ class Dispatcher:
     ) -> Text:
         wholesaler = self._reader(group)
         shelves = [self.directory.shelf(incident) for incident in incidents]
-        if self.usual is not None and group.kind != "resolved":
-            usual = self.usual
-            shelves = [s._replace(usual=usual(s.outlet_id, s.sku)) for s in shelves]
+        if self.typical_sales is not None and group.kind != "resolved":
+            sales = self.typical_sales
+            shelves = [s._replace(sold_a_day=sales(s.outlet_id, s.sku)) for s in shelves]
         asks = group.kind != "resolved" and not whole
         asks = asks and all(map(takes_links, _contacts(wholesaler, group.to)))
         return compose(
@@ -253,21 +253,21 @@ class Dispatcher:
         return (wholesaler.name if wholesaler is not None else "") or group.wholesaler_id or "?"
 
 
-def news_of(group: AlertGroup, records: Iterable[MessageRecord]) -> list[AlertEvent]:
+def events_of(group: AlertGroup, records: Iterable[MessageRecord]) -> list[AlertEvent]:
     """What records say of each stock-out that they list."""
-    news = []
+    events = []
     for record in records:
         went_out = record.status == "sent"
-        kind = _WENT_OUT.get(group.kind, "told") if went_out else record.status
+        kind = _WENT_OUT.get(group.kind, "notified") if went_out else record.status
         detail = {"what": group.kind, "to": group.to, "why": record.error}
-        news += [
-            _news(group, name, kind, record.created_at, detail, record.message_id, record.version)
+        events += [
+            _event(group, name, kind, record.created_at, detail, record.message_id, record.version)
             for name in record.incident_ids
         ]
-    return news
+    return events
 
 
-def _news(
+def _event(
     group: AlertGroup,
     incident_id: str,
     kind: str,
@@ -290,14 +290,12 @@ def _news(
 
 
 def _contacts(wholesaler: Contact | None, to: str) -> list[str]:
-    """The numbers a wholesaler can be reached at, the best first, each once."""
+    """The numbers that a message to an address of the policy may go to, the best first."""
     if wholesaler is None:
         return []
-    named = [wholesaler.backup_phone] if to == BACKUP else [wholesaler.phone]
-    if to == PHONE:
-        named.append(wholesaler.backup_phone)
-    numbers = map(usable, named)
-    return list(dict.fromkeys(number for number in numbers if number))
+    if to == BACKUP:
+        return contacts(wholesaler.backup_phone)
+    return contacts(wholesaler.phone, wholesaler.backup_phone if to == PHONE else None)
 
 
 def _nobody(

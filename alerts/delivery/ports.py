@@ -16,7 +16,7 @@ class Channels(Protocol):
         """
 
 
-#: What a shelf (outlet id, SKU) usually sells a day; None when nobody knows.
+#: What a shelf (outlet id, SKU) typically sells a day; None when nobody knows.
 TypicalSales = Callable[[str, str], float | None]
 
 #: The signed link for a message: message id, wholesaler id, when it fell due (ms).

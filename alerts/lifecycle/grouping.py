@@ -44,8 +44,8 @@ class AlertGroup(msgspec.Struct, frozen=True):
     """Stock-outs of one wholesaler that one message shall tell of, in the order they opened.
 
     `kind` is stock_out (a group's first), delayed, digest, reminder, escalation, lost or resolved;
-    `to` an address of `alerts.policy.rules`. A note that something is resolved is for those who were
-    told: `after` has the messages, by incident, of which one must have gone out.
+    `to` an address of `alerts.policy.rules`. A note of an end is for those who heard of the
+    beginning: `after` has the messages, by incident, of which one must have gone out.
     """
 
     message_id: str

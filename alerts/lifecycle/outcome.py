@@ -1,7 +1,4 @@
-"""What follows from one advance of a wholesaler's stock-outs: messages, and news of each decision.
-
-Why it follows is `alerts.lifecycle.lifecycle`'s.
-"""
+"""What one advance of a wholesaler's alerts decided: messages to send, and an event a decision."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ class Decisions:
     def __init__(self, wholesaler_id: str) -> None:
         self.wholesaler_id = wholesaler_id
         self.groups: list[AlertGroup] = []
-        self.news: list[AlertEvent] = []
+        self.events: list[AlertEvent] = []
 
     def send(
         self,
@@ -34,48 +31,47 @@ class Decisions:
         to: str,
         after: dict[str, tuple[str, ...]] | None = None,
     ) -> None:
-        """Let a message of this name go out to an address of `alerts.policy.rules`."""
+        """Have a message of this id go out to an address of `alerts.policy.rules`."""
         wholesaler_id, listed = self.wholesaler_id, tuple(alert.listed for alert in alerts)
         self.groups.append(
             AlertGroup(name, wholesaler_id, started_at, due_at, listed, kind, to, after or {})
         )
 
     def later(self, due_at: int, kind: str, to: str) -> str:
-        """The name of a message that is no group's first."""
+        """The id of a message that is no group's first."""
         return later_id(self.wholesaler_id, due_at, kind, to)
 
-    def tell_of(
+    def decided(
         self, alert: Alert, at: int, kind: str, detail: dict[str, Any], by: str = "policy"
     ) -> None:
-        """Say what was decided about a stock-out at a time, and by whose word."""
-        self.news.append(
-            AlertEvent(
-                incident_id=alert.incident_id,
-                wholesaler_id=self.wholesaler_id,
-                at=at,
-                kind=kind,
-                message_id="",
-                detail=_json(detail),
-                by=by,
-                slot=f"{kind}/{at}",
-            )
-        )
+        """Record what was decided about a stock-out at a time, and by whom."""
+        self._add(alert.incident_id, at, kind, "", detail, by, f"{kind}/{at}")
 
-    def heard(self, incident_id: str, news: Answer, detail: dict[str, Any]) -> None:
-        """Say what was answered about a stock-out, '' where it met none."""
-        self.news.append(
+    def answered(self, incident_id: str, answer: Answer, detail: dict[str, Any]) -> None:
+        """Record what was answered about a stock-out, '' where it met none."""
+        slot = f"answer/{answer.answer_id}"
+        self._add(incident_id, answer.at, answer.kind, answer.message_id, detail, answer.by, slot)
+
+    def _add(
+        self,
+        incident_id: str,
+        at: int,
+        kind: str,
+        message_id: str,
+        detail: dict[str, Any],
+        by: str,
+        slot: str,
+    ) -> None:
+        kept = {name: value for name, value in detail.items() if value not in (None, "")}
+        self.events.append(
             AlertEvent(
                 incident_id=incident_id,
                 wholesaler_id=self.wholesaler_id,
-                at=news.at,
-                kind=news.kind,
-                message_id=news.message_id,
-                detail=_json(detail),
-                by=news.by,
-                slot=f"news/{news.answer_id}",
+                at=at,
+                kind=kind,
+                message_id=message_id,
+                detail=msgspec.json.encode(kept).decode(),
+                by=by,
+                slot=slot,
             )
         )
-
-
-def _json(detail: dict[str, Any]) -> str:
-    return msgspec.json.encode({k: v for k, v in detail.items() if v not in (None, "")}).decode()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 
 from alerts.lifecycle.grouping import Change
-from alerts.lifecycle.lifecycle import Steps, advance, note_name
+from alerts.lifecycle.lifecycle import Steps, advance, note_id
 from alerts.lifecycle.state import WholesalerState, decode, encode, hear, hold
 from alerts.policy.rules import PHONE, AlertRules
 from pipelines.core.effects import WatermarkUpdate
@@ -38,10 +38,9 @@ class WholesalerStage(Stage[str]):
                     self._dirty.add(change.wholesaler_id)
         elif kind == "answers":
             # They count at this place of the partition, whenever it is read.
-            for news in answers_of(rows):
-                state = self._state(news.wholesaler_id)
-                if hear(state, news, self.watermarks.reached):
-                    self._dirty.add(news.wholesaler_id)
+            for answer in answers_of(rows):
+                if hear(self._state(answer.wholesaler_id), answer, self.watermarks.reached):
+                    self._dirty.add(answer.wholesaler_id)
 
     def _state(self, wholesaler_id: str) -> WholesalerState:
         return self.wholesalers.setdefault(wholesaler_id, WholesalerState(wholesaler_id))
@@ -59,14 +58,14 @@ class WholesalerStage(Stage[str]):
             if not state.idle(update.watermark, self.rules.fingerprint):
                 found = advance(state, update.watermark, self.rules, final=update.ended, now=now)
                 steps.groups.extend(found.groups)
-                steps.news.extend(found.news)
+                steps.events.extend(found.events)
                 self._dirty.add(wholesaler_id)
         return steps, update
 
-    def told(self, records: Iterable[MessageRecord]) -> None:
-        """Take note of what went out: answers will name it."""
+    def note_sent(self, records: Iterable[MessageRecord]) -> None:
+        """Note what went out: answers will name it."""
         for record in records:
-            note_name(
+            note_id(
                 self._state(record.wholesaler_id), record.message_id, record.incident_ids, PHONE
             )
 

@@ -16,7 +16,7 @@ from schemas.envelope import NO_WATERMARK
 from schemas.errors import EnvelopeError
 from schemas.messages import ListedIncident
 
-_VERSION: Final = 2
+_VERSION: Final = 1
 
 #: States longer than this are packed: a broker takes a megabyte.
 _LONG: Final = 32_768
@@ -27,10 +27,11 @@ class Alert(msgspec.Struct, array_like=True):
     """One stock-out that is open, or whose end somebody still has to be told of.
 
     phase: open (nobody was told) → notified → acknowledged or delivering or cannot → resolved.
-    `due` is when something is to be decided next (ms; None: when something happens). `held` is why
-    that is later than it would be. `since` is where the time of the escalation begins, `told_at`
-    when the wholesaler was last told, `by` until when a delivery is promised. `told` has the
-    messages by addressee, `news` the answers that counted.
+    `due` is when something is to be decided next (ms; None: when something happens), `held` why
+    that is later than it would be. `since` is where the time of the escalation begins,
+    `notified_at` when the wholesaler was last told, `by` when a promised delivery is due,
+    or how long an acknowledgement holds.
+    `messages` has the ids of messages by addressee, `answers` those of answers that counted.
     """
 
     incident_id: str
@@ -41,12 +42,12 @@ class Alert(msgspec.Struct, array_like=True):
     due: int | None = None
     held: str = ""
     since: int = 0
-    told_at: int = 0
+    notified_at: int = 0
     step: int = 0
     reminders: int = 0
     by: int = 0
-    told: dict[str, list[str]] = {}
-    news: list[str] = []
+    messages: dict[str, list[str]] = {}
+    answers: list[str] = []
 
     @property
     def listed(self) -> ListedIncident:
@@ -55,34 +56,34 @@ class Alert(msgspec.Struct, array_like=True):
 
     def about(self, message_id: str) -> bool:
         """Whether a message told of it."""
-        return any(message_id in names for names in self.told.values())
+        return any(message_id in names for names in self.messages.values())
 
 
 class ShelfHistory(msgspec.Struct, array_like=True):
-    """When a shelf ran empty lately, and when somebody was last told so (0: never).
+    """When a shelf ran empty lately, and when its wholesaler was last told so (0: never).
 
     `over` has the stock-outs that were told and are over, and since when: late events may open them
     again, and nobody shall hear of them twice.
     """
 
     emptied: list[int] = []
-    told_at: int = 0
+    notified_at: int = 0
     over: dict[str, int] = {}
 
 
 class HeardAnswer(msgspec.Struct, array_like=True, frozen=True):
-    """News, and the watermark they met: the time at which they count."""
+    """An answer, and the watermark it met: the time at which it counts."""
 
     at: int
-    news: Answer
+    answer: Answer
 
 
 class WholesalerState(msgspec.Struct):
-    """What is known of one wholesaler's incidents.
+    """What is known of one wholesaler's stock-outs.
 
     Everything before `folded` is decided; `held` and `answers` wait for their time; `gathering` is
-    the group being filled; `cases` has each open incident by its id, in the order they opened.
-    `policy` names the rules it went by, `wake` is when the first case is due, or before.
+    the group being filled; `alerts` has each open stock-out by its id, in the order they opened.
+    `policy` names the rules it went by, `wake` is when the first alert is due, or before.
     """
 
     wholesaler_id: str
@@ -111,15 +112,12 @@ class WholesalerState(msgspec.Struct):
         self.wake = min(dues, default=None)
 
 
-class _Stored1(msgspec.Struct, array_like=True):
+class _Stored(msgspec.Struct, array_like=True):
     version: int
     wholesaler_id: str
     folded: int
     held: list[Change]
     gathering: Gathering | None
-
-
-class _Stored2(_Stored1, array_like=True):
     alerts: list[Alert]
     shelves: dict[str, ShelfHistory]
     answers: list[HeardAnswer]
@@ -129,7 +127,7 @@ class _Stored2(_Stored1, array_like=True):
 def encode(state: WholesalerState) -> bytes:
     """The state as bytes; equal states give equal bytes."""
     data = msgspec.msgpack.encode(
-        _Stored2(
+        _Stored(
             _VERSION,
             state.wholesaler_id,
             state.folded,
@@ -145,38 +143,28 @@ def encode(state: WholesalerState) -> bytes:
 
 
 def decode(data: bytes) -> WholesalerState:
-    """What `encode` wrote, also in the version before. Raises `EnvelopeError` for anything else."""
+    """What `encode` wrote. Raises `EnvelopeError` for anything else."""
     try:
         if data[:1] == _PACKED:
             data = zlib.decompress(data[1:])
         (version, *_) = msgspec.msgpack.decode(data)
-        if version == 1:
-            return _from_1(msgspec.msgpack.decode(data, type=_Stored1))
         if version != _VERSION:
             raise EnvelopeError(f"alert state of version {version}, expected {_VERSION}")
-        stored = msgspec.msgpack.decode(data, type=_Stored2)
+        stored = msgspec.msgpack.decode(data, type=_Stored)
     except (msgspec.MsgspecError, TypeError, ValueError, zlib.error) as error:
         raise EnvelopeError(f"not an alert state: {error}") from None
-    state = _from_1(stored)
-    state.alerts = {alert.incident_id: alert for alert in stored.alerts}
-    state.shelves = stored.shelves
-    state.answers = stored.answers
-    state.policy = stored.policy
-    state.look_ahead()
-    return state
-
-
-def _from_1(stored: _Stored1) -> WholesalerState:
-    """Version 1 knew what was being gathered, and forgot what it had told."""
-    gathering = stored.gathering
-    listed = gathering.open.values() if gathering is not None else ()
-    return WholesalerState(
+    state = WholesalerState(
         stored.wholesaler_id,
         stored.folded,
         set(stored.held),
-        gathering,
-        {i.incident_id: Alert(i.incident_id, i.outlet_id, i.sku, i.opened_at) for i in listed},
+        stored.gathering,
+        {alert.incident_id: alert for alert in stored.alerts},
+        stored.shelves,
+        stored.answers,
+        stored.policy,
     )
+    state.look_ahead()
+    return state
 
 
 def hold(state: WholesalerState, change: Change) -> bool:
@@ -187,9 +175,9 @@ def hold(state: WholesalerState, change: Change) -> bool:
     return True
 
 
-def hear(state: WholesalerState, news: Answer, watermark: int) -> bool:
-    """Keep news that met a watermark; False if they wait already."""
-    if any(answered.news.answer_id == news.answer_id for answered in state.answers):
+def hear(state: WholesalerState, answer: Answer, watermark: int) -> bool:
+    """Keep an answer that met a watermark; False if it waits already."""
+    if any(heard.answer.answer_id == answer.answer_id for heard in state.answers):
         return False
-    state.answers.append(HeardAnswer(max(watermark, state.folded), news))
+    state.answers.append(HeardAnswer(max(watermark, state.folded), answer))
     return True

@@ -1,13 +1,13 @@
-"""When something is to be decided about a stock-out next, and whether it may be told now. Pure.
+"""When something is to be decided about a stock-out, and whether anybody may be told now. Pure.
 
-What is told then is `alerts.lifecycle.lifecycle`'s.
+Reads alerts and rules and returns times (ms); writing them down is `alerts.lifecycle.lifecycle`'s.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from alerts.lifecycle.state import Alert, ShelfHistory, WholesalerState
+from alerts.lifecycle.state import Alert, ShelfHistory
 from alerts.policy.rules import AlertRules, Held
 
 #: How long (ms) a stock-out that was told and is over is remembered.
@@ -15,112 +15,88 @@ OVER_REMEMBERED: Final = 7 * 86_400_000
 
 
 class Timing:
-    """The times of one wholesaler's stock-outs, by the rules; `now` as in `lifecycle.advance`."""
+    """The times of one wholesaler's alerts, by the rules; `now` as in `lifecycle.advance`."""
 
-    def __init__(self, state: WholesalerState, rules: AlertRules, now: int | None) -> None:
-        self.state = state
-        self.rules = rules
-        self.now = now
+    def __init__(self, wholesaler_id: str, rules: AlertRules, now: int | None) -> None:
+        self._wholesaler_id = wholesaler_id
+        self._rules = rules
+        self._now = now
 
-    def set_due(self, alert: Alert, at: int | None) -> None:
-        """Let a case be looked at at a time; None: when something happens."""
-        alert.due = at
-        wake = self.state.wake
-        if at is not None and (wake is None or at < wake):
-            self.state.wake = at
+    def due(self, alert: Alert, at: int) -> int | None:
+        """When to look at an alert next, as decided at a time; None: when something happens.
 
-    def plan(self, alert: Alert) -> None:
-        """Say when a case that waits for an answer is looked at next."""
-        step = self.step_of(alert)
-        times = [step[0]] if step is not None else []
-        repeats_at = self.repeats_at(alert)
-        if alert.phase == "notified" and repeats_at != float("inf"):
-            times.append(int(repeats_at))
-        self.set_due(alert, self.rules.on_grid(min(times)) if times else None)
-
-    def step_of(self, alert: Alert) -> tuple[int, str] | None:
-        """When the next step of the escalation is due, and whom it tells."""
-        steps = self.rules.policy.escalation
-        if alert.step >= len(steps):
+        What is due already is due at once; all else on the grid, so that many are one message.
+        """
+        policy = self._rules.policy
+        if alert.phase == "resolved":
+            return self._rules.on_grid(at)
+        if alert.phase == "delivering":
+            return self._rules.on_grid(max(at, alert.by + policy.grace))
+        if alert.phase == "acknowledged":
+            ends = self._rules.on_grid(max(at, alert.by))
+            return None if self.step_at(alert) is None and not self._repeats(alert) else ends
+        if alert.phase not in ("notified", "cannot"):
             return None
-        return alert.since + steps[alert.step].after, steps[alert.step].to
+        times = [self.step_at(alert), self.repeats_at(alert)]
+        first = min((time for time in times if time is not None), default=None)
+        if first is None or first == at:
+            return first
+        return self._rules.on_grid(max(first, at))
 
-    def repeats_at(self, alert: Alert) -> float:
-        """When its message is said again; infinity if it is not."""
-        policy = self.rules.policy
-        if policy.repeat_interval is None or alert.reminders >= policy.repeat_limit:
-            return float("inf")
-        return alert.told_at + policy.repeat_interval
+    def step_at(self, alert: Alert) -> int | None:
+        """When the next step of the escalation is due; None after the last."""
+        steps = self._rules.policy.escalation
+        return alert.since + steps[alert.step].after if alert.step < len(steps) else None
 
-    def escalate_from(self, alert: Alert, at: int) -> None:
-        """Let the next step be due at a time, and those after it follow as they stand apart."""
-        steps = self.rules.policy.escalation
-        if alert.step < len(steps):
-            alert.since = at - steps[alert.step].after
+    def repeats_at(self, alert: Alert) -> int | None:
+        """When its message is repeated; None if it is not."""
+        interval = self._rules.policy.repeat_interval
+        if alert.phase != "notified" or interval is None or not self._repeats(alert):
+            return None
+        return alert.notified_at + interval
 
-    def escalate_now(self, alert: Alert, at: int) -> bool:
-        """Let the next step be due at once; False if there is none."""
-        if self.step_of(alert) is None:
-            return False
-        self.escalate_from(alert, at)
-        self.set_due(alert, at)
-        return True
+    def _repeats(self, alert: Alert) -> bool:
+        policy = self._rules.policy
+        return policy.repeat_interval is not None and alert.reminders < policy.repeat_limit
 
-    def held(self, alert: Alert, at: int) -> Held | None:
-        """Why a case that is due at a time may not be told of then; None when it may."""
+    def since_for_step_at(self, alert: Alert, at: int) -> int:
+        """Where the escalation must begin for its next step to fall due at a time."""
+        steps = self._rules.policy.escalation
+        return at - steps[alert.step].after if alert.step < len(steps) else alert.since
+
+    def held(self, alert: Alert, shelf: ShelfHistory, at: int) -> Held | None:
+        """Why nobody may be told of an alert that is due at a time; None when they may."""
         return (
-            self.rules.held(self.state.wholesaler_id, alert.listed, at)
-            or self._flapping(alert, at)
+            self._rules.held(self._wholesaler_id, alert.listed, at)
+            or self._flapping(alert, shelf, at)
             or self.quiet(alert, at)
         )
 
     def quiet(self, alert: Alert, at: int) -> Held | None:
         """The quiet hours in which a message that is due would be read."""
-        for moment in (at, self.now):
+        for moment in (at, self._now):
             if moment is not None:
-                held = self.rules.quiet(self.state.wholesaler_id, alert.listed, moment)
+                held = self._rules.quiet(self._wholesaler_id, alert.listed, moment)
                 if held is not None and held.until is not None and held.until > at:
                     return held
         return None
 
-    def _flapping(self, alert: Alert, at: int) -> Held | None:
-        """Of a shelf that runs empty again and again its wholesaler hears only now and then."""
-        flapping = self.rules.policy.flapping
+    def _flapping(self, alert: Alert, shelf: ShelfHistory, at: int) -> Held | None:
+        """A shelf that runs empty again and again is told of only now and then."""
+        flapping = self._rules.policy.flapping
         if flapping is None or alert.phase != "open":
             return None
-        shelf = self.shelf(alert)
         lately = sum(then > at - flapping.within for then in shelf.emptied)
-        again = self.rules.on_grid(shelf.told_at + self.rules.damped_for)
-        if lately < flapping.incidents or not shelf.told_at or at >= again:
+        again = self._rules.on_grid(shelf.notified_at + self._rules.damped_for)
+        if lately < flapping.incidents or not shelf.notified_at or at >= again:
             return None
         return Held("flapping", again, f"emptied {lately} times or more lately")
 
-    def shelf(self, alert: Alert) -> ShelfHistory:
-        """What is remembered of the shelf, where restless ones are told less often."""
-        return self.state.shelves.setdefault(f"{alert.outlet_id}\0{alert.sku}", ShelfHistory())
-
-    def follow_policy(self) -> None:
-        """Look at every case anew that waits, when the policy has changed since it was told to."""
-        state = self.state
-        if state.policy == self.rules.fingerprint:
-            return
-        state.policy = self.rules.fingerprint
-        for alert in state.alerts.values():
-            if alert.held and alert.phase != "resolved":
-                self.set_due(alert, state.folded)
-            elif alert.phase in ("notified", "cannot"):
-                self.plan(alert)
-                if alert.due is not None:
-                    self.set_due(alert, max(alert.due, state.folded))
-
-    def forget(self) -> None:
-        """Drop what no longer matters of shelves that were restless."""
-        flapping = self.rules.policy.flapping
-        since = self.state.folded - (flapping.within if flapping is not None else 0)
-        for key, shelf in list(self.state.shelves.items()):
-            shelf.emptied = [then for then in shelf.emptied if then > since]
-            damped = shelf.told_at + self.rules.damped_for > since
-            oldest = self.state.folded - OVER_REMEMBERED
-            shelf.over = {name: then for name, then in shelf.over.items() if then > oldest}
-            if not shelf.emptied and not damped and not shelf.over:
-                del self.state.shelves[key]
+    def remembered(self, shelf: ShelfHistory, folded: int) -> ShelfHistory | None:
+        """What still matters of a shelf's history once all before `folded` is decided."""
+        flapping = self._rules.policy.flapping
+        since = folded - (flapping.within if flapping is not None else 0)
+        emptied = [then for then in shelf.emptied if then > since]
+        damped = shelf.notified_at + self._rules.damped_for > since
+        over = {name: at for name, at in shelf.over.items() if at > folded - OVER_REMEMBERED}
+        return ShelfHistory(emptied, shelf.notified_at, over) if emptied or damped or over else None

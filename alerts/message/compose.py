@@ -59,7 +59,7 @@ _TITLES: Final = {
 class EmptyShelf(NamedTuple):
     """An empty shelf as people call it: names may be '' where nobody gave one; time in ms.
 
-    `usual` is what it sells a day, if anybody knows.
+    `sold_a_day` is what it sells a day, if anybody knows.
     """
 
     outlet_id: str
@@ -67,7 +67,7 @@ class EmptyShelf(NamedTuple):
     territory: str
     sku: str
     opened_at: int
-    usual: float | None = None
+    sold_a_day: float | None = None
 
 
 class Text(NamedTuple):
@@ -116,6 +116,12 @@ def compose(
     return text
 
 
+def plain(body: str, language: str, signature: str = "") -> Text:
+    """A text without shelves."""
+    body = f"【{signature}】{body}" if signature else body
+    return Text(body, _spoken(language), segments(body))
+
+
 def title(kind: str, language: str, wholesaler: str, outlets: int) -> str:
     """One line above a text for managers; `wholesaler` is a name, `outlets` how many there are."""
     spoken = _spoken(language)
@@ -161,7 +167,7 @@ def _fitted(shelves: Sequence[EmptyShelf], style: _Style) -> Text:
     skus = {shelf.sku for shelf in shelves}
     time = style.when(min(s.opened_at for s in shelves))
     visits = _visits(shelves, spoken, name_skus=len(skus) > 1)
-    usual = any(shelf.usual is not None for shelf in shelves)
+    sales = any(shelf.sold_a_day is not None for shelf in shelves)
 
     def render(shown: int) -> Text:
         stops = [
@@ -171,7 +177,7 @@ def _fitted(shelves: Sequence[EmptyShelf], style: _Style) -> Text:
         body = _template(style.template, spoken).render(
             time=time,
             now=style.now,
-            usual=usual,
+            sales=sales,
             asks=not style.whole,
             sku=_plain(next(iter(skus)), spoken) if len(skus) == 1 else "",
             stops=stops,
@@ -179,11 +185,9 @@ def _fitted(shelves: Sequence[EmptyShelf], style: _Style) -> Text:
         )
         if style.lead:
             body = f"{style.lead} {body}" if spoken == "en" else style.lead + body
-        if style.signature:
-            body = f"【{style.signature}】{body}"
         if style.link:
             body += f" {style.link}"
-        return Text(body, spoken, segments(body))
+        return plain(body, spoken, style.signature)
 
     whole = render(len(visits))
     if whole.segments == 1 or len(visits) == 1 or style.whole:
@@ -210,7 +214,7 @@ def _visits(
     ]
     named.sort(key=attrgetter("territory", "outlet", "outlet_id", "sku"))
     outlets = [
-        (key, {_plain(shelf.sku, language): shelf.usual for shelf in group})
+        (key, {_plain(shelf.sku, language): shelf.sold_a_day for shelf in group})
         for key, group in groupby(named, key=attrgetter("territory", "outlet", "outlet_id"))
     ]
     # Two shops of one name in one place: only the id tells them apart.
@@ -221,8 +225,8 @@ def _visits(
             outlet if names[territory, outlet] == 1 else f"{outlet} {_plain(outlet_id, language)}"
         )
         said = [
-            " ".join(filter(None, (sku if name_skus else "", _a_day(usual))))
-            for sku, usual in sorted(skus.items())
+            " ".join(filter(None, (sku if name_skus else "", _a_day(sold))))
+            for sku, sold in sorted(skus.items())
         ]
         inside = ", ".join(filter(None, said))
         if inside:
@@ -231,9 +235,9 @@ def _visits(
     return visits
 
 
-def _a_day(usual: float | None) -> str:
+def _a_day(sold: float | None) -> str:
     """What is usually sold a day: at least 1, as it is sold at all."""
-    return "" if usual is None else str(max(1, round(usual)))
+    return "" if sold is None else str(max(1, round(sold)))
 
 
 def _plain(name: str, language: str) -> str:

@@ -1,4 +1,4 @@
-"""Phone numbers: which can be written to, and how they are shown where others may look."""
+"""Phone numbers: which can be written to, and whether they may be sent a link."""
 
 from __future__ import annotations
 
@@ -19,16 +19,11 @@ def usable(number: str) -> str:
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
 
 
+def contacts(*written: str | None) -> list[str]:
+    """The usable numbers among those written down, the best first, each once."""
+    return list(dict.fromkeys(number for text in written if (number := usable(text or ""))))
+
+
 def takes_links(number: str) -> bool:
     """Whether an SMS to a number in E.164 may hold a link: mainland China's carriers drop it."""
     return not number.startswith("+86")
-
-
-def masked(number: str) -> str:
-    """The number with its middle hidden: enough to recognise, too little to call."""
-    shown = 4 if len(number) >= 10 else 1
-    return (
-        number[:shown]
-        + "*" * max(0, len(number) - shown - 3)
-        + number[max(shown, len(number) - 3) :]
-    )

@@ -1,4 +1,4 @@
-"""What each shelf usually sells a day, as the evening's lists left it for the next day's messages.
+"""What each shelf typically sells a day: left by the evening's lists for the next day's messages.
 
 A small CSV file beside the record of what was sent. Without it messages say nothing of sales, and
 a message already sent never changes.
@@ -7,19 +7,21 @@ a message already sent never changes.
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
-#: The file's name under the folder of the record.
-NAME = "usual.csv"
+from pipelines.files import replace_file
+
+_NAME: Final = "typical_sales.csv"
 
 
 class TypicalSalesFile:
     """Answers `alerts.delivery.ports.TypicalSales` from the file, as it is now."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / _NAME
         self._read = 0
         self._sales: dict[tuple[str, str], float] = {}
 
@@ -36,11 +38,8 @@ class TypicalSalesFile:
         return self._sales.get((outlet_id, sku))
 
 
-def write_usual(path: Path, rows: Iterable[tuple[str, str, float]]) -> None:
-    """Replace the file in one step; rows are outlet, SKU, cards a day."""
-    draft = path.with_suffix(".draft")
-    with draft.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+def write_typical_sales(folder: Path, rows: Iterable[tuple[str, str, float]]) -> None:
+    """Replace the folder's file in one step; rows are outlet, SKU, cards a day."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    replace_file(folder / _NAME, text.getvalue().encode())

@@ -1,7 +1,7 @@
 """What an operator may decide about alerts, as a checked TOML file. See docs/alerts.md.
 
-Plain data: what follows from it for one stock-out at one moment is `alerts.policy.rules`'; where in the
-file something stands is `alerts.policy.toml_lines`'. Durations are ms once read, times ms since the
+Plain data: what follows from it for one stock-out at one moment is `alerts.policy.rules`'; where in
+the file something stands is `alerts.policy.toml_lines`'. Durations are ms once read, times ms since the
 epoch, UTC.
 """
 
@@ -189,6 +189,7 @@ class Policy(_Table):
     group_interval: Annotated[Duration, Field(le=86_400_000)] = 300_000
     repeat_interval: Annotated[Duration, Field(ge=60_000)] | None = None
     repeat_limit: Annotated[int, Field(ge=1, le=1_000)] = 6
+    acknowledged_for: Duration = 14_400_000
     on_the_way: Duration = 7_200_000
     grace: Wait = 900_000
     resolved_notes: bool = False

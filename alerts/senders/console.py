@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
-from alerts.message.phones import masked
+from schemas.masking import masked
 from schemas.messages import Message, Receipt
 
 

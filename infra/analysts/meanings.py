@@ -1,12 +1,14 @@
 """What each table means: its grain, its columns, and questions it answers.
 
 One TOML file a table in infra/clickhouse/meanings. A key of `[columns]` names one column, or
-several with commas that one sentence explains.
+several with commas that one sentence explains. `[labels]` has the heading of a column on the desk
+and how its values are written (`infra.desk.parts.Kind`).
 """
 
 from __future__ import annotations
 
 import tomllib
+from functools import cache
 from importlib.resources import files
 from typing import Final
 
@@ -49,6 +51,7 @@ class TableMeaning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grain: str
     columns: dict[str, str | Meaning]
     about: str = ""
+    labels: dict[str, tuple[str, str]] = {}
     queries: list[Worked] = []
 
     def explained(self) -> dict[str, Meaning]:
@@ -58,11 +61,19 @@ class TableMeaning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             for names, what in self.columns.items()
         }
 
+    def definition(self, column: str) -> str:
+        """What a column means, for people who see a dash where there is nothing (NULL)."""
+        for names, what in self.explained().items():
+            if column in (name.strip() for name in names.split(",")):
+                return what.meaning.partition("; NULL")[0].replace("`", "")
+        return ""
+
     def names(self) -> list[str]:
         """The columns by themselves."""
         return [name.strip() for names in self.columns for name in names.split(",")]
 
 
+@cache
 def tables() -> dict[str, TableMeaning]:
     """All tables by name, in the order of the page. Raises `InputError` for a file gone wrong."""
     found: dict[str, TableMeaning] = {}

@@ -1,7 +1,7 @@
 """`zerostock bench`: what the system does on this machine, beside the limit and beside peers.
 
-One file a benchmark, each with `run(...)` that yields its lines; made input comes from `town` and
-`traffic` with a fixed seed, processes and topics from `rig`. Nothing here is needed to run the
+One file a benchmark, each with `run(...)` that yields its lines; made input comes from `state` and
+`traffic` with a fixed seed, processes and topics from `harness`. Nothing here is needed to run the
 product.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from infra.bench.common.seeded_state import DAWN, SOURCE, SeededState
+from infra.bench.common.seeded_state import SOURCE, START, SeededState
 from infra.bench.common.traffic import call_ids
 from pipelines.core.stock.outlet_stage import OutletStage
 from pipelines.core.stock.sim_registry import SimRegistry
@@ -17,12 +17,12 @@ ACTIVATIONS = 50_000
 COMMITS = 86_400
 
 
-def bytes_a_day(town: SeededState, sample: int = 200) -> float:
+def bytes_a_day(state: SeededState, sample: int = 200) -> float:
     """Bytes written when each activation is held, folded and committed by itself.
 
     That is the most they can cost: those that share a block and a commit are written once.
     """
-    one = SeededState(town.sims, town.shelved, town.outlets, partitions=1)
+    one = SeededState(state.sims, state.shelved, state.outlets, partitions=1)
     sims = SimStage(0, 1, SimRegistry(one.ranges), one.holder)
     outlets = OutletStage(0, 1, one.holder)
     for _, key, value in one.sim_state():
@@ -38,7 +38,7 @@ def bytes_a_day(town: SeededState, sample: int = 200) -> float:
             facts += sum(len(key) + len(value) for key, value in some)
             watermark_entries += len(watermarks)
 
-    at = DAWN
+    at = START
     for imsi in np.random.default_rng(1).choice(one.on_shelf, sample, replace=False):
         at += 1_000
         use = pa.record_batch([[int(imsi)], [at], call_ids(np.array([at]))], schema=USES)
@@ -52,5 +52,5 @@ def bytes_a_day(town: SeededState, sample: int = 200) -> float:
             outlets.advance()
             commit()
     return (
-        facts / sample * ACTIVATIONS + watermark_entries / (2 * sample) * COMMITS * town.partitions
+        facts / sample * ACTIVATIONS + watermark_entries / (2 * sample) * COMMITS * state.partitions
     )

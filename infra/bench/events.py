@@ -47,33 +47,33 @@ def programs() -> dict[str, Start]:
     return found
 
 
-def _faust(rig: Harness, shelves: Path) -> Child:
-    argv = [rig.address, str(rig.town.partitions), str(shelves)]
-    return rig.start("faust", [sys.executable, "-m", f"{peers.__name__}.faust_events", *argv])
+def _faust(harness: Harness, shelves: Path) -> Child:
+    argv = [harness.address, str(harness.state.partitions), str(shelves)]
+    return harness.start("faust", [sys.executable, "-m", f"{peers.__name__}.faust_events", *argv])
 
 
-def _quix(rig: Harness, shelves: Path) -> Child:
+def _quix(harness: Harness, shelves: Path) -> Child:
     script = Path(peers.__path__[0]) / "quix_events.py"
     python = os.environ.get(PEER_PYTHON, sys.executable)
-    return rig.start("quix", [python, str(script), rig.address, str(shelves)])
+    return harness.start("quix", [python, str(script), harness.address, str(shelves)])
 
 
 def speed(traffic: Traffic, start: Start, broker: str | None) -> float:
     """CDRs a second of a program; raises `ZerostockError` if it finds other first uses."""
-    town = traffic.town
-    with Harness(town, broker) as rig:
-        shelves = rig.folder / "shelves.json"
-        outlets = map(town.outlet_id, town.outlet_of(town.on_shelf).tolist())
+    state = traffic.state
+    with Harness(state, broker) as harness:
+        shelves = harness.folder / "shelves.json"
+        outlets = map(state.outlet_id, state.outlet_of(state.on_shelf).tolist())
         shelves.write_text(
-            json.dumps(dict(zip(map(str, town.on_shelf.tolist()), outlets, strict=True)))
+            json.dumps(dict(zip(map(str, state.on_shelf.tolist()), outlets, strict=True)))
         )
-        return asyncio.run(_time(rig, traffic, start, shelves))
+        return asyncio.run(_time(harness, traffic, start, shelves))
 
 
-async def _time(rig: Harness, traffic: Traffic, start: Start, shelves: Path) -> float:
-    admin = AIOKafkaAdminClient(bootstrap_servers=rig.address)
+async def _time(harness: Harness, traffic: Traffic, start: Start, shelves: Path) -> float:
+    admin = AIOKafkaAdminClient(bootstrap_servers=harness.address)
     await admin.start()
-    parts = traffic.town.partitions
+    parts = traffic.state.partitions
     await admin.create_topics(
         [
             NewTopic(name, parts, 1, topic_configs=_KEPT)
@@ -82,7 +82,7 @@ async def _time(rig: Harness, traffic: Traffic, start: Start, shelves: Path) -> 
     )
     await admin.close()
     partition_of = partition_of_block(block_of(traffic.imsis), parts).tolist()
-    await rig.fill(
+    await harness.fill(
         CALLS,
         (
             (p, str(imsi).encode(), json.dumps({"imsi": str(imsi), "at": at}).encode())
@@ -91,19 +91,19 @@ async def _time(rig: Harness, traffic: Traffic, start: Start, shelves: Path) -> 
             )
         ),
     )
-    child = start(rig, shelves)
+    child = start(harness, shelves)
     truth = traffic.first_uses()
     places = _places(traffic)
     found: dict[int, int] = {}
     marks: list[Mark] = []
-    async with rig.consumer(MOVEMENTS) as consumer:
+    async with harness.consumer(MOVEMENTS) as consumer:
         while len(found) < len(truth):
             for messages in (await consumer.getmany(timeout_ms=500)).values():
                 for message in messages:
                     row = json.loads(message.value)
                     found[int(row["imsi"])] = row["at"]
                     marks.append(Mark(message.timestamp, *places[int(row["imsi"])]))
-            rig.check()
+            harness.check()
     if found.keys() != truth.keys():
         raise ZerostockError(f"{child.name} found other first uses than there were")
     return rate(marks)
@@ -111,9 +111,9 @@ async def _time(rig: Harness, traffic: Traffic, start: Start, shelves: Path) -> 
 
 def _places(traffic: Traffic) -> dict[int, tuple[int, int]]:
     """Partition of each SIM, and the number of its first row there."""
-    partition_of = partition_of_block(block_of(traffic.imsis), traffic.town.partitions)
+    partition_of = partition_of_block(block_of(traffic.imsis), traffic.state.partitions)
     found: dict[int, tuple[int, int]] = {}
-    for partition in range(traffic.town.partitions):
+    for partition in range(traffic.state.partitions):
         for number, row in enumerate(np.flatnonzero(partition_of == partition).tolist(), 1):
             found.setdefault(int(traffic.imsis[row]), (partition, number))
     return found

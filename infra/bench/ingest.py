@@ -43,12 +43,14 @@ def run(
         ours, limits = [], []
         peer: float | None = None
         for _ in range(runs):
-            with Harness(traffic.town, broker) as rig:
-                path = write(rig.folder, traffic)
+            with Harness(traffic.state, broker) as harness:
+                path = write(harness.folder, traffic)
                 started = time.perf_counter()
                 parse(path)
                 limits.append(cdrs / (time.perf_counter() - started))
-                ours.append(asyncio.run(_read(rig, cdrs, cdrs // _BAD if kind == "JSON" else 0)))
+                ours.append(
+                    asyncio.run(_read(harness, cdrs, cdrs // _BAD if kind == "JSON" else 0))
+                )
                 if kind == "JSON" and peer is None:
                     peer = _a_line_at_a_time(path)
         name = "pydantic, a line at a time" if peer is not None else None
@@ -56,8 +58,8 @@ def run(
         yield Measurement("ingest", f"{kind} CDRs", "CDR/s", *of_runs(ours), limit, peer, name)
 
 
-async def _read(rig: Harness, cdrs: int, bad: int) -> float:
-    report = await ingest(rig.folder, rig.address, options=IngestOptions())
+async def _read(harness: Harness, cdrs: int, bad: int) -> float:
+    report = await ingest(harness.folder, harness.address, options=IngestOptions())
     if (report.rows, report.dead_letters) != (cdrs, bad):
         raise ZerostockError(
             f"{report.rows} rows were read and {report.dead_letters} refused;"

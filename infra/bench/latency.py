@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaProducer
 from infra.bench.common.harness import Harness
 from infra.bench.common.provider import SETTINGS, provider
 from infra.bench.common.report import Measurement
-from infra.bench.common.seeded_state import DAWN, LOT, SOURCE, SeededState
+from infra.bench.common.seeded_state import LOT, SOURCE, START, SeededState
 from infra.bench.common.traffic import call_ids
 from pipelines.core.effects import RowBuilder
 from pipelines.core.stock.placement import PlacementType
@@ -57,10 +57,10 @@ def run(
     """The lines of the benchmark; `stock_outs` shops sell out in each half."""
     if sender not in ("twilio", "file"):
         raise UsageError(f"there is no sender {sender!r} here: use twilio or file")
-    town = SeededState(sims, shelved, outlets, partitions, spare=outlets * LOT)
-    with Harness(town, broker) as rig:
-        asyncio.run(rig.fill_state())
-        day = _Day(rig, cdrs_per_second, stock_outs)
+    state = SeededState(sims, shelved, outlets, partitions, spare=outlets * LOT)
+    with Harness(state, broker) as harness:
+        asyncio.run(harness.fill_state())
+        day = _Day(harness, cdrs_per_second, stock_outs)
         quiet, burst = asyncio.run(day.live(sender, seconds, burst_seconds))
     for name, took in (("", quiet), (" in a burst", burst)):
         cuts = quantiles(took, n=100)
@@ -72,25 +72,25 @@ def run(
 class _Day:
     """A live feed, and when each message it leads to is at the sender."""
 
-    def __init__(self, rig: Harness, cdrs_per_second: int, stock_outs: int) -> None:
-        self.rig = rig
-        self.town = rig.town
-        self.sms = rig.folder / "sms.ndjson"
+    def __init__(self, harness: Harness, cdrs_per_second: int, stock_outs: int) -> None:
+        self.harness = harness
+        self.state = harness.state
+        self.sms = harness.folder / "sms.ndjson"
         self.rows = cdrs_per_second * BEAT // 1_000
         self.random = np.random.default_rng(1)
-        self.now = DAWN
+        self.now = START
         self.calls = 0
-        shelf_of = self.town.outlet_of(self.town.on_shelf)
+        shelf_of = self.state.outlet_of(self.state.on_shelf)
         self.shelves = np.split(
-            self.town.on_shelf[np.argsort(shelf_of, kind="stable")],
-            np.cumsum(np.bincount(shelf_of, minlength=self.town.outlets))[:-1],
+            self.state.on_shelf[np.argsort(shelf_of, kind="stable")],
+            np.cumsum(np.bincount(shelf_of, minlength=self.state.outlets))[:-1],
         )
         stocked = [n for n, sims in enumerate(self.shelves) if len(sims)]
         self.emptied = self.random.permutation(stocked)[: 2 * stock_outs].tolist()
         self.unfilled = set(self.emptied)
         elsewhere = np.isin(shelf_of, self.emptied, invert=True)
-        self.sellable = self.random.permutation(self.town.on_shelf[elsewhere])
-        self.spares = self.town.spares
+        self.sellable = self.random.permutation(self.state.on_shelf[elsewhere])
+        self.spares = self.state.spares
         self.sent: dict[str, float] = {}
         self.arrived: dict[str, float] = {}
 
@@ -98,12 +98,12 @@ class _Day:
         self, sender: str, seconds: int, burst_seconds: int
     ) -> tuple[list[float], list[float]]:
         """Latencies in ms of the quiet half and of the burst."""
-        async with provider(self._told_of) as address, self.rig.producer() as producer:
+        async with provider(self._told_of) as address, self.harness.producer() as producer:
             common = {"disorder": "0s", "group_wait": "0s"}
             twilio = {**SETTINGS, "twilio_base_url": address}
             way = twilio if sender == "twilio" else {"sms": f"file:{self.sms}"}
             for name in ("stock", "alerts"):
-                self.rig.start_worker(name, **common, **way)
+                self.harness.start_worker(name, **common, **way)
             await self._wait_for_first(producer)
             await self._feed(producer, [], WARM_UP)
             watching = asyncio.create_task(self._watch())
@@ -115,12 +115,12 @@ class _Day:
             watching.cancel()
         took = [
             (self.arrived[name] - self.sent[name]) * 1_000
-            for name in map(self.town.outlet_id, self.emptied)
+            for name in map(self.state.outlet_id, self.emptied)
         ]
         return took[:half], took[half:]
 
     def _told_of(self, number: int, at: float) -> None:
-        self.arrived.setdefault(self.town.outlet_id(number), at)
+        self.arrived.setdefault(self.state.outlet_id(number), at)
 
     async def _wait_for_first(self, producer: AIOKafkaProducer) -> None:
         """Until both workers are there and warm: a first stock-out comes through."""
@@ -130,9 +130,9 @@ class _Day:
 
         async def arrived() -> bool | None:
             await self._beat(producer)
-            return True if self.town.outlet_id(first) in self.arrived else None
+            return True if self.state.outlet_id(first) in self.arrived else None
 
-        await self.rig.until(arrived, "the first message")
+        await self.harness.until(arrived, "the first message")
         watching.cancel()
 
     async def _all_arrived(self, producer: AIOKafkaProducer) -> None:
@@ -140,7 +140,7 @@ class _Day:
             await self._beat(producer)
             return True if self.sent.keys() <= self.arrived.keys() else None
 
-        await self.rig.until(arrived, "the last message")
+        await self.harness.until(arrived, "the last message")
 
     async def _feed(
         self, producer: AIOKafkaProducer, emptied: list[int], seconds: int, *, burst: bool = False
@@ -164,20 +164,20 @@ class _Day:
             await asyncio.sleep(max(0, start + (beat + 1) * BEAT / 1_000 - time.perf_counter()))
 
     async def _beat(self, producer: AIOKafkaProducer) -> None:
-        await self._say_uses(producer, self.town.users(self.random, self.rows))
+        await self._say_uses(producer, self.state.users(self.random, self.rows))
         mark = Header("none", SOURCE, self.now + 1)
-        for partition in range(self.town.partitions):
+        for partition in range(self.state.partitions):
             await producer.send(topics.SIM_EVENTS, pack(mark), partition=partition)
         self.now += BEAT
 
     async def _empty(self, producer: AIOKafkaProducer, number: int) -> None:
         """The last calls of a shop's shelf."""
-        self.sent[self.town.outlet_id(number)] = time.perf_counter()
+        self.sent[self.state.outlet_id(number)] = time.perf_counter()
         await self._say_uses(producer, self.shelves[number])
 
     async def _say_uses(self, producer: AIOKafkaProducer, imsis: Int64s) -> None:
-        partition_of = partition_of_block(block_of(imsis), self.town.partitions)
-        for partition in range(self.town.partitions):
+        partition_of = partition_of_block(block_of(imsis), self.state.partitions)
+        for partition in range(self.state.partitions):
             mine = imsis[partition_of == partition]
             if len(mine):
                 numbers = self.calls + np.arange(len(mine))
@@ -189,19 +189,19 @@ class _Day:
 
     async def _refill(self, producer: AIOKafkaProducer, start: float, end: float) -> None:
         """A lot of new SIMs for the shops between two shares of all."""
-        lots = range(int(self.town.outlets * start), int(self.town.outlets * end))
-        rows = {p: RowBuilder("placements") for p in range(self.town.partitions)}
+        lots = range(int(self.state.outlets * start), int(self.state.outlets * end))
+        rows = {p: RowBuilder("placements") for p in range(self.state.partitions)}
         for lot in lots:
             if lot in self.unfilled:
                 continue  # It is to sell out, not to be refilled a moment before.
             first = int(self.spares[lot * LOT])
-            partition = partition_of_block(block_of(first), self.town.partitions)
+            partition = partition_of_block(block_of(first), self.state.partitions)
             rows[partition].add(
                 event_id=f"refill{lot}",
                 at=self.now,
                 known_at=self.now,
                 type=int(PlacementType.DELIVERY),
-                outlet_id=self.town.outlet_id(lot),
+                outlet_id=self.state.outlet_id(lot),
                 to_outlet_id="",
                 first_imsi=first,
                 count=LOT,

@@ -20,7 +20,7 @@ SELECT 'O' || leftPad(toString(number), 6, '0'), 'W' || toString(number % 40),
        toDateTime64('2025-01-01 00:00:00', 3, 'UTC')
 FROM numbers({outlets:UInt64});
 
-INSERT INTO sim_batches
+INSERT INTO sim_batches (batch_id, sku, first_iccid, first_imsi, count)
 SELECT 'B' || toString(number), 'GO-58', '8986' || leftPad(toString(number * 5000), 15, '0'),
        460000000000000 + number * 5000, 5000
 FROM numbers(2000);

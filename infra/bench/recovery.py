@@ -18,6 +18,7 @@ from infra.bench.common.seeded_state import SeededState
 from infra.bench.common.traffic import Traffic, make_traffic
 from infra.bench.stream import progress_and_answers
 from infra.stack.children import Child
+from pipelines.core.stage import WATERMARKS_KEY
 from pipelines.stream.app import group_id
 from schemas import topics
 
@@ -36,14 +37,14 @@ def run(
     broker: str | None = None,
 ) -> Iterator[Measurement]:
     """The lines of the benchmark."""
-    town = SeededState(sims, shelved, outlets, partitions)
-    traffic = make_traffic(town, cdrs)
+    state = SeededState(sims, shelved, outlets, partitions)
+    traffic = make_traffic(state, cdrs)
     at_rest, killed, limits = [], [], []
     for _ in range(runs):
-        with Harness(town, broker) as rig:
-            size = asyncio.run(rig.fill_state())
-            limits.append(asyncio.run(_read_state(rig)))
-            rest, again = asyncio.run(_restart(rig, traffic))
+        with Harness(state, broker) as harness:
+            size = asyncio.run(harness.fill_state())
+            limits.append(asyncio.run(_read_state(harness)))
+            rest, again = asyncio.run(_restart(harness, traffic))
             at_rest.append(rest)
             killed.append(again)
     limit, _ = of_runs(limits)
@@ -52,40 +53,40 @@ def run(
     yield Measurement("recovery", "state on the broker", "MB", size / 1e6)
 
 
-async def _read_state(rig: Harness) -> float:
+async def _read_state(harness: Harness) -> float:
     started = time.perf_counter()
     names = [f"{group_id('stock')}-{table}-changelog" for table in ("sims", "outlets")]
-    frontiers = len(names) * rig.town.partitions  # Each log ends with one.
-    async with rig.consumer(*names) as consumer:
-        while frontiers:
+    logs = len(names) * harness.state.partitions  # Each log ends with one.
+    async with harness.consumer(*names) as consumer:
+        while logs:
             for messages in (await consumer.getmany(timeout_ms=1_000)).values():
-                frontiers -= sum(message.key == b"frontier" for message in messages)
+                logs -= sum(message.key == WATERMARKS_KEY for message in messages)
     return time.perf_counter() - started
 
 
-async def _restart(rig: Harness, traffic: Traffic) -> tuple[float, float]:
+async def _restart(harness: Harness, traffic: Traffic) -> tuple[float, float]:
     messages = [(p, None, data) for p, data, _, _ in traffic.chunks()]
     third = len(messages) // 3
-    async with rig.consumer(topics.STOCK_MOVEMENTS) as consumer:
-        await rig.fill(topics.SIM_EVENTS, messages[:third])
-        started, worker = time.perf_counter(), rig.start_worker(session_timeout=_SESSION)
-        await _next_word(rig, consumer, worker)
+    async with harness.consumer(topics.STOCK_MOVEMENTS) as consumer:
+        await harness.fill(topics.SIM_EVENTS, messages[:third])
+        started, worker = time.perf_counter(), harness.start_worker(session_timeout=_SESSION)
+        await _next_word(harness, consumer, worker)
         rest = time.perf_counter() - started
-        await rig.fill(topics.SIM_EVENTS, messages[third : 2 * third])
-        await _next_word(rig, consumer, worker)
+        await harness.fill(topics.SIM_EVENTS, messages[third : 2 * third])
+        await _next_word(harness, consumer, worker)
         assert worker.process is not None
         worker.process.kill()
         worker.process.wait()
-        rig.children.remove(worker)
+        harness.children.remove(worker)
         while await consumer.getmany(timeout_ms=500):
             pass
-        await rig.fill(topics.SIM_EVENTS, messages[2 * third :])
-        started, worker = time.perf_counter(), rig.start_worker(session_timeout=_SESSION)
-        await _next_word(rig, consumer, worker)
+        await harness.fill(topics.SIM_EVENTS, messages[2 * third :])
+        started, worker = time.perf_counter(), harness.start_worker(session_timeout=_SESSION)
+        await _next_word(harness, consumer, worker)
         again = time.perf_counter() - started
-    await progress_and_answers(rig, traffic)
+    await progress_and_answers(harness, traffic)
     return rest, again
 
 
-async def _next_word(rig: Harness, consumer: AIOKafkaConsumer, worker: Child) -> None:
-    await rig.until(lambda: rig.anything(consumer), f"the next word of {worker.name}")
+async def _next_word(harness: Harness, consumer: AIOKafkaConsumer, worker: Child) -> None:
+    await harness.until(lambda: harness.anything(consumer), f"the next word of {worker.name}")

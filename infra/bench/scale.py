@@ -1,8 +1,9 @@
 """How cost grows: registered SIMs, outlets, and workers.
 
 For each number of SIMs: CDRs a second, seconds to start, the worker's memory a SIM. For each number
-of outlets: CDRs a second. Several workers need Apache Kafka, see `infra.bench.common.kafka`; their figure
-is what all of them do together, beside what the first number of them does.
+of outlets: CDRs a second. Several workers need Apache Kafka, see
+`infra.bench.common.kafka`; their figure is what all of them do together, beside what the first
+number of them does.
 """
 
 from __future__ import annotations
@@ -70,26 +71,26 @@ def _town(sims: int) -> SeededState:
     return SeededState(sims, shelved, min(_OUTLETS, shelved))
 
 
-def _one_worker(town: SeededState, cdrs: int, runs: int) -> list[Followed]:
-    traffic = make_traffic(town, cdrs)
+def _one_worker(state: SeededState, cdrs: int, runs: int) -> list[Followed]:
+    traffic = make_traffic(state, cdrs)
     prepared = [(p, None, data) for p, data, _, _ in traffic.chunks()]
     found = []
     for _ in range(runs):
-        with Harness(town) as rig:
-            asyncio.run(rig.fill_state())
-            asyncio.run(rig.fill(topics.SIM_EVENTS, prepared))
-            found.append(asyncio.run(follow(rig, traffic, Harness.start_worker)))
+        with Harness(state) as harness:
+            asyncio.run(harness.fill_state())
+            asyncio.run(harness.fill(topics.SIM_EVENTS, prepared))
+            found.append(asyncio.run(follow(harness, traffic, Harness.start_worker)))
     return found
 
 
-def _together(town: SeededState, cdrs: int, workers: int) -> float:
+def _together(state: SeededState, cdrs: int, workers: int) -> float:
     """CDRs a second of some workers that share the partitions, two each."""
-    shared = SeededState(town.sims, town.shelved, town.outlets, partitions=4)
+    shared = SeededState(state.sims, state.shelved, state.outlets, partitions=4)
     traffic = make_traffic(shared, cdrs)
-    with Harness(shared, "kafka") as rig:
-        asyncio.run(rig.fill_state())
+    with Harness(shared, "kafka") as harness:
+        asyncio.run(harness.fill_state())
         messages = ((p, None, data) for p, data, _, _ in traffic.chunks())
-        asyncio.run(rig.fill(topics.SIM_EVENTS, messages))
+        asyncio.run(harness.fill(topics.SIM_EVENTS, messages))
         for _ in range(workers):
-            rig.start_worker()
-        return rate(asyncio.run(progress_and_answers(rig, traffic)))
+            harness.start_worker()
+        return rate(asyncio.run(progress_and_answers(harness, traffic)))

@@ -53,22 +53,22 @@ def run(
     broker: str | None = None,
 ) -> Iterator[Measurement]:
     """The lines of the benchmark; `peer_events` 0 leaves the per-event peers out."""
-    town = SeededState(sims, shelved, outlets, partitions)
-    traffic = make_traffic(town, cdrs)
+    state = SeededState(sims, shelved, outlets, partitions)
+    traffic = make_traffic(state, cdrs)
     prepared = [(p, None, data) for p, data, _, _ in traffic.chunks()]
     ours: list[Followed] = []
     bare: list[Followed] = []
     limits: list[float] = []
     for _ in range(runs):
-        with Harness(town, broker) as rig:
-            asyncio.run(rig.fill_state())
-            asyncio.run(rig.fill(topics.SIM_EVENTS, prepared))
-            limits.append(asyncio.run(fetch_and_decode(rig, cdrs)))
-            ours.append(asyncio.run(follow(rig, traffic, Harness.start_worker)))
-        with Harness(town, broker) as rig:
-            asyncio.run(rig.fill_state())
-            asyncio.run(rig.fill(topics.SIM_EVENTS, prepared))
-            bare.append(asyncio.run(follow(rig, traffic, _start_bare)))
+        with Harness(state, broker) as harness:
+            asyncio.run(harness.fill_state())
+            asyncio.run(harness.fill(topics.SIM_EVENTS, prepared))
+            limits.append(asyncio.run(fetch_and_decode(harness, cdrs)))
+            ours.append(asyncio.run(follow(harness, traffic, Harness.start_worker)))
+        with Harness(state, broker) as harness:
+            asyncio.run(harness.fill_state())
+            asyncio.run(harness.fill(topics.SIM_EVENTS, prepared))
+            bare.append(asyncio.run(follow(harness, traffic, _start_bare)))
     figure, spread = of_runs([r.rate for r in ours])
     limit, _ = of_runs(limits)
     beside = "same core, bare consumer loop"
@@ -89,31 +89,31 @@ def run(
 # Ours and the same core without Faust
 
 
-def _start_bare(rig: Harness) -> Child:
-    reference = str(rig.folder / "reference")
-    argv = [rig.address, reference, str(rig.town.partitions)]
-    return rig.start("bare", [sys.executable, "-m", f"{peers.__name__}.bare", *argv])
+def _start_bare(harness: Harness) -> Child:
+    reference = str(harness.folder / "reference")
+    argv = [harness.address, reference, str(harness.state.partitions)]
+    return harness.start("bare", [sys.executable, "-m", f"{peers.__name__}.bare", *argv])
 
 
-async def follow(rig: Harness, traffic: Traffic, start: _Start) -> Followed:
+async def follow(harness: Harness, traffic: Traffic, start: _Start) -> Followed:
     """Let a reader work through the topic, and check what it found."""
-    started, child = time.perf_counter(), start(rig)
-    async with rig.consumer(topics.STOCK_MOVEMENTS) as consumer:
-        await rig.until(lambda: rig.anything(consumer), f"the first word of {child.name}")
+    started, child = time.perf_counter(), start(harness)
+    async with harness.consumer(topics.STOCK_MOVEMENTS) as consumer:
+        await harness.until(lambda: harness.anything(consumer), f"the first word of {child.name}")
     until_first_word = time.perf_counter() - started
     before = cpu_seconds(child)
-    marks = await progress_and_answers(rig, traffic)
+    marks = await progress_and_answers(harness, traffic)
     cpu = (cpu_seconds(child) - before) / len(traffic) * 1e6
     return Followed(until_first_word, rate(marks), cpu, resident(child))
 
 
-async def progress_and_answers(rig: Harness, traffic: Traffic) -> list[Mark]:
+async def progress_and_answers(harness: Harness, traffic: Traffic) -> list[Mark]:
     """Read all that a reader says about traffic; raises `ZerostockError` if it is not the truth."""
     rows_by_mark = _rows_by_mark(traffic)
     last = {partition: max(found) for partition, found in rows_by_mark.items()}
     marks: list[Mark] = []
     uses: dict[int, int] = {}
-    async for message, header, rows in rig.read_to_end(topics.STOCK_MOVEMENTS):
+    async for message, header, rows in harness.read_to_end(topics.STOCK_MOVEMENTS):
         partition = int(header.source.removeprefix("sims/"))
         done = rows_by_mark[partition].get(min(header.watermark, last[partition]))
         if done is not None:
@@ -123,7 +123,7 @@ async def progress_and_answers(rig: Harness, traffic: Traffic) -> list[Mark]:
     if uses != traffic.first_uses():
         raise ZerostockError("other first uses were found than there were")
     outs: dict[str, int] = {}
-    async for _, _, rows in rig.read_to_end(topics.STOCK_INCIDENTS):
+    async for _, _, rows in harness.read_to_end(topics.STOCK_INCIDENTS):
         if rows is not None:
             outs.update(
                 zip(rows["outlet_id"].to_pylist(), rows["opened_at"].to_pylist(), strict=True)
@@ -136,17 +136,17 @@ async def progress_and_answers(rig: Harness, traffic: Traffic) -> list[Mark]:
 def _rows_by_mark(traffic: Traffic) -> dict[int, dict[int, int]]:
     """By partition: the rows that are done with once a watermark is reached."""
     found: dict[int, dict[int, int]] = {}
-    total = dict.fromkeys(range(traffic.town.partitions), 0)
+    total = dict.fromkeys(range(traffic.state.partitions), 0)
     for partition, _, mark, rows in traffic.chunks():
         total[partition] += rows
         found.setdefault(partition, {})[mark] = total[partition]
     return found
 
 
-async def fetch_and_decode(rig: Harness, cdrs: int) -> float:
+async def fetch_and_decode(harness: Harness, cdrs: int) -> float:
     """CDRs a second of a consumer that decodes the topic and does nothing else."""
     rows = 0
-    async with rig.consumer(topics.SIM_EVENTS) as consumer:
+    async with harness.consumer(topics.SIM_EVENTS) as consumer:
         started = time.perf_counter()
         while rows < cdrs:
             for messages in (await consumer.getmany(timeout_ms=1_000)).values():

@@ -17,7 +17,7 @@ import pyarrow as pa
 from clickhouse_driver import Client
 
 from infra.bench.common.report import Measurement, of_runs
-from infra.bench.common.seeded_state import DAWN
+from infra.bench.common.seeded_state import START
 from infra.bench.common.traffic import call_ids
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
 from pipelines.warehouse.rows import to_rows
@@ -76,8 +76,8 @@ def _movements(count: int) -> pa.RecordBatch:
         "cause": pa.repeat("first_use", count),
     }
     plain = {
-        "at": DAWN + numbers,
-        "known_at": DAWN + numbers,
+        "at": START + numbers,
+        "known_at": START + numbers,
         "imsi": 460_000_100_000_000 + numbers,
         "delta": np.full(count, -1, np.int8),
     }

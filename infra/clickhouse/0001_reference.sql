@@ -44,25 +44,45 @@ CREATE TABLE IF NOT EXISTS assignments
 )
 ENGINE = MergeTree ORDER BY (outlet_id, valid_from);
 
--- The i-th SIM of a batch has first_iccid + i and first_imsi + i.
+-- The i-th SIM of a batch has first_iccid + i and first_imsi + i. With the check_digit luhn, the
+-- last digit of an ICCID takes no part in + i.
 CREATE TABLE IF NOT EXISTS sim_batches
 (
     batch_id String,
     sku String,
     first_iccid String,
     first_imsi Int64,
-    count Int64
+    count Int64,
+    check_digit String
 )
 ENGINE = MergeTree ORDER BY first_imsi;
 
 -- Wholesalers who left, and who takes their outlets over.
-CREATE TABLE IF NOT EXISTS successions
+CREATE TABLE IF NOT EXISTS hand_overs
 (
-    succession_id String,
+    hand_over_id String,
     wholesaler_id String,
     successor_id String,
     territory_id String,
     valid_from DateTime64(3, 'UTC'),
     undone_at Nullable(DateTime64(3, 'UTC'))
 )
-ENGINE = MergeTree ORDER BY succession_id;
+ENGINE = MergeTree ORDER BY hand_over_id;
+
+-- Names to show. A thing without a name goes by its number; `(nobody)` is who serves an outlet that
+-- nobody holds.
+CREATE OR REPLACE VIEW outlet_names AS
+SELECT
+    o.outlet_id AS outlet_id,
+    if(o.name = '', o.outlet_id, o.name) AS outlet,
+    o.kind AS kind,
+    o.territory_id AS territory_id,
+    if(t.name = '', o.territory_id, t.name) AS territory
+FROM outlets AS o
+LEFT JOIN territories AS t ON t.territory_id = o.territory_id;
+
+CREATE OR REPLACE VIEW wholesaler_names AS
+SELECT wholesaler_id, if(name = '', wholesaler_id, name) AS wholesaler
+FROM wholesalers
+UNION ALL
+SELECT '' AS wholesaler_id, '(nobody)' AS wholesaler;

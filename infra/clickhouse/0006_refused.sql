@@ -27,11 +27,13 @@ CREATE TABLE IF NOT EXISTS dead_letters_rows
     payload String
 )
 ENGINE = ReplacingMergeTree
-ORDER BY (source, position);
+ORDER BY (source, position, cityHash64(payload));
 
+-- Without a reason it is taken back: the line was only half written then.
 CREATE OR REPLACE VIEW dead_letters AS
 SELECT source, position, received_at, reason, payload
-FROM dead_letters_rows FINAL;
+FROM dead_letters_rows FINAL
+WHERE reason != '';
 
 -- Dead letters that were accepted after a fix of the reference tables or the mapping, and sent on:
 -- one row a letter. `fix` is a hash of what it was accepted with.

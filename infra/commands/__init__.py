@@ -1,11 +1,11 @@
 """The commands: thin functions that read options and call the parts.
 
-stream      run, ingest, worker, webhook
-alerting    alerts, soon-empty, succession, numbers
-warehouse   query, ask, tables, migrate
-refused     dead-letters, reconcile
-jobs        batch, schedule
-desk        serve, users
-making      simulate, bench
-options     what several of them take
+stream          run, ingest, worker, webhook
+alerting        alerts, soon-empty, hand-over, refused-numbers
+warehouse       query, ask, tables, migrate
+dead_letters    dead-letters, reconcile
+jobs            batch, schedule
+desk            serve, users
+simulate_bench  simulate, bench
+options         options that several commands take
 """

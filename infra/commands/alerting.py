@@ -1,4 +1,4 @@
-"""Who is told what, and why; who takes over; which numbers take no messages."""
+"""Who was notified of what, and why; who takes over; which numbers refuse messages."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from schemas.errors import SettingsError, UsageError
 app = typer.Typer()
 alerts = typer.Typer(help="Who was told of a stock-out, and why.", no_args_is_help=True)
 app.add_typer(alerts, name="alerts")
-succession = typer.Typer(
-    help="A wholesaler leaves: outlets, what is open and unsent messages go to another.",
+hand_overs = typer.Typer(
+    help="A wholesaler leaves: outlets, open alerts and unsent messages go to another.",
     no_args_is_help=True,
 )
-app.add_typer(succession, name="succession")
+app.add_typer(hand_overs, name="hand-over")
 
 At = Annotated[str | None, typer.Option(help="ISO 8601 time with offset (now).")]
 
@@ -104,8 +104,8 @@ def soon_empty(
     )
 
 
-@succession.command("add")
-def add_succession(
+@hand_overs.command("add")
+def add_hand_over(
     wholesaler: Annotated[str, typer.Argument(help="Who leaves.")],
     to: Annotated[str, typer.Option(help="Who takes over.")],
     reference: Reference = None,
@@ -114,43 +114,43 @@ def add_succession(
     ] = None,
     at: At = None,
 ) -> None:
-    """Let one wholesaler succeed another from a time on.
+    """Hand one wholesaler's outlets to another from a time on.
 
-    Example: `zerostock succession add W007 --to W012 --reference city/reference`
+    Example: `zerostock hand-over add W007 --to W012 --reference city/reference`
     """
-    from infra.operations.hand_over import add_succession as add
+    from infra.operations.hand_over import add_hand_over as add
 
     typer.echo(add(load_settings(reference=reference), wholesaler, to, territory, at))
 
 
-@succession.command("list")
-def list_successions(reference: Reference = None) -> None:
+@hand_overs.command("list")
+def list_hand_overs(reference: Reference = None) -> None:
     """Show who left, who took over, and how many outlets that moved.
 
-    Example: `zerostock succession list --reference city/reference`
+    Example: `zerostock hand-over list --reference city/reference`
     """
-    from infra.operations.hand_over import list_successions as show
+    from infra.operations.hand_over import list_hand_overs as show
 
     typer.echo(show(load_settings(reference=reference)))
 
 
-@succession.command("undo")
-def undo_succession(
+@hand_overs.command("undo")
+def undo_hand_over(
     name: Annotated[str, typer.Argument(help="Which, as `list` names it.")],
     reference: Reference = None,
     at: At = None,
 ) -> None:
-    """Give outlets back from a time on; what happened until then stays as it was.
+    """Give outlets back from a time on; what happened until then stays.
 
-    Example: `zerostock succession undo s-1f2e3d4c --reference city/reference`
+    Example: `zerostock hand-over undo s-1f2e3d4c --reference city/reference`
     """
-    from infra.operations.hand_over import undo_succession as undo
+    from infra.operations.hand_over import undo_hand_over as undo
 
     typer.echo(undo(load_settings(reference=reference), name, at))
 
 
-@succession.command("hand-over")
-def hand_over(
+@hand_overs.command("notify")
+def notify_successors(
     reference: Reference = None,
     data: Data = None,
     warehouse: Url = None,
@@ -159,28 +159,28 @@ def hand_over(
 ) -> None:
     """Send each successor one message: how many shops, and which of them are empty.
 
-    Run it again, also on a schedule: nobody is told twice.
+    Run it as often as you like: nobody gets it twice.
 
-    Example: `zerostock succession hand-over --reference city/reference --data state --sms twilio`
+    Example: `zerostock hand-over notify --reference city/reference --data state --sms twilio`
     """
-    from infra.operations.hand_over import hand_over as tell
+    from infra.operations.hand_over import notify_successors as notify
 
     settings = load_settings(
         reference=reference, data=data, warehouse=warehouse, sms=absolute(sms), clock="event"
     )
-    typer.echo("\n".join(tell(settings, at)))
+    typer.echo("\n".join(notify(settings, at)))
 
 
-@app.command()
-def numbers(
+@app.command("refused-numbers")
+def refused_numbers(
     data: Annotated[Path, typer.Option(help="Data directory of the alerts worker.")],
     forget: Annotated[
-        str | None, typer.Option(help="Take a number off the list: it was put right.")
+        str | None, typer.Option(help="Take a corrected number off the list.")
     ] = None,
 ) -> None:
-    """Show the phone numbers that take no messages, and why.
+    """Show the phone numbers that refuse messages, and why.
 
-    Example: `zerostock numbers --data state --forget +8613800138000`
+    Example: `zerostock refused-numbers --data state --forget +8613800138000`
     """
     from infra.operations.refused_numbers import forget_number, show_numbers
 

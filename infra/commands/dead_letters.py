@@ -42,10 +42,10 @@ def list_dead_letters(
 
     Example: `zerostock dead-letters list --data state --reason unknown_outlet --since 2h`
     """
-    from infra.dead_letters.listing import Wanted, show_dead_letters
+    from infra.dead_letters.listing import DeadLetterFilter, show_dead_letters
 
     settings = load_settings(data=data, warehouse=warehouse)
-    wanted = Wanted.of(reason, source, since, until)
+    wanted = DeadLetterFilter.of(reason, source, since, until)
     show_dead_letters(settings, wanted, limit=limit, every=every)
 
 
@@ -70,10 +70,10 @@ def replay(
 
     Example: `zerostock dead-letters replay --input city --data state --dry-run`
     """
-    from infra.dead_letters.listing import Wanted, replay_dead_letters
+    from infra.dead_letters.listing import DeadLetterFilter, replay_dead_letters
 
     settings = load_settings(data=data, warehouse=warehouse, broker=broker, partitions=partitions)
-    wanted = Wanted.of(reason, source, since, until)
+    wanted = DeadLetterFilter.of(reason, source, since, until)
     replay_dead_letters(settings, wanted, input=input, mapping=mapping, dry_run=dry_run)
 
 

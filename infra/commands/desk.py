@@ -1,4 +1,4 @@
-"""The managers' page, and who may log in to it."""
+"""The managers' page, and its logins."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from infra.commands.options import Broker, Data, Mapping, Partitions, Url
 from infra.settings import load_settings
 
 app = typer.Typer()
-users = typer.Typer(help="Who may log in to the page of `zerostock serve`.", no_args_is_help=True)
+users = typer.Typer(help="Manage the logins of `zerostock serve`.", no_args_is_help=True)
 app.add_typer(users, name="users")
 
-LoginName = Annotated[str, typer.Argument(metavar="NAME", help="Whose login.")]
+LoginName = Annotated[str, typer.Argument(metavar="NAME", help="User name.")]
 LoginData = Annotated[Path, typer.Option("--data", help="Data directory of the page.")]
 LoginRole = Annotated[
-    str, typer.Option("--role", help="viewer: looks; manager: decides; admin: makes logins.")
+    str, typer.Option("--role", help="viewer: read; manager: decide; admin: manage logins.")
 ]
 PasswordFile = Annotated[
     str | None,
-    typer.Option("--password-file", help="File with the password in its first line; - is stdin."),
+    typer.Option("--password-file", help="File whose first line is the password; - is stdin."),
 ]
 
 
@@ -32,18 +32,19 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8080,
     url: Annotated[
-        str | None, typer.Option(help="Where people reach it, if by a server with TLS before it.")
+        str | None, typer.Option(help="Public address, if a server with TLS stands in front.")
     ] = None,
     input: Annotated[
-        Path | None, typer.Option(help="Exchange directory, to replay dead letters from the page.")
+        Path | None,
+        typer.Option(help="Exchange directory, to replay dead letters."),
     ] = None,
     mapping: Mapping = None,
     broker: Broker = None,
     partitions: Partitions = None,
 ) -> None:
-    """Show managers every shop, in a browser; live while a run is on.
+    """Serve the managers' page: every shop, live while a run is on.
 
-    On this machine only and read-only until `zerostock users add` has set up a login. See
+    Read-only and on this machine only until `zerostock users add` creates a login. See
     docs/desk.md.
 
     Example: `zerostock serve --data state`
@@ -60,7 +61,7 @@ def serve(
 def add_user(
     name: LoginName, data: LoginData, role: LoginRole = "viewer", password_file: PasswordFile = None
 ) -> None:
-    """Make a login; the password is asked for, or read from a file.
+    """Create a login; prompts for the password, or reads it from a file.
 
     Example: `zerostock users add mei --role manager --data state`
     """
@@ -74,21 +75,21 @@ def add_user(
 
 @users.command("list")
 def list_users(data: LoginData) -> None:
-    """Show who may log in, and as what.
+    """List logins and their roles.
 
     Example: `zerostock users list --data state`
     """
     from infra.desk.access.command import store_of
 
     for user in store_of(data).users():
-        typer.echo(f"{user.name}\t{user.role}\t{'disabled' if user.disabled else 'may log in'}")
+        typer.echo(f"{user.name}\t{user.role}\t{'disabled' if user.disabled else 'enabled'}")
 
 
 @users.command("role")
 def set_role(
     name: LoginName, role: Annotated[str, typer.Argument(help="The new role.")], data: LoginData
 ) -> None:
-    """Give a user another role; they have to log in again.
+    """Change a user's role; ends their sessions.
 
     Example: `zerostock users role mei admin --data state`
     """
@@ -101,7 +102,7 @@ def set_role(
 
 @users.command("password")
 def set_password(name: LoginName, data: LoginData, password_file: PasswordFile = None) -> None:
-    """Give a user another password; their sessions end.
+    """Change a user's password; ends their sessions.
 
     Example: `zerostock users password mei --data state`
     """
@@ -116,9 +117,9 @@ def set_password(name: LoginName, data: LoginData, password_file: PasswordFile =
 def disable_user(
     name: LoginName,
     data: LoginData,
-    undo: Annotated[bool, typer.Option("--undo", help="They may log in again.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Enable the login again.")] = False,
 ) -> None:
-    """Let a user log in no more; their sessions end.
+    """Disable a login; ends its sessions.
 
     Example: `zerostock users disable mei --data state`
     """
@@ -131,7 +132,7 @@ def disable_user(
 
 @users.command("remove")
 def remove_user(name: LoginName, data: LoginData) -> None:
-    """Take a login away; what the user did stays in the trail.
+    """Remove a login; what the user did stays in the audit trail.
 
     Example: `zerostock users remove mei --data state`
     """

@@ -1,4 +1,4 @@
-"""Options that several commands take, each said once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -22,28 +22,30 @@ Mapping = Annotated[
 RestateWithin = Annotated[
     str | None, typer.Option(help="How late an event may come and still change history (35d).")
 ]
-Disorder = Annotated[str | None, typer.Option(help="How late a source's events may come (60s).")]
-GroupWait = Annotated[str | None, typer.Option(help="Gather stock-outs for (60s).")]
+Disorder = Annotated[str | None, typer.Option(help="How late events of a source may arrive (60s).")]
+GroupWait = Annotated[
+    str | None, typer.Option(help="Gather stock-outs into one message for (60s).")
+]
 Sms = Annotated[str | None, typer.Option(help="console (default), file:PATH or twilio.")]
 Policy = Annotated[
-    Path | None, typer.Option(help="TOML file: whom to alert when; see docs/alerts.md.")
+    Path | None, typer.Option(help="TOML file: whom to notify when; see docs/alerts.md.")
 ]
-Reason = Annotated[str | None, typer.Option(help="Only reasons that begin like this.")]
-Source = Annotated[str | None, typer.Option(help="Only sources that begin like this.")]
+Reason = Annotated[str | None, typer.Option(help="Only reasons with this prefix.")]
+Source = Annotated[str | None, typer.Option(help="Only sources with this prefix.")]
 Since = Annotated[str | None, typer.Option(help="Received since: 2h (ago), or a time.")]
 Until = Annotated[str | None, typer.Option(help="Received before: 2h (ago), or a time.")]
-Format = Annotated[str, typer.Option("--format", help="Any of ClickHouse's output formats.")]
+Format = Annotated[str, typer.Option("--format", help="A ClickHouse output format.")]
 
 
 def absolute(sms: str | None) -> str | None:
-    """`file:PATH` means the same file wherever the worker runs.
+    """Makes the path of `file:PATH` absolute, so that it is the same wherever the worker runs.
 
-    Raises `UsageError` for a way to send that there is not.
+    Raises `UsageError` for an unknown way to send.
     """
     if sms is None or not sms.startswith("file:"):
         if sms not in (None, "console", "twilio"):
             raise UsageError(f"--sms {sms} is unknown: use console, file:PATH or twilio")
         return sms
     if sms == "file:":
-        raise UsageError("--sms file: names no file: give it like file:sms.ndjson")
+        raise UsageError("--sms file: lacks a path: use file:sms.ndjson")
     return f"file:{Path(sms.removeprefix('file:')).absolute()}"

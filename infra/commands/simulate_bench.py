@@ -1,4 +1,4 @@
-"""Made cities, and measurements."""
+"""Simulated cities, and benchmarks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from schemas.errors import UsageError
 
 app = typer.Typer()
 
+#: What a simulated city has, and hardly any other directory.
+_OF_A_CITY = "truth/stock.csv"
+
 
 @app.command()
 def simulate(
@@ -19,27 +22,46 @@ def simulate(
     outlets: Annotated[int, typer.Option(help="How many shops.")] = 3_500,
     days: Annotated[int, typer.Option(help="How many days.")] = 1,
     cdrs: Annotated[int, typer.Option(help="How many call records, at least.")] = 2_000_000,
-    switches: Annotated[int, typer.Option(help="How many exchanges write call records.")] = 2,
+    switches: Annotated[int, typer.Option(help="How many switches write call records.")] = 2,
     cdr_format: Annotated[str, typer.Option(help="mixed, csv, csv.gz or parquet.")] = "mixed",
+    calls_by: Annotated[
+        str, typer.Option(help="start, or end: switches write a call when it ends, as most do.")
+    ] = "start",
+    late_papers: Annotated[
+        float, typer.Option(help="Share of deliveries, returns, … reported hours or days late.")
+    ] = 0.0,
     if_missing: Annotated[
-        bool, typer.Option("--if-missing", help="Do nothing if the city is there already.")
+        bool, typer.Option("--if-missing", help="Do nothing if the city exists.")
     ] = False,
 ) -> None:
-    """Make a city: an exchange directory, and in truth/ what must come out of it.
+    """Simulate a city: an exchange directory, and in truth/ the expected results.
 
     Example: `zerostock simulate --out city --outlets 300 --cdrs 100000`
     """
-    from infra.operations.simulate import make_city
+    from rich.console import Console
 
-    make_city(
-        out,
-        if_missing=if_missing,
-        seed=seed,
-        outlets=outlets,
-        days=days,
-        cdrs=cdrs,
+    from pipelines.simulate import CityPlan
+    from pipelines.simulate import simulate as write_city
+
+    console = Console(highlight=False)
+    if if_missing and (out / _OF_A_CITY).exists():
+        console.print(f"the city in {out} is there already")
+        return
+    plan = CityPlan(
+        seed,
+        outlets,
+        days,
+        cdrs,
         switches=switches,
-        cdr_format=cdr_format,
+        cdr_format=cdr_format,  # type: ignore[arg-type]
+        calls_by=calls_by,  # type: ignore[arg-type]
+        late_papers=late_papers,
+    )
+    with console.status(f"making a city in {out}"):
+        made = write_city(plan, out)
+    console.print(
+        f"{made.cdrs:,} call records and {made.events:,} events in {made.files} files,"
+        f" {made.first_uses:,} SIMs sold, {made.stock_outs:,} stock-outs"
     )
 
 
@@ -47,11 +69,11 @@ def simulate(
 def bench(
     sizes: typer.Context,
     name: Annotated[str, typer.Argument(help="Which benchmark; see docs/performance.md.")],
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Measure this machine, beside the limit and beside peers.
+    """Run a benchmark, beside the machine's limit and a peer.
 
-    Each benchmark takes sizes as further options, like `--cdrs 1000000`.
+    Each benchmark takes its sizes as options, like `--cdrs 1000000`.
 
     Example: `zerostock bench stream --json`
     """

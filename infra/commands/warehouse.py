@@ -1,4 +1,4 @@
-"""Asking the warehouse, and its schema."""
+"""Queries, saved questions, the schema."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ app = typer.Typer()
 
 @app.command()
 def query(
-    sql: Annotated[str, typer.Argument(help="One reading statement of ClickHouse SQL.")],
+    sql: Annotated[str, typer.Argument(help="One SELECT of ClickHouse SQL.")],
     data: Data = None,
     warehouse: Url = None,
     format: Format = "PrettyCompactMonoBlock",
 ) -> None:
-    """Ask the warehouse, also while a run is live. Read-only.
+    """Query the warehouse, also during a run. Read-only.
 
     Example: `zerostock query --data state "SELECT * FROM stock_on_hand WHERE on_hand = 0"`
     """
@@ -37,15 +37,13 @@ def query(
 
 @app.command()
 def ask(
-    name: Annotated[str | None, typer.Argument(help="Which question; none lists them.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A question; none lists them.")] = None,
     data: Data = None,
     warehouse: Url = None,
-    param: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE, as often as need be.")
-    ] = None,
+    param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; may be repeated.")] = None,
     format: Format = "PrettyCompactMonoBlock",
 ) -> None:
-    """Ask the warehouse one of the saved questions.
+    """Answer one of the saved questions.
 
     Example: `zerostock ask busiest-outlets --data state --param top=10`
     """
@@ -59,9 +57,9 @@ def ask(
 
 @app.command()
 def tables(
-    name: Annotated[str | None, typer.Argument(help="Which table; none lists them.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A table; none lists them.")] = None,
 ) -> None:
-    """Say what the tables hold: columns, units and worked queries.
+    """Describe the tables: columns, units, example queries.
 
     Example: `zerostock tables stock_incidents`
     """

@@ -15,7 +15,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from infra.dead_letters.replay import Letter, Recheck, fix_of, place_order, recheck, send
+from infra.dead_letters.replay import DeadLetter, Recheck, fix_of, place_order, recheck, send
 from infra.settings import Settings
 from infra.text import counted, printable
 from pipelines.ingest.mapping import load_mapping
@@ -37,8 +37,8 @@ _LINE = 400
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which letters: how reason and source begin, and when they were received (ms)."""
+class DeadLetterFilter:
+    """Which dead letters: how reason and source begin, and when they were received (ms)."""
 
     reason: str = ""
     source: str = ""
@@ -48,7 +48,7 @@ class Wanted:
     @classmethod
     def of(
         cls, reason: str | None, source: str | None, since: str | None, until: str | None
-    ) -> Wanted:
+    ) -> DeadLetterFilter:
         """As given on the command line. Raises `UsageError` for what is no time."""
         return cls(
             reason or "",
@@ -80,7 +80,7 @@ def _moment(text: str) -> int:
 
 
 def show_dead_letters(
-    settings: Settings, wanted: Wanted, *, limit: int, every: bool = False
+    settings: Settings, wanted: DeadLetterFilter, *, limit: int, every: bool = False
 ) -> None:
     """Print counts by reason, then the lines themselves in the order of their sources.
 
@@ -98,28 +98,28 @@ def show_dead_letters(
             " GROUP BY why ORDER BY lines DESC, why",
             wanted.values,
         ).to_pylist()
-        letters = warehouse.query(
+        dead_letters = warehouse.query(
             f"SELECT source, position, reason, payload FROM {table} {_WHERE}"
             " ORDER BY source, position LIMIT {most:UInt32}",
             {**wanted.values, "most": limit},
         ).to_pylist()
     finally:
         warehouse.close()
-    if not letters:
-        console.print("no dead letters" + (" like that" if wanted != Wanted() else ""))
+    if not dead_letters:
+        console.print("no dead letters" + (" like that" if wanted != DeadLetterFilter() else ""))
         return
     console.print(_summary(counts))
-    for letter in letters:
+    for dead in dead_letters:
         console.print(
-            "\n" + printable(f"{letter['source']}:{letter['position']}: {letter['reason']}"),
+            "\n" + printable(f"{dead['source']}:{dead['position']}: {dead['reason']}"),
             markup=False,
             soft_wrap=True,
         )
-        text = printable(_bytes(letter["payload"]).decode(errors="replace"))
+        text = printable(_bytes(dead["payload"]).decode(errors="replace"))
         more = f" … {counted(len(text) - _LINE, 'character')} more" if len(text) > _LINE else ""
         if text:
             console.print(f"    {text[:_LINE]}{more}", markup=False, soft_wrap=True)
-    shown, there = len(letters), sum(row["lines"] for row in counts)
+    shown, there = len(dead_letters), sum(row["lines"] for row in counts)
     if shown < there:
         console.print(
             f"\n{there - shown:,} of {there:,} not shown:"
@@ -147,12 +147,17 @@ def _summary(counts: list[dict[str, Any]]) -> Table:
 
 
 def replay_dead_letters(
-    settings: Settings, wanted: Wanted, *, input: Path, mapping: Path | None, dry_run: bool
+    settings: Settings,
+    wanted: DeadLetterFilter,
+    *,
+    input: Path,
+    mapping: Path | None,
+    dry_run: bool,
 ) -> None:
-    """Put the open letters to the checks as they are now; send on what is accepted and mark it.
+    """Check the open dead letters again; send on what is accepted now and mark it.
 
-    With a warehouse on a server the letters go to Kafka at once; in a data directory they wait for
-    its next run, because its broker lives only as long as a run.
+    With a warehouse on a server they go to Kafka at once; in a data directory they wait for its
+    next run, because its broker lives only as long as a run.
     """
     exports = load_mapping(mapping) if mapping is not None else None
     embedded = settings.data if settings.warehouse is None else None
@@ -164,8 +169,8 @@ def replay_dead_letters(
     try:
         if not dry_run:
             migrate(warehouse)
-        letters = open_letters(warehouse, wanted)
-        found = recheck(letters, input, exports, settings.partitions, settings.live)
+        dead_letters = open_dead_letters(warehouse, wanted)
+        found = recheck(dead_letters, input, exports, settings.partitions, settings.live)
         _tell(console, found, dry_run)
         if dry_run or not found.resolved:
             return
@@ -187,19 +192,19 @@ def send_on(warehouse: Warehouse, settings: Settings, found: Recheck, fix: str) 
         asyncio.run(_send(settings, name, found))
     elif found.accepted:
         place_order(settings.data, name, found.accepted)
-    # Marked last: a death before this sends the same letters again, which changes nothing.
+    # Marked last: a death before this sends the same dead letters again, which changes nothing.
     mark_replayed(warehouse, found.resolved, name, fix)
 
 
-def open_letters(warehouse: Warehouse, wanted: Wanted) -> list[Letter]:
-    """The letters like that which nobody replayed yet."""
+def open_dead_letters(warehouse: Warehouse, wanted: DeadLetterFilter) -> list[DeadLetter]:
+    """The dead letters like that which nobody replayed yet."""
     rows = warehouse.query(
         "SELECT source, position, toUnixTimestamp64Milli(received_at) AS received, reason,"
         f" payload FROM dead_letters_open {_WHERE}",
         wanted.values,
     ).to_pylist()
     return [
-        Letter(
+        DeadLetter(
             row["source"],
             row["position"],
             row["received"],
@@ -210,14 +215,16 @@ def open_letters(warehouse: Warehouse, wanted: Wanted) -> list[Letter]:
     ]
 
 
-def mark_replayed(warehouse: Warehouse, letters: list[Letter], name: str, fix: str) -> None:
-    """Take letters off the list of open ones."""
-    count, ms = len(letters), pa.timestamp("ms", tz="UTC")
+def mark_replayed(
+    warehouse: Warehouse, dead_letters: list[DeadLetter], name: str, fix: str
+) -> None:
+    """Take dead letters off the list of open ones."""
+    count, ms = len(dead_letters), pa.timestamp("ms", tz="UTC")
     now = time.time_ns() // 1_000_000
     columns = {
-        "source": [letter.source for letter in letters],
-        "position": pa.array([letter.position for letter in letters], pa.int64()),
-        "received_at": pa.array([letter.received_at for letter in letters], ms),
+        "source": [dead.source for dead in dead_letters],
+        "position": pa.array([dead.position for dead in dead_letters], pa.int64()),
+        "received_at": pa.array([dead.received_at for dead in dead_letters], ms),
         "replayed_at": pa.array([now] * count, ms),
         "replay_id": [name] * count,
         "fix": [fix] * count,
@@ -243,7 +250,7 @@ def _tell(console: Console, found: Recheck, dry_run: bool) -> None:
     accepted, settled, refused = len(found.accepted), len(found.settled), len(found.refused)
     would = "would be" if dry_run else "is" if accepted == 1 else "are"
     console.print(
-        f"{counted(accepted, 'letter')} {would} accepted now,"
+        f"{counted(accepted, 'dead letter')} {would} accepted now,"
         f" {counted(settled, 'line')} of reference tables {'is' if settled == 1 else 'are'} right"
         f" now, {refused:,} {'is' if refused == 1 else 'are'} refused still",
         soft_wrap=True,
@@ -253,10 +260,10 @@ def _tell(console: Console, found: Recheck, dry_run: bool) -> None:
         console.print(_by_reason(dict(why.most_common())))
     if not dry_run:
         return
-    lines = [(letter, "now accepted") for letter in found.resolved] + found.refused
-    for letter, what in lines[:_SHOWN]:
+    lines = [(dead, "now accepted") for dead in found.resolved] + found.refused
+    for dead, what in lines[:_SHOWN]:
         console.print(
-            printable(f"{letter.source}:{letter.position}: {what}"), markup=False, soft_wrap=True
+            printable(f"{dead.source}:{dead.position}: {what}"), markup=False, soft_wrap=True
         )
     if len(lines) > _SHOWN:
         console.print(f"{len(lines) - _SHOWN:,} more: use --reason, --source or --since")

@@ -1,10 +1,10 @@
 """Dead letters after a fix: which would be accepted now, and how they get into the stream.
 
-A letter goes through the checks that every line goes through, with the reference tables and the
-mapping as they are now. What is accepted travels as rows without a source, hence without any
-promise about time: the SIM side takes them as known now. They correct the stock and count as late
-where the stream has passed their time. Their ids are those of their lines, so a letter that is sent
-twice, or whose file is read anew, changes nothing.
+Each goes through the checks of every line, with the reference tables and the mapping as they are
+now. What is accepted travels as rows without a source, hence without a watermark: the SIM stage
+takes them as known now. They correct the stock and count as late where the stream has passed their
+time. Their ids are those of their lines, so one that is sent twice, or whose file is read again,
+changes nothing.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.core.effects import Effect
+from pipelines.files import replace_file
 from pipelines.ingest.check import Checked, Format, believable, check
 from pipelines.ingest.files import Chunk, SourceFile
 from pipelines.ingest.mapping import Mapping
 from pipelines.ingest.opening import NotYet, Unreadable, Vanished, open_file
-from pipelines.ingest.pack import SourceClock, announcement, dead_letters, pack_chunk
+from pipelines.ingest.pack import announcement, pack_chunk
+from pipelines.ingest.pack import dead_letters as dead_letter_envelopes
 from pipelines.ingest.positions import Position
 from pipelines.ingest.post import EnvelopeSink
-from pipelines.ingest.reference import LoadedReference, load_reference
-from schemas.envelope import NO_WATERMARK
+from pipelines.ingest.reference import LoadedReference, load_reference, reference_fingerprint
+from pipelines.ingest.source_clock import SourceClock
+from schemas.envelope import NO_WATERMARK, Header
 from schemas.errors import InputError
 from schemas.fields import TIME_END
 from schemas.topics import SIM_EVENTS
@@ -41,7 +44,7 @@ SOURCE = "replay"
 _AT_ONCE = 10_000
 
 
-class Letter(msgspec.Struct, frozen=True):
+class DeadLetter(msgspec.Struct, frozen=True):
     """A dead letter; `received_at` in ms."""
 
     source: str
@@ -53,52 +56,52 @@ class Letter(msgspec.Struct, frozen=True):
 
 @dataclass
 class Recheck:
-    """What the checks say of letters now.
+    """What the checks say of dead letters now.
 
     `accepted` go into the stream as `effects`; `settled` are lines of reference tables that are
     right now; `refused` come with the reason that holds now.
     """
 
     effects: list[Effect] = field(default_factory=list)
-    accepted: list[Letter] = field(default_factory=list)
-    settled: list[Letter] = field(default_factory=list)
-    refused: list[tuple[Letter, str]] = field(default_factory=list)
+    accepted: list[DeadLetter] = field(default_factory=list)
+    settled: list[DeadLetter] = field(default_factory=list)
+    refused: list[tuple[DeadLetter, str]] = field(default_factory=list)
 
     @property
-    def resolved(self) -> list[Letter]:
+    def resolved(self) -> list[DeadLetter]:
         """Letters that nobody has to act on any more."""
         return self.accepted + self.settled
 
 
 def recheck(
-    letters: Iterable[Letter],
+    dead_letters: Iterable[DeadLetter],
     directory: Path,
     mapping: Mapping | None,
     partitions: int,
     live: bool = False,
 ) -> Recheck:
-    """Put letters to the checks, in the order of their lines; `live` as in `IngestOptions`.
+    """Put dead letters to the checks, in the order of their lines; `live` as in `IngestOptions`.
 
     `directory` is the exchange directory that they come from: its reference tables are used, and
     the headers of its files. Raises `InputError` if it has no reference tables.
     """
     loaded = load_reference(directory / "reference")
     result = Recheck()
-    ordered = sorted(letters, key=lambda letter: (letter.source, letter.position))
-    for source, group in groupby(ordered, key=lambda letter: letter.source):
+    ordered = sorted(dead_letters, key=lambda dead: (dead.source, dead.position))
+    for source, group in groupby(ordered, key=lambda dead: dead.source):
         some = list(group)
         if source.startswith("reference/"):
             _recheck_reference(source, some, loaded, result)
             continue
-        lines = [letter for letter in some if letter.payload]
+        lines = [dead for dead in some if dead.payload]
         result.refused += [
-            (letter, f"{letter.reason} (not a line: the whole file has to be replaced)")
-            for letter in some
-            if not letter.payload
+            (dead, f"{dead.reason} (not a line: the whole file has to be replaced)")
+            for dead in some
+            if not dead.payload
         ]
         how = _format(source, directory, mapping)
         if isinstance(how, str):
-            result.refused += [(letter, how) for letter in lines]
+            result.refused += [(dead, how) for dead in lines]
             continue
         for start in range(0, len(lines), _AT_ONCE):
             few = lines[start : start + _AT_ONCE]
@@ -108,15 +111,15 @@ def recheck(
 
 
 def _recheck_reference(
-    source: str, letters: list[Letter], loaded: LoadedReference, result: Recheck
+    source: str, dead_letters: list[DeadLetter], loaded: LoadedReference, result: Recheck
 ) -> None:
     wrong = {(line.source, line.line): line.reason for line in loaded.refused}
-    for letter in letters:
-        reason = wrong.get((source, letter.position))
+    for dead in dead_letters:
+        reason = wrong.get((source, dead.position))
         if reason is None:
-            result.settled.append(letter)
+            result.settled.append(dead)
         else:
-            result.refused.append((letter, reason))
+            result.refused.append((dead, reason))
 
 
 def _format(source: str, directory: Path, mapping: Mapping | None) -> Format | str:
@@ -136,7 +139,7 @@ def _format(source: str, directory: Path, mapping: Mapping | None) -> Format | s
 
 
 def _recheck_lines(
-    letters: Sequence[Letter],
+    dead_letters: Sequence[DeadLetter],
     checked: Checked,
     loaded: LoadedReference,
     partitions: int,
@@ -147,24 +150,27 @@ def _recheck_lines(
     packed = pack_chunk(checked, "", clock, loaded.reference, partitions)
     reasons = {line: reason for line, reason, _ in packed.refused}
     result.effects += [effect for effect in packed.effects if effect.rows is not None]
-    for number, letter in enumerate(letters):
-        if number in reasons:
-            result.refused.append((letter, reasons[number]))
+    line = 0
+    for dead in dead_letters:
+        reason = reasons.get(line)
+        line += dead.payload.count(b"\n") + 1  # A record may take several lines.
+        if reason is not None:
+            result.refused.append((dead, reason))
         else:
-            result.accepted.append(letter)
+            result.accepted.append(dead)
 
 
-def _check(letters: Sequence[Letter], how: Format, before: int) -> Checked:
-    """The letters as a chunk whose lines count from 0."""
+def _check(dead_letters: Sequence[DeadLetter], how: Format, before: int) -> Checked:
+    """The dead letters as a chunk whose lines count from 0."""
     if how.kind == "parquet":
-        rows = [msgspec.json.decode(letter.payload, type=dict) for letter in letters]
+        rows = [msgspec.json.decode(dead.payload, type=dict) for dead in dead_letters]
         names = dict.fromkeys(name for row in rows for name in row)
         columns = {name: pa.array([_text(row.get(name)) for row in rows]) for name in names}
-        if how.export is None:  # A letter shows a timestamp as Python does, with a space.
+        if how.export is None:  # A dead letter shows a timestamp as Python does, with a space.
             columns["start_time"] = pc.replace_substring(columns["start_time"], " ", "T")
         return check(Chunk(0, len(rows), rows=pa.record_batch(columns)), how, before)
-    data = b"".join(letter.payload + b"\n" for letter in letters)
-    return check(Chunk(0, len(letters), data=data), how, before)
+    data = b"".join(dead.payload + b"\n" for dead in dead_letters)
+    return check(Chunk(0, data.count(b"\n"), data=data), how, before)
 
 
 def _text(value: object) -> str | None:
@@ -173,9 +179,8 @@ def _text(value: object) -> str | None:
 
 def fix_of(directory: Path, mapping: Path | None) -> str:
     """A hash of the reference tables and the mapping file."""
-    from infra.stack.snapshot import reference_fingerprint
-
-    digest = hashlib.blake2b(reference_fingerprint(directory).encode(), digest_size=16)
+    tables = reference_fingerprint(directory / "reference")
+    digest = hashlib.blake2b(tables.encode(), digest_size=16)
     if mapping is not None:
         digest.update(mapping.read_bytes())
     return digest.hexdigest()
@@ -193,7 +198,7 @@ async def send(name: str, effects: list[Effect], post: EnvelopeSink) -> None:
         # At rest the stream has promised all times up to newest + 1; what comes now is known then,
         # and is folded once the promise goes a moment further.
         newest = max(newest, _newest(effects)) + 1
-        await post.send(announcement(SOURCE, (), newest + 1, True, post.partitions))
+        await post.send(announcement(Header("none", SOURCE, newest + 1, True), post.partitions))
     await post.keep({_note(name): Position(SOURCE, 0, "", newest=newest, done=True)})
 
 
@@ -218,25 +223,23 @@ def orders(data: Path) -> list[Path]:
     return sorted((data / SOURCE).glob("*.ndjson"))
 
 
-def place_order(data: Path, name: str, letters: list[Letter]) -> Path:
-    """Leave letters for the next run to replay; it appears whole or not at all."""
+def place_order(data: Path, name: str, dead_letters: list[DeadLetter]) -> Path:
+    """Leave dead letters for the next run to replay; it appears whole or not at all."""
     folder = data / SOURCE
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}.ndjson"
-        draft = path.with_suffix(".new")
-        draft.write_bytes(b"".join(msgspec.json.encode(letter) + b"\n" for letter in letters))
-        draft.replace(path)
+        replace_file(path, b"".join(msgspec.json.encode(dead) + b"\n" for dead in dead_letters))
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}") from None
     return path
 
 
-def read_order(path: Path) -> list[Letter]:
-    """The letters of an order. Raises `InputError` if the file is damaged."""
+def read_order(path: Path) -> list[DeadLetter]:
+    """The dead letters of an order. Raises `InputError` if the file is damaged."""
     try:
         lines = path.read_bytes().splitlines()
-        return [msgspec.json.decode(line, type=Letter) for line in lines]
+        return [msgspec.json.decode(line, type=DeadLetter) for line in lines]
     except (OSError, msgspec.MsgspecError) as error:
         raise InputError(f"{path} cannot be read ({error}): remove it and replay again") from None
 
@@ -250,18 +253,18 @@ def waiting(data: Path, done: Iterable[str]) -> list[Path]:
 async def carry_out(
     data: Path, directory: Path, mapping: Mapping | None, post: EnvelopeSink, live: bool = False
 ) -> int:
-    """Replay what was ordered; how many letters went out.
+    """Replay what was ordered; how many dead letters went out.
 
-    A letter that the checks refuse again, because the fix was taken back, is a new dead letter.
+    What is refused again, because the fix was undone, is a new dead letter.
     """
     sent = 0
     for path in waiting(data, await post.positions()):
         found = recheck(read_order(path), directory, mapping, post.partitions, live)
         again = [
             effect
-            for letter, reason in found.refused
-            for effect in dead_letters(
-                letter.source, [(letter.position, reason, letter.payload)], post.partitions
+            for dead, reason in found.refused
+            for effect in dead_letter_envelopes(
+                dead.source, [(dead.position, reason, dead.payload)], post.partitions
             )
         ]
         await send(path.stem, found.effects + again, post)

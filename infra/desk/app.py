@@ -18,13 +18,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from infra.desk.access.guard import local
-from infra.desk.access.visitor import ANONYMOUS, Visitor
 from infra.desk.page import Answer, Download, Page, Redirect, Services, View, ViewRequest
 from infra.desk.parts import CustomSection
 from infra.desk.reading import Opens
 from infra.desk.render import LOOKS, Render, language_of, renderer
 from infra.desk.translation import LANGUAGES, N_
 from infra.desk.views import MENU, VIEWS
+from infra.desk.visitor import ANONYMOUS, Visitor
 from infra.webhook.http import form_of, web_app
 from schemas.errors import WarehouseDown, WarehouseError, ZerostockError
 
@@ -53,15 +53,15 @@ _STATIC: Final = {
 
 def desk_app(
     opens: Opens,
-    means: Services = Services(),  # noqa: B008 - frozen
+    services: Services = Services(),  # noqa: B008 - frozen
     clock: Callable[[], float] = time.monotonic,
     more: Callable[[Render], list[Route]] = lambda render: [],
 ) -> ASGIApp:
-    """The application without its doorkeeper; `opens` gives the warehouse for one page.
+    """The application without its guard; `opens` gives the warehouse for one page.
 
     `clock` counts seconds, `more` gives routes beside the views.
     """
-    render = renderer(MENU, ZoneInfo(means.zone))
+    render = renderer(MENU, ZoneInfo(services.zone))
     shared = _Shared(clock)
 
     def answer(
@@ -74,7 +74,7 @@ def desk_app(
                 try:
                     with opens() as warehouse:
                         return made(
-                            ViewRequest(warehouse, path, query, visitor, form, means, address)
+                            ViewRequest(warehouse, path, query, visitor, form, services, address)
                         )
                 except WarehouseDown:  # given up for a run, or left by one: found anew
                     if last:
@@ -178,24 +178,27 @@ def _response(render: Render, request: Request, answer: Answer, live: bool = Fal
 def _fault(error: ZerostockError) -> Page:
     refused = isinstance(error, WarehouseError) and not isinstance(error, WarehouseDown)
     text = (
-        N_("The warehouse could not answer this question. The desk's log says why.")
+        N_("The warehouse could not answer this query. The server's log says why.")
         if refused
         else N_(
-            "The warehouse does not answer. Load the page again in a moment; the desk's log says"
-            " why."
+            "The warehouse does not answer. Reload the page in a moment; the server's log says why."
         )
     )
-    return Page(N_("Not now"), [CustomSection("notice.html.j2", {"text": text})], status=503)
+    return _notice(N_("Temporarily unavailable"), text, 503)
 
 
 def _forbidden() -> Page:
-    text = N_("Your role does not allow this. Ask whoever runs the desk for another.")
-    return Page(N_("Not allowed"), [CustomSection("notice.html.j2", {"text": text})], status=403)
+    text = N_("Your role does not allow this. Ask an admin for another one.")
+    return _notice(N_("Not allowed"), text, 403)
 
 
 def _nowhere() -> Page:
     text = N_("There is no page at this address.")
-    return Page(N_("Not found"), [CustomSection("notice.html.j2", {"text": text})], status=404)
+    return _notice(N_("Not found"), text, 404)
+
+
+def _notice(title: str, text: str, status: int) -> Page:
+    return Page(title, [CustomSection("notice.html.j2", {"text": text})], status=status)
 
 
 def _static(request: Request) -> Response:

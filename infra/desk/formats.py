@@ -36,7 +36,7 @@ def masked(value: object) -> str:
     return "…" + text[-4:] if len(text) >= 8 else "…"
 
 
-def veiled(value: object, kind: Kind) -> object:
+def redacted(value: object, kind: Kind) -> object:
     """What is left of a value for those who may not see numbers of persons."""
     if kind == "secret":
         return masked(value)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra.dead_letters.replay import Recheck
-from infra.desk.access.visitor import ANONYMOUS, Visitor
 from infra.desk.parts import Chart, Pair, Part, Row
+from infra.desk.visitor import ANONYMOUS, Visitor
 from pipelines.warehouse.port import Warehouse
 
 #: Puts open letters whose reason and source begin so to the checks; sends them on if told to.
@@ -41,7 +41,7 @@ class ViewRequest:
     query: Mapping[str, str] = field(default_factory=dict)
     visitor: Visitor = ANONYMOUS
     form: Mapping[str, str] = field(default_factory=dict)
-    means: Services = Services()
+    services: Services = Services()
     address: str = ""
 
     def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[Row]:
@@ -56,7 +56,7 @@ class ViewRequest:
 
     def note(self, action: str, about: str, why: str) -> None:
         """Keep in the trail what the visitor did."""
-        self.means.note(self.visitor, action, about, why, self.address)
+        self.services.note(self.visitor, action, about, why, self.address)
 
 
 @dataclass(frozen=True)

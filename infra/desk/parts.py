@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
+
+from infra.analysts.meanings import tables
 
 Row = Mapping[str, Any]
 
-#: How a value is written. `word` and `name` are one of a few values and are translated; a word
+#: How a value is written. `status` and `name` are one of a few values and are translated; a status
 #: says whether all is well. `number` is a count; `share` 0 to 1, as per cent; `fen` money, as yuan;
 #: `time` is to the minute; `secret` a number that names a person; `long` a text that runs on and
 #: may quote such a number; `reasons` what a job said of a row, and is translated.
 Kind = Literal[
     "text",
-    "word",
+    "status",
     "name",
     "number",
     "decimal",
@@ -38,7 +40,7 @@ class ColumnSpec:
 
     With `link`, a cell leads to `link` followed by the cell, or by the row's column `to`, and by
     the column `carry`, which the page it leads to chooses by. `bar` names a column of 0 to 1 that
-    is drawn as a bar beside the number.
+    is drawn as a bar beside the number. `about` defines it.
     """
 
     name: str
@@ -48,11 +50,27 @@ class ColumnSpec:
     to: str = ""
     carry: str = ""
     bar: str = ""
+    about: str = ""
 
     @property
     def number(self) -> bool:
         """Whether it stands to the right."""
         return self.kind in NUMBERS
+
+
+def column(
+    table: str, name: str, *, link: str = "", to: str = "", carry: str = "", bar: str = ""
+) -> ColumnSpec:
+    """A column of a table: its heading, kind and definition are in infra/clickhouse/meanings."""
+    known = tables()[table]
+    heading, kind = known.labels[name]
+    about = known.definition(name) if kind in (*NUMBERS, "status") else ""
+    return ColumnSpec(name, heading, cast(Kind, kind), link, to, carry, bar, about)
+
+
+def columns(table: str, *these: str | ColumnSpec) -> tuple[ColumnSpec, ...]:
+    """Columns of a table by name, others as they are."""
+    return tuple(one if isinstance(one, ColumnSpec) else column(table, one) for one in these)
 
 
 @dataclass(frozen=True)
@@ -127,7 +145,7 @@ class CustomSection:
     """Something of one page only, with a template of its own."""
 
     template: str
-    shows: Mapping[str, object] = field(default_factory=dict)
+    context: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The warehouse as the desk has it: open between pages, given up when somebody wants to own it.
 
 Opening an embedded warehouse takes longer than most pages, so the desk owns it while nobody else
-does, and opens the door for others who only ask. A run or a batch job asks it to leave; from then
-on the desk asks through that one's door, and takes the warehouse back when it is free again.
+does, and serves others who only read. A run or a batch job asks it to leave; from then
+on the desk reads through that process, and takes the warehouse back when it is free again.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from pipelines.warehouse import migrate
-from pipelines.warehouse.loopback.client import DoorClient
-from pipelines.warehouse.loopback.server import open_door
+from pipelines.warehouse.loopback.client import LoopbackClient
+from pipelines.warehouse.loopback.server import serve_loopback
 from pipelines.warehouse.open import open_for_reading
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import WarehouseDown
@@ -57,7 +57,7 @@ class SharedWarehouse:
 
     def _open(self) -> Warehouse:
         with self._turn:
-            if isinstance(self._warehouse, DoorClient) and not self._warehouse.alive():
+            if isinstance(self._warehouse, LoopbackClient) and not self._warehouse.alive():
                 self._let_go()
             if self._warehouse is None:
                 self._take()
@@ -66,17 +66,21 @@ class SharedWarehouse:
 
     def _take(self) -> None:
         wait = self._given_up + _GIVEN_UP - time.monotonic()
-        door = None
-        while self._data is not None and self._url is None and wait > 0 and door is None:
-            time.sleep(0.05)  # whoever asked for it is about to own it and open a door
+        owner = None
+        while self._data is not None and self._url is None and wait > 0 and owner is None:
+            time.sleep(0.05)  # whoever asked for it is about to own and serve it
             wait -= 0.05
-            door = DoorClient.find(self._data)
-        warehouse = door or open_for_reading(data=self._data, url=self._url)
+            owner = LoopbackClient.find(self._data)
+        warehouse = owner or open_for_reading(data=self._data, url=self._url)
         self._held.callback(warehouse.close)
         self._warehouse = warehouse
-        if self._data is not None and self._url is None and not isinstance(warehouse, DoorClient):
+        if (
+            self._data is not None
+            and self._url is None
+            and not isinstance(warehouse, LoopbackClient)
+        ):
             migrate(warehouse)
-            self._held.enter_context(open_door(warehouse, self._data, self._leave))
+            self._held.enter_context(serve_loopback(warehouse, self._data, self._leave))
 
     def _leave(self) -> None:
         self._given_up = time.monotonic()

@@ -14,12 +14,11 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
-from infra.desk.access.visitor import ANONYMOUS
-from infra.desk.formats import NOTHING, shown, veiled
+from infra.desk.formats import NOTHING, redacted, shown
 from infra.desk.page import MenuGroup
 from infra.desk.parts import ColumnSpec, Kind, Row
-from infra.desk.translation import LANGUAGES, preferred, retold, translator
-from infra.desk.value_names import VALUES
+from infra.desk.translation import LANGUAGES, VALUES, preferred, translate_sentences, translator
+from infra.desk.visitor import ANONYMOUS
 
 LOOKS: Final = ("light", "dark")
 _POLICY: Final = {
@@ -32,7 +31,7 @@ Render = Callable[[Request, str, Mapping[str, object], int], Response]
 
 
 def renderer(menu: Sequence[MenuGroup], zone: tzinfo) -> Render:
-    """Gives an answer from a template and what it shows; times are those of `zone`."""
+    """Gives an answer from a template and what it context; times are those of `zone`."""
     templates = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
             [jinja2.PackageLoader("infra.desk"), jinja2.PackageLoader("infra.desk.access")]
@@ -50,7 +49,7 @@ def renderer(menu: Sequence[MenuGroup], zone: tzinfo) -> Render:
     templates.globals["static"] = _static
 
     def render(
-        request: Request, template: str, shows: Mapping[str, object], status: int = 200
+        request: Request, template: str, context: Mapping[str, object], status: int = 200
     ) -> Response:
         language = language_of(request)
         visitor = request.scope.get("visitor", ANONYMOUS)
@@ -58,29 +57,29 @@ def renderer(menu: Sequence[MenuGroup], zone: tzinfo) -> Render:
 
         def seen(value: object, kind: Kind) -> str:
             if kind == "reasons":
-                return shown_here(retold(str(value or ""), words))
-            return shown_here(value if visitor.may("see_numbers") else veiled(value, kind), kind)
+                return shown_here(translate_sentences(str(value or ""), words))
+            return shown_here(value if visitor.may("see_numbers") else redacted(value, kind), kind)
 
         def hides(column: ColumnSpec) -> bool:
             return column.kind == "secret" and not visitor.may("see_numbers")
 
         def cell(row: Row, column: ColumnSpec) -> str | Markup:
             value = row[column.name]
-            if column.kind == "word":
-                text = spoken(str(value), words, column.name) if value else NOTHING
-                return Markup('<span class="word {}">{}</span>').format(str(value), text)
+            if column.kind == "status":
+                text = localized(str(value), words, column.name) if value else NOTHING
+                return Markup('<span class="status {}">{}</span>').format(str(value), text)
             if column.kind == "name" and value:
-                return spoken(str(value), words, column.name)
+                return localized(str(value), words, column.name)
             return seen(value, column.kind)
 
         look = request.cookies.get("look")
         text = templates.get_template(template).render(
-            shows,
+            context,
             _=words,
             cell=cell,
             hides=hides,
             seen=seen,
-            spoken=lambda word: spoken(str(word), words),
+            localized=lambda value: localized(str(value), words),
             language=language,
             languages=LANGUAGES,
             look=look if look in LOOKS else "",
@@ -95,7 +94,7 @@ def renderer(menu: Sequence[MenuGroup], zone: tzinfo) -> Render:
     return render
 
 
-def spoken(word: str, words: Callable[[str], str], column: str = "") -> str:
+def localized(word: str, words: Callable[[str], str], column: str = "") -> str:
     """One of a few values, as people say it (in one column, if it means another thing there).
 
     Any other text is as it is.

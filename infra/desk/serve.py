@@ -9,7 +9,7 @@ from typing import Final
 
 import uvicorn
 
-from infra.dead_letters.listing import Wanted, open_letters, send_on
+from infra.dead_letters.listing import DeadLetterFilter, open_dead_letters, send_on
 from infra.dead_letters.replay import Recheck, fix_of, recheck
 from infra.desk.access.guard import Guard, by_https
 from infra.desk.access.pages import AccessPages
@@ -56,13 +56,13 @@ def serve_desk(
             "passwords and pages travel unencrypted: put a server with TLS before the desk, and"
             " give its address as --url https://…"
         )
-    standing = SharedWarehouse(settings.data, settings.warehouse)
-    with suppress(ZerostockError), standing.opened():
+    shared = SharedWarehouse(settings.data, settings.warehouse)
+    with suppress(ZerostockError), shared.opened():
         pass  # so that the first visitor need not wait; what is wrong is said with the first page
-    means = Services(settings.display_zone, store.note, _replay(settings, input, mapping))
+    services = Services(settings.display_zone, store.note, _replay(settings, input, mapping))
     app = desk_app(
-        standing.opened,
-        means,
+        shared.opened,
+        services,
         more=lambda render: AccessPages(store, render, secure=secure).routes(),
     )
     print(f"The desk is at {url or f'http://{host}:{port}/'} (Ctrl-C ends it).", flush=True)
@@ -75,7 +75,7 @@ def serve_desk(
             access_log=False,
         )
     finally:
-        standing.close()
+        shared.close()
 
 
 def _replay(settings: Settings, input: Path | None, mapping: Path | None) -> Replay | None:
@@ -84,7 +84,7 @@ def _replay(settings: Settings, input: Path | None, mapping: Path | None) -> Rep
     exports = load_mapping(mapping) if mapping is not None else None
 
     def replay(warehouse: Warehouse, reason: str, source: str, sends: bool) -> Recheck:
-        letters = open_letters(warehouse, Wanted(reason, source))
+        letters = open_dead_letters(warehouse, DeadLetterFilter(reason, source))
         found = recheck(letters, input, exports, settings.partitions, settings.live)
         if sends and found.resolved:
             send_on(warehouse, settings, found, fix_of(input, mapping))

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.csv
 import xlsxwriter
 
-from infra.desk.access.visitor import Visitor
-from infra.desk.formats import veiled
+from infra.desk.formats import redacted
 from infra.desk.page import Download
 from infra.desk.parts import ColumnSpec
+from infra.desk.visitor import Visitor
 
 FORMATS: Final = {"csv": "text/csv", "xlsx": "application/vnd.openxmlformats-officedocument"
                   ".spreadsheetml.sheet"}  # fmt: skip
@@ -43,7 +43,7 @@ def download(
     for column in columns:
         if column.kind in ("secret", "long") and not visitor.may("see_numbers"):
             place = rows.column_names.index(column.name)
-            hidden = [veiled(value, column.kind) for value in rows.column(place).to_pylist()]
+            hidden = [redacted(value, column.kind) for value in rows.column(place).to_pylist()]
             rows = rows.set_column(place, column.name, pa.array(hidden, pa.string()))
     content = _csv(rows) if kind == "csv" else _workbook(rows, columns)
     return Download(f"{name}.{kind}", content, FORMATS[kind])

@@ -41,7 +41,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class State:
-    """What was asked of a table, put right where it makes no sense."""
+    """What was request of a table, put right where it makes no sense."""
 
     order: str
     down: bool
@@ -50,7 +50,7 @@ class State:
     chosen: Mapping[str, str]
 
     def address(self, **changed: object) -> str:
-        """The query that shows the table so, with something changed."""
+        """The query that context the table so, with something changed."""
         now: dict[str, object] = {
             "sort": self.order,
             "dir": "desc" if self.down else "asc",
@@ -82,20 +82,20 @@ def state_of(listing: Listing, query: Mapping[str, str], newest: str = "") -> St
     )
 
 
-def table_page(listing: Listing, asked: ViewRequest) -> Answer:
+def table_page(listing: Listing, request: ViewRequest) -> Answer:
     """The table as its address wants it: a page of it, or a file."""
-    choices = _choices(listing, asked)
+    choices = _choices(listing, request)
     newest = max(choices[listing.choices[0]], default="") if listing.first else ""
-    state = state_of(listing, asked.query, newest)
-    shown, parameters = _rows(listing, state, asked.visitor.may("see_numbers"))
+    state = state_of(listing, request.query, newest)
+    shown, parameters = _rows(listing, state, request.visitor.may("see_numbers"))
     direction = "DESC" if state.down else "ASC"
     # Equals are in order as well: else a row might stand on two pages, and another on none.
     ordered = f"{shown} ORDER BY {state.order} {direction} NULLS LAST, {_names(listing)}"
-    if asked.query.get("format") in FORMATS:
-        rows = asked.warehouse.query(f"{ordered} LIMIT {MOST_DOWNLOADED}", parameters)
+    if request.query.get("format") in FORMATS:
+        rows = request.warehouse.query(f"{ordered} LIMIT {MOST_DOWNLOADED}", parameters)
         name = listing.path.strip("/").replace("/", "-")
-        return download(name, asked.query["format"], rows, listing.columns, asked.visitor)
-    found = asked.rows(f"SELECT toInt64(count()) AS n FROM ({shown})", parameters)[0]["n"]
+        return download(name, request.query["format"], rows, listing.columns, request.visitor)
+    found = request.rows(f"SELECT toInt64(count()) AS n FROM ({shown})", parameters)[0]["n"]
     start = (state.number - 1) * PAGE_ROWS
     return Page(
         listing.title,
@@ -108,7 +108,7 @@ def table_page(listing: Listing, asked: ViewRequest) -> Answer:
                     # What was chosen is the same in every row.
                     "columns": [one for one in listing.columns if not state.chosen.get(one.name)],
                     "state": state,
-                    "rows": asked.rows(f"{ordered} LIMIT {PAGE_ROWS} OFFSET {start}", parameters),
+                    "rows": request.rows(f"{ordered} LIMIT {PAGE_ROWS} OFFSET {start}", parameters),
                     "found": found,
                     "pages": max(1, -(-found // PAGE_ROWS)),
                     "start": start,
@@ -131,7 +131,7 @@ def _part(listing: Listing, state: State, choices: Mapping[str, list[str]]) -> P
     )
 
 
-def _choices(listing: Listing, asked: ViewRequest) -> dict[str, list[str]]:
+def _choices(listing: Listing, request: ViewRequest) -> dict[str, list[str]]:
     """What each can be, in order; all from one look at the rows."""
     if not listing.choices:
         return {}
@@ -139,7 +139,7 @@ def _choices(listing: Listing, asked: ViewRequest) -> dict[str, list[str]]:
         f"groupUniqArray({_MOST_CHOICES})(toString({name})) AS {name}" for name in listing.choices
     )
     rows = f"SELECT {', '.join(listing.choices)} FROM ({listing.sql})"
-    [found] = asked.rows(f"SELECT {', '.join(each)} FROM ({rows})")
+    [found] = request.rows(f"SELECT {', '.join(each)} FROM ({rows})")
     return {name: sorted(filter(None, found[name])) for name in listing.choices}
 
 

@@ -1,5 +1,5 @@
-"""The languages of the desk: English is in the code, Chinese in `words/zh.po`; `words/en.po` has
-the few values that English says otherwise.
+"""The languages of the desk: English is in the code, Chinese in `translations/zh.po`;
+`translations/en.po` has the few values that English says otherwise.
 
 `N_` marks a text where it is written; it is translated where it is shown. `babel` collects the
 marked texts and what jobs say in tables (`schemas.sentences`); a test compares them with the
@@ -40,12 +40,14 @@ def translator(language: str) -> Callable[[str], str]:
     return lambda text: words.get(text) or text
 
 
-def retold(text: str, words: Callable[[str], str]) -> str:
+def translate_sentences(text: str, words: Callable[[str], str]) -> str:
     """What a job said of a row, in a language, sentence by sentence; any other text as it is."""
-    return words(BETWEEN).join(_retold(sentence, words) for sentence in text.split(BETWEEN))
+    return words(BETWEEN).join(
+        _translate_sentence(sentence, words) for sentence in text.split(BETWEEN)
+    )
 
 
-def _retold(sentence: str, words: Callable[[str], str]) -> str:
+def _translate_sentence(sentence: str, words: Callable[[str], str]) -> str:
     for english, pattern in _PATTERNS:
         if found := pattern.fullmatch(sentence):
             return words(english).format(*found.groups())
@@ -64,3 +66,43 @@ def preferred(cookie: str | None, accepts: str) -> str:
     asked = [part.partition(";")[0].strip() for part in accepts.split(",")]
     found = negotiate_locale([one.replace("-", "_") for one in asked if one], list(LANGUAGES))
     return (found or "en").partition("_")[0]
+
+
+#: Values that come with the data (statuses, kinds, causes), here so that they can be translated.
+VALUES: Final = frozenset((
+    # stock, ranking; who serves an outlet that nobody serves
+    N_("(nobody)"),
+    N_("open"), N_("refilled"), N_("ok"), N_("out"), N_("at_risk"), N_("over"), N_("unknown"),
+    N_("hall"), N_("partner_hall"), N_("phone_shop"), N_("kiosk"), N_("grocery"),
+    N_("delivery"), N_("first_use"), N_("return"), N_("transfer_in"), N_("transfer_out"),
+    N_("moved_out"), N_("write_off"),
+    # messages and answers
+    N_("sent"), N_("delivered"), N_("read"), N_("undelivered"), N_("failed"), N_("canceled"),
+    N_("refused"), N_("undeliverable"), N_("stale"),
+    N_("acknowledged"), N_("delivering"), N_("cannot"), N_("stop"), N_("start"),
+    N_("sms"), N_("page"), N_("provider"), N_("policy"),
+    # diversion, commission
+    N_("Confirm"), N_("Dismiss"), N_("Reopen"),
+    N_("alarm"), N_("watch"), N_("this evidence"), N_("other evidence"),
+    N_("seller"), N_("shift_lead"), N_("hall_manager"), N_("activation"), N_("dead"),
+    N_("diverted"),
+    # energy and bills
+    N_("region"), N_("voltage"), N_("feeder"), N_("transformer_area"),
+    N_("high"), N_("negative"), N_("skipped"), N_("customer"), N_("measured"),
+    # which way over a unit's boundary: another "out" than that of a shelf
+    N_("side|in"), N_("side|out"),
+    N_("estimated"), N_("residential"), N_("commercial"), N_("industrial"),
+    N_("property_manager"), N_("demolition_site"), N_("government"),
+    # runs
+    N_("succeeded"), N_("running"),
+    # what contradicts the books, and what was refused
+    N_("delivered_twice"), N_("moved_without_transfer"), N_("left_after_use"), N_("not_at_outlet"),
+    N_("delivered_after_use"), N_("active_before_delivery"),
+    N_("unknown_sim"), N_("unknown_outlet"), N_("unknown_wholesaler"), N_("unknown_type"),
+    N_("malformed"), N_("invalid_field"), N_("late"), N_("missing"), N_("unreadable"),
+    # papers, logins, the trail
+    N_("complete"), N_("incomplete"), N_("not back yet"), N_("zh"), N_("en"),
+    N_("viewer"), N_("manager"), N_("admin"), N_("decide"), N_("replay"), N_("log in"),
+    N_("log in failed"), N_("password"), N_("add"), N_("role"), N_("disable"), N_("enable"),
+    N_("remove"),
+))  # fmt: skip

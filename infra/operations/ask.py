@@ -1,4 +1,4 @@
-"""What analysts ask at the terminal about the tables: saved questions, and what a column means."""
+"""Saved questions and descriptions of tables, for the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schemas.errors import UsageError
 
 
 def list_questions() -> str:
-    """A line a question, and its parameters."""
+    """One line per question, and its parameters."""
     lines = []
     for saved in questions().values():
         lines.append(f"{saved.name:24} {saved.question}")
@@ -20,7 +20,7 @@ def list_questions() -> str:
 
 
 def statement(name: str, given: Sequence[str]) -> str:
-    """The SQL of a question with NAME=VALUE filled in. Raises `UsageError`."""
+    """The SQL of a question with its parameters. Raises `UsageError` for a bad NAME=VALUE."""
     pairs = [text.partition("=") for text in given]
     if not all(equals for _, equals, _ in pairs):
         raise UsageError("parameters are given like --param top=10")
@@ -28,7 +28,7 @@ def statement(name: str, given: Sequence[str]) -> str:
 
 
 def show_table(name: str | None) -> str:
-    """What a table holds; without a name, one line for each. Raises `UsageError` for no table."""
+    """Describes a table; without a name, all in one line each. Raises `UsageError` if unknown."""
     known = tables()
     if name is None:
         return "\n".join(f"{table:24} {what.grain}" for table, what in known.items())

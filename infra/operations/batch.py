@@ -18,7 +18,7 @@ from infra.settings import Settings
 from pipelines.batch import RunReport, run_job
 from pipelines.batch.schedule import load_schedule, serve
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
-from pipelines.warehouse.loopback.server import open_door
+from pipelines.warehouse.loopback.server import serve_loopback
 from schemas.errors import UsageError
 
 
@@ -77,7 +77,7 @@ def _opened(settings: Settings) -> Iterator[Warehouse]:
         if settings.data is None or settings.warehouse is not None:
             yield warehouse
             return
-        with open_door(warehouse, settings.data):
+        with serve_loopback(warehouse, settings.data):
             yield warehouse
 
 

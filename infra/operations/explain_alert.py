@@ -65,7 +65,7 @@ _HELD: Final = {
 }
 _TO: Final = {"phone": "the wholesaler", "backup_phone": "the second phone"}
 _WENT: Final = {
-    "told": "told {to}",
+    "notified": "told {to}",
     "reminded": "reminded {to}",
     "escalated": "escalated to {to}",
     "note": "told {to} that it is over",
@@ -164,7 +164,7 @@ def _said(row: Row, zone: tzinfo) -> str:
         waited = detail.get("waited_for", "")
         return f"refilled before anybody was told: {_HELD.get(waited, waited)}"
     to = _addressee(detail.get("to", ""))
-    if kind == "never_told":
+    if kind == "not_notified":
         who = f"{to} was not" if to else "nobody was"
         return f"{who} told that it is over: {_HELD.get(why, why)}"
     if kind in _WENT:
@@ -189,7 +189,7 @@ def _said(row: Row, zone: tzinfo) -> str:
 def _verdict(account: Account) -> str:
     """The answer in one sentence."""
     kinds = [row["kind"] for row in account.news]
-    told = [row for row in account.news if row["kind"] in ("told", "escalated")]
+    told = [row for row in account.news if row["kind"] in ("notified", "escalated")]
     if account.incident["withdrawn"]:
         known = "after somebody was told" if told else "before anybody was told"
         return f"There was no stock-out: that became known {known}."

@@ -1,7 +1,7 @@
-"""`zerostock succession`: a wholesaler leaves, another takes over, and is told what is empty.
+"""`zerostock hand-over`: a wholesaler leaves, another takes over and hears what is empty.
 
-The entries are rows of successions.csv beside the other reference tables; what follows from them is
-`schemas.hand_over`'s. An entry is never taken away: undoing it is a time in its row.
+The entries are rows of hand_overs.csv beside the other reference tables; what follows from them is
+`schemas.hand_over`'s. An entry is never deleted: undoing it is a time in its row.
 """
 
 from __future__ import annotations
@@ -9,32 +9,31 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from hashlib import blake2b
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from alerts.message.compose import EmptyShelf, Text, compose, title
-from alerts.message.phones import usable
-from alerts.message.segments import segments
+from alerts.message.compose import compose, plain, title
+from alerts.message.directory import ReferenceDirectory
+from alerts.message.phones import contacts
 from infra.settings import Settings
 from infra.text import counted
 from infra.wiring import delivery_of, reference_of, zone_of
 from pipelines.core.effects import RowBuilder
+from pipelines.files import replace_file
 from pipelines.warehouse import Warehouse, open_warehouse
 from pipelines.warehouse.rows import to_rows
 from schemas.errors import UsageError
 from schemas.fields import parse_time
-from schemas.hand_over import Succession, Takeover
-from schemas.messages import Message
+from schemas.hand_over import HandOver, Takeover
+from schemas.messages import ListedIncident, Message
 from schemas.reference import Reference
 
 _COLUMNS: Final = (
-    "succession_id",
+    "hand_over_id",
     "wholesaler_id",
     "successor_id",
     "territory_id",
@@ -43,7 +42,7 @@ _COLUMNS: Final = (
 )
 
 
-def add_succession(
+def add_hand_over(
     settings: Settings, leaving: str, successor: str, territory: str | None, at: str | None
 ) -> str:
     """Write an entry; what follows from it, in a line. The same entry again changes nothing.
@@ -55,95 +54,91 @@ def add_succession(
         if wholesaler not in reference.wholesalers:
             raise UsageError(f"no wholesaler {wholesaler!r} in wholesalers.csv")
     if leaving == successor:
-        raise UsageError("nobody succeeds himself: name another wholesaler with --to")
+        raise UsageError("--to names the wholesaler who leaves: name another")
     if territory is not None and territory not in reference.territories:
         raise UsageError(f"no territory {territory!r} in territories.csv")
     valid_from = _time(at)
     facts = msgspec.msgpack.encode((leaving, successor, territory, valid_from))
-    entry = Succession(
-        succession_id=f"s-{blake2b(facts, digest_size=4).hexdigest()}",
+    entry = HandOver(
+        hand_over_id=f"s-{blake2b(facts, digest_size=4).hexdigest()}",
         wholesaler_id=leaving,
         successor_id=successor,
         territory_id=territory,
         valid_from=_iso(valid_from),
     )
-    known = {e.succession_id: e for e in reference.successions}
-    if entry.succession_id in known:
-        return f"{entry.succession_id} is there already"
-    _write(settings, [*reference.successions, entry])
-    outlets = _taken(reference_of(settings), entry.succession_id)
+    known = {e.hand_over_id: e for e in reference.hand_overs}
+    if entry.hand_over_id in known:
+        return f"{entry.hand_over_id} is there already"
+    _write(settings, [*reference.hand_overs, entry])
+    outlets = _taken(reference_of(settings), entry.hand_over_id)
     return (
-        f"{entry.succession_id}: {counted(len(outlets), 'outlet')} of {leaving} go to {successor}"
+        f"{entry.hand_over_id}: {counted(len(outlets), 'outlet')} of {leaving} go to {successor}"
         f" from {_iso(valid_from)} on; workers know when they are started again"
     )
 
 
-def undo_succession(settings: Settings, succession_id: str, at: str | None) -> str:
+def undo_hand_over(settings: Settings, hand_over_id: str, at: str | None) -> str:
     """Give back what an entry handed over, from a time on. Raises `UsageError` if there is none."""
     reference = reference_of(settings)
-    known = {e.succession_id: e for e in reference.successions}
-    entry = known.get(succession_id)
+    known = {e.hand_over_id: e for e in reference.hand_overs}
+    entry = known.get(hand_over_id)
     if entry is None:
-        raise UsageError(
-            f"no succession {succession_id!r}; there are: {', '.join(known) or 'none'}"
-        )
+        raise UsageError(f"no hand-over {hand_over_id!r}; there are: {', '.join(known) or 'none'}")
     if entry.undone_at is not None:
-        return f"{succession_id} was undone at {_iso(entry.undone_at)}"
+        return f"{hand_over_id} was undone at {_iso(entry.undone_at)}"
     undone = entry.model_copy(update={"undone_at": _time(at)})
-    _write(settings, [undone if e is entry else e for e in reference.successions])
-    return f"{succession_id} is undone from {_iso(undone.undone_at or 0)} on"
+    _write(settings, [undone if e is entry else e for e in reference.hand_overs])
+    return f"{hand_over_id} is undone from {_iso(undone.undone_at or 0)} on"
 
 
-def list_successions(settings: Settings) -> str:
+def list_hand_overs(settings: Settings) -> str:
     """A line an entry."""
     reference = reference_of(settings)
     lines = []
-    for entry in sorted(reference.successions, key=lambda e: e.valid_from):
+    for entry in sorted(reference.hand_overs, key=lambda e: e.valid_from):
         where = f" in {entry.territory_id}" if entry.territory_id else ""
         undone = f", undone {_iso(entry.undone_at)}" if entry.undone_at is not None else ""
-        outlets = counted(len(_taken(reference, entry.succession_id)), "outlet")
+        outlets = counted(len(_taken(reference, entry.hand_over_id)), "outlet")
         lines.append(
-            f"{entry.succession_id}  {entry.wholesaler_id} -> {entry.successor_id}{where}"
+            f"{entry.hand_over_id}  {entry.wholesaler_id} -> {entry.successor_id}{where}"
             f" from {_iso(entry.valid_from)}{undone}: {outlets}"
         )
     return "\n".join(lines) or "nobody has left"
 
 
-def hand_over(settings: Settings, at: str | None) -> list[str]:
-    """Tell successors, once each, what they serve now and which of it is empty; line by line.
+def notify_successors(settings: Settings, at: str | None) -> list[str]:
+    """Tell successors, once each, what they serve now and what of it is empty; a line an entry.
 
-    Counts entries that hold at a time (now). Reads the open stock-outs from the warehouse; the
-    message does not count as having told of them, which their own messages do.
+    Takes the entries in force at a time (now). Reads the open stock-outs from the warehouse; they
+    do not count as notified by this message, as each has messages of its own.
     """
     moment = _time(at)
     reference = reference_of(settings)
     warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
     try:
         return [
-            asyncio.run(_tell(settings, warehouse, reference, entry))
-            for entry in sorted(
-                reference.successions, key=lambda e: (e.valid_from, e.succession_id)
-            )
+            asyncio.run(_notify(settings, warehouse, reference, entry))
+            for entry in sorted(reference.hand_overs, key=lambda e: (e.valid_from, e.hand_over_id))
             if entry.valid_from <= moment and (entry.undone_at is None or moment < entry.undone_at)
-        ] or ["no succession holds now"]
+        ] or ["no hand-over is in force now"]
     finally:
         warehouse.close()
 
 
-async def _tell(
-    settings: Settings, warehouse: Warehouse, reference: Reference, entry: Succession
+async def _notify(
+    settings: Settings, warehouse: Warehouse, reference: Reference, entry: HandOver
 ) -> str:
-    to = f"{entry.succession_id} to {entry.successor_id}"
-    if not _taken(reference, entry.succession_id):
+    to = f"{entry.hand_over_id} to {entry.successor_id}"
+    if not _taken(reference, entry.hand_over_id):
         return f"{to}: moves no outlet, nothing to tell"
     delivery = delivery_of(settings)
-    message = _message(settings, warehouse, reference, entry)
+    message, numbers = _message(settings, warehouse, reference, entry)
     if await delivery.settled(message.message_id) is not None:
-        return f"{to}: told before"
-    if not message.to:
-        record = delivery.record(message, "undeliverable", "no number of theirs is known")
+        return f"{to}: notified before"
+    if numbers:
+        record = await delivery.deliver(message, numbers)
     else:
-        record = await delivery.deliver(message, [message.to])
+        record = delivery.record(message, "undeliverable", "no number of theirs is known")
     rows = RowBuilder("messages")
     rows.add(**msgspec.structs.asdict(record))
     warehouse.insert(*to_rows("messages", rows.batch()))
@@ -151,35 +146,43 @@ async def _tell(
 
 
 def _message(
-    settings: Settings, warehouse: Warehouse, reference: Reference, entry: Succession
-) -> Message:
-    taken = {takeover.outlet_id for takeover in _taken(reference, entry.succession_id)}
+    settings: Settings, warehouse: Warehouse, reference: Reference, entry: HandOver
+) -> tuple[Message, list[str]]:
+    """The message of an entry, and the successor's numbers, the best first."""
+    taken = {takeover.outlet_id for takeover in _taken(reference, entry.hand_over_id)}
     empty = warehouse.query(
         "SELECT outlet_id, sku, toUnixTimestamp64Milli(opened_at) AS opened_at"
         " FROM stock_incidents WHERE closed_at IS NULL"
     ).to_pylist()
-    shelves = []
-    for row in empty:
-        outlet = reference.outlets.get(row["outlet_id"])
-        territory = reference.territories.get((outlet and outlet.territory_id) or "")
-        if row["outlet_id"] in taken and outlet is not None:
-            names = (outlet.name, territory.name if territory is not None else "")
-            shelves.append(EmptyShelf(row["outlet_id"], *names, row["sku"], row["opened_at"]))
-    successor = reference.wholesalers.get(entry.successor_id)
-    language = (successor.language if successor is not None else None) or ""
-    leaving = reference.wholesalers.get(entry.wholesaler_id)
-    first = title("hand_over", language, (leaving and leaving.name) or "?", len(taken))
+    directory = ReferenceDirectory(reference)
+    shelves = [
+        directory.shelf(ListedIncident("", row["outlet_id"], row["sku"], row["opened_at"]))
+        for row in empty
+        if row["outlet_id"] in taken
+    ]
+    successor = directory.wholesaler(entry.successor_id)
+    language = successor.language if successor is not None else ""
+    leaving = directory.wholesaler(entry.wholesaler_id)
+    lead = title("hand_over", language, (leaving and leaving.name) or "?", len(taken))
     zone = zone_of(settings)
+    signature = settings.sms_signature
     text = (
-        compose(shelves, language=language, timezone=zone, kind="digest", lead=first)
+        compose(
+            shelves,
+            language=language,
+            timezone=zone,
+            signature=signature,
+            kind="digest",
+            lead=lead,
+        )
         if shelves
-        else Text(first, language, segments(first))
+        else plain(lead, language, signature)
     )
-    phones = (successor.phone, successor.backup_phone) if successor is not None else ()
-    return Message(
-        blake2b(f"hand-over/{entry.succession_id}".encode(), digest_size=12).hexdigest(),
+    numbers = contacts(successor.phone, successor.backup_phone) if successor is not None else []
+    message = Message(
+        blake2b(f"hand-over/{entry.hand_over_id}".encode(), digest_size=12).hexdigest(),
         entry.successor_id,
-        next((usable(phone) for phone in phones if phone and usable(phone)), ""),
+        next(iter(numbers), ""),
         text.body,
         text.language,
         entry.valid_from,
@@ -188,13 +191,14 @@ def _message(
         entry.valid_from,
         asks=False,
     )
+    return message, numbers
 
 
-def _taken(reference: Reference, succession_id: str) -> list[Takeover]:
-    return [t for t in reference.takeovers if t.succession_id == succession_id]
+def _taken(reference: Reference, hand_over_id: str) -> list[Takeover]:
+    return [t for t in reference.takeovers if t.hand_over_id == hand_over_id]
 
 
-def _write(settings: Settings, entries: Iterable[Succession]) -> None:
+def _write(settings: Settings, entries: Iterable[HandOver]) -> None:
     """Replace the table in one step: a reader sees it as it was or as it is."""
     assert settings.reference is not None
     text = io.StringIO()
@@ -204,7 +208,7 @@ def _write(settings: Settings, entries: Iterable[Succession]) -> None:
         undone = _iso(entry.undone_at) if entry.undone_at is not None else ""
         writer.writerow(
             (
-                entry.succession_id,
+                entry.hand_over_id,
                 entry.wholesaler_id,
                 entry.successor_id,
                 entry.territory_id or "",
@@ -212,13 +216,8 @@ def _write(settings: Settings, entries: Iterable[Succession]) -> None:
                 undone,
             )
         )
-    path = settings.reference / "successions.csv"
-    draft = Path(f"{path}.draft")
-    with draft.open("w", encoding="utf-8", newline="") as file:
-        file.write(text.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    path = settings.reference / "hand_overs.csv"
+    replace_file(path, text.getvalue().encode())
 
 
 def _time(written: str | None) -> int:

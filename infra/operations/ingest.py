@@ -10,7 +10,7 @@ from infra.dead_letters.limit import DeadLetterLimit
 from infra.settings import Settings
 from infra.stack.summary import Screen
 from infra.topics import ensure_topics
-from infra.wiring import kafka_security
+from infra.wiring import kafka_security, reader_options
 from pipelines.ingest import IngestOptions, ingest
 from pipelines.ingest.mapping import load_mapping
 
@@ -22,10 +22,9 @@ async def ingest_paths(
     security = kafka_security(settings)
     await ensure_topics(settings.broker, settings.partitions, settings.replication, security)
     options = IngestOptions(
-        disorder_ms=settings.disorder,
+        **reader_options(settings) | {"live": settings.clock != "event"},
         mapping=load_mapping(mapping) if mapping is not None else None,
         follow=follow,
-        live=settings.clock != "event",
         throttle_group=None,
         security=security,
     )
@@ -50,6 +49,7 @@ async def ingest_paths(
     finally:
         screen.close()
     for path, report in zip(paths, reports, strict=True):
+        screen.unread(report.unread)
         screen.console.print(
             f"{path}: {report.rows:,} rows read, {report.outsiders:,} of other subscribers,"
             f" {report.dead_letters:,} refused, in {report.seconds:.1f} s"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+from aiokafka import TopicPartition
 from rich.console import Console
 from rich.table import Table
 
@@ -26,6 +27,8 @@ from pipelines.ingest import IngestOptions, read_directory
 from pipelines.ingest.mapping import load_mapping
 from pipelines.ingest.positions import Position
 from pipelines.ingest.reference import load_reference
+from pipelines.ingest.sources import SourceState
+from pipelines.kafka import open_consumer, read_to_end
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
 from schemas.envelope import unpack
 from schemas.errors import BrokerError, EnvelopeError, InputError, ZerostockError
@@ -54,8 +57,15 @@ class MemoryPost:
         """See `pipelines.ingest.post.EnvelopeSink`."""
         self._rebuild.process(effects)
 
-    async def keep(self, positions: dict[str, Position]) -> None:
+    async def sources(self) -> dict[str, SourceState]:
         """See `pipelines.ingest.post.EnvelopeSink`."""
+        return {}
+
+    async def keep(
+        self, positions: dict[str, Position], sources: Mapping[str, SourceState] | None = None
+    ) -> None:
+        """See `pipelines.ingest.post.EnvelopeSink`."""
+        del sources
         self._positions.update(positions)
 
 
@@ -149,46 +159,25 @@ async def rebuild_from_log(
 
     Raises `BrokerError` if Kafka cannot be reached or has deleted the beginning.
     """
-    # These bring Faust along, which takes a second to load.
-    from aiokafka import AIOKafkaConsumer, TopicPartition
-    from aiokafka.errors import KafkaError
-
+    # This brings Faust along, which takes a second to load.
     from infra.wiring import kafka_security
 
     rows = 0
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.broker, enable_auto_commit=False, **kafka_security(settings)
-    )
-    try:
-        await consumer.start()
-        parts = [
-            TopicPartition(SIM_EVENTS, p) for p in consumer.partitions_for_topic(SIM_EVENTS) or ()
-        ]
-        if not parts:
+    async with open_consumer(settings.broker, kafka_security(settings)) as consumer:
+        partitions = sorted(consumer.partitions_for_topic(SIM_EVENTS) or ())
+        if not partitions:
             raise BrokerError(f"Kafka at {settings.broker} has no topic {SIM_EVENTS}")
-        rebuild = _empty(input, watched, len(parts))
-        consumer.assign(parts)
-        await consumer.seek_to_beginning(*parts)
-        gone = [part for part, first in (await consumer.beginning_offsets(parts)).items() if first]
-        if gone:
+        parts = [TopicPartition(SIM_EVENTS, partition) for partition in partitions]
+        if any((await consumer.beginning_offsets(parts)).values()):
             raise BrokerError(
                 f"Kafka has deleted the beginning of {SIM_EVENTS}: reconcile with the files"
             )
-        ends = await consumer.end_offsets(parts)
-        while True:
-            found = await consumer.getmany(timeout_ms=200)
-            for message in (m for some in found.values() for m in some):
-                with contextlib.suppress(EnvelopeError):  # A dead letter, as the workers had it.
-                    header, batch = unpack(message.value, SIM_EVENTS)
-                    rebuild.hold(header, batch, message.partition)
-                    rows += batch.num_rows if batch is not None else 0
-            # The embedded broker may report an end too low: an empty read has the last word.
-            if not found and all([await consumer.position(p) >= ends[p] for p in parts]):
-                break
-    except KafkaError as error:
-        raise BrokerError(f"Kafka at {settings.broker} cannot be read: {error}") from None
-    finally:
-        await consumer.stop()
+        rebuild = _empty(input, watched, len(partitions))
+        async for message in read_to_end(consumer, SIM_EVENTS, *partitions):
+            with contextlib.suppress(EnvelopeError):  # A dead letter, as the workers had it.
+                header, batch = unpack(message.value, SIM_EVENTS)
+                rebuild.hold(header, batch, message.partition)
+                rows += batch.num_rows if batch is not None else 0
     rebuild.fold()
     return rebuild, rows
 
@@ -196,7 +185,10 @@ async def rebuild_from_log(
 def _empty(input: Path, watched: set[str], partitions: int = 1) -> Rebuild:
     reference = load_reference(input / "reference").reference
     registry = SimRegistry(
-        [SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid) for b in reference.batches]
+        [
+            SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid, b.luhn)
+            for b in reference.batches
+        ]
     )
     return Rebuild(registry, reference.holder, frozenset(watched), partitions)
 

@@ -1,4 +1,4 @@
-"""`zerostock numbers`: who takes no messages and why, as a person sees it."""
+"""`zerostock refused-numbers`: which numbers refuse messages, and why."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def show_numbers(data: Path) -> None:
     with closing(_list(data)) as numbers:
         known = numbers.all()
     if not known:
-        console.print("every number takes messages")
+        console.print("no number refuses messages")
         return
     table = Table(box=None)
     for name in ("number", "messages", "code", "why", "since"):

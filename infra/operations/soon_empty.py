@@ -11,16 +11,14 @@ from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
-from zoneinfo import ZoneInfo
 
 import msgspec
 import polars as pl
 import pyarrow as pa
 
 from alerts.message.compose import EmptyShelf, compose
-from alerts.message.phones import usable
-from alerts.message.typical_sales import NAME as USUAL
-from alerts.message.typical_sales import write_usual
+from alerts.message.phones import contacts
+from alerts.message.typical_sales import write_typical_sales
 from infra.settings import Settings
 from infra.text import counted
 from infra.wiring import channels_of, delivery_of, zone_of
@@ -49,7 +47,7 @@ class Lists(msgspec.Struct, frozen=True):
     shelves: int
     announced: pl.DataFrame
     doubted: pl.DataFrame
-    usual: pl.DataFrame
+    typical_sales: pl.DataFrame
 
 
 def make_lists(warehouse: Warehouse, as_of: date | None, target: float) -> Lists:
@@ -85,8 +83,8 @@ def make_lists(warehouse: Warehouse, as_of: date | None, target: float) -> Lists
     shelves = shelves.with_columns(pl.col("wholesaler_id").fill_null(""))
     risks = soon_empty(shelves, lead_times(closed))
     announced = risks.filter(pl.col("risk") > target).sort("risk", "outlet_id", descending=True)
-    usual = shelves.filter(pl.col("sold_a_day") > 0).select("outlet_id", "sku", "sold_a_day")
-    return Lists(last, target, risks.height, announced, phantoms(shelves), usual)
+    sales = shelves.filter(pl.col("sold_a_day") > 0).select("outlet_id", "sku", "sold_a_day")
+    return Lists(last, target, risks.height, announced, phantoms(shelves), sales)
 
 
 def run_soon_empty(
@@ -107,8 +105,8 @@ def run_soon_empty(
         migrate(warehouse)
         lists = make_lists(warehouse, as_of, target)
         messages = [
-            (message, contacts)
-            for message, contacts in _messages(warehouse, lists, zone_of(settings))
+            (message, numbers)
+            for message, numbers in _messages(warehouse, lists, settings)
             if not only or message.wholesaler_id in only
         ]
         said = [
@@ -120,7 +118,7 @@ def run_soon_empty(
         _keep(warehouse, lists)
         if settings.data is not None:
             (settings.data / "sms").mkdir(parents=True, exist_ok=True)
-            write_usual(settings.data / "sms" / USUAL, lists.usual.iter_rows())
+            write_typical_sales(settings.data / "sms", lists.typical_sales.iter_rows())
         records = asyncio.run(_tell(delivery_of(settings), messages))
         _record(warehouse, records)
         sent = sum(record.status == "sent" for record in records)
@@ -146,9 +144,10 @@ def _frame(warehouse: Warehouse, sql: str, parameters: dict[str, object]) -> pl.
 
 
 def _messages(
-    warehouse: Warehouse, lists: Lists, zone: ZoneInfo
+    warehouse: Warehouse, lists: Lists, settings: Settings
 ) -> list[tuple[Message, list[str]]]:
     """One message a wholesaler, about all that he should bring, and his numbers, the best first."""
+    zone = zone_of(settings)
     names = {
         row["outlet_id"]: (row["outlet"], row["territory"])
         for row in warehouse.query(
@@ -175,14 +174,19 @@ def _messages(
         ]
         person = people.get(str(wholesaler_id), {})
         language = person.get("language", "")
-        text = compose(shelves, language=language, timezone=zone, kind="soon_empty")
+        text = compose(
+            shelves,
+            language=language,
+            timezone=zone,
+            signature=settings.sms_signature,
+            kind="soon_empty",
+        )
         name = msgspec.msgpack.encode(("soon-empty", wholesaler_id, str(lists.as_of)))
-        written = (person.get("phone", ""), person.get("backup_phone", ""))
-        contacts = list(dict.fromkeys(filter(None, map(usable, written))))
+        numbers = contacts(person.get("phone"), person.get("backup_phone"))
         message = Message(
             blake2b(name, digest_size=12).hexdigest(),
             str(wholesaler_id),
-            next(iter(contacts), ""),
+            next(iter(numbers), ""),
             text.body,
             text.language,
             at,
@@ -191,7 +195,7 @@ def _messages(
             at,
             asks=False,
         )
-        messages.append((message, contacts))
+        messages.append((message, numbers))
     return messages
 
 
@@ -199,10 +203,10 @@ async def _tell(
     delivery: MessageDelivery, messages: list[tuple[Message, list[str]]]
 ) -> list[MessageRecord]:
     records = []
-    for message, contacts in messages:
+    for message, numbers in messages:
         settled = await delivery.settled(message.message_id)
-        if settled is None and contacts:
-            settled = await delivery.deliver(message, contacts)
+        if settled is None and numbers:
+            settled = await delivery.deliver(message, numbers)
         nobody = "nobody holds these shops, or no number of theirs is known"
         records.append(settled or delivery.record(message, "undeliverable", nobody))
     return records

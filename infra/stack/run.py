@@ -17,7 +17,6 @@ from infra.dead_letters.replay import carry_out, orders, waiting
 from infra.settings import Settings
 from infra.stack.broker import EmbeddedBroker
 from infra.stack.children import Child
-from infra.stack.ownership import owned
 from infra.stack.snapshot import (
     Snapshot,
     load_snapshot,
@@ -27,8 +26,10 @@ from infra.stack.snapshot import (
 )
 from infra.stack.summary import Screen
 from infra.topics import Lag, ensure_topics
-from infra.wiring import check_way_out, policy_of
+from infra.wiring import check_way_out, policy_of, reader_options
+from pipelines.files import OwnerLock
 from pipelines.ingest import IngestOptions, IngestReport, ingest
+from pipelines.ingest.files import find_sources
 from pipelines.ingest.mapping import Mapping, load_mapping
 from pipelines.ingest.post import KafkaSink
 from pipelines.ingest.reference import load_reference
@@ -91,9 +92,7 @@ class Stack:
             "ZEROSTOCK_DATA": str(self.data.resolve()),
             "ZEROSTOCK_PARTITIONS": str(self.settings.partitions),
             "ZEROSTOCK_CLOCK": self.settings.clock or "event",
-            "ZEROSTOCK_DISORDER": f"{self.settings.disorder}ms",
             "ZEROSTOCK_RESTATE_WITHIN": f"{self.settings.restate_within}ms",
-            "ZEROSTOCK_IDLE_AFTER": f"{self.settings.idle_after}ms",
             "ZEROSTOCK_GROUP_WAIT": f"{self.settings.group_wait}ms",
             "ZEROSTOCK_STALE_AFTER": f"{self.settings.stale_after}ms",
             "ZEROSTOCK_SMS": self.settings.sms,
@@ -164,11 +163,12 @@ async def run(plan: RunPlan, screen: Screen) -> RunOutcome:
     if policy is not None and (unknown := unknown_ids(policy, tables)):
         screen.note(unknown)
     mapping = load_mapping(plan.mapping) if plan.mapping is not None else None
-    with owned(plan.data):
+    with OwnerLock(plan.data / "run.lock"):
         snapshot = load_snapshot(plan.data / "state.snapshot", plan.settings.partitions)
         if snapshot is not None and not plan.follow and _nothing_new(plan, snapshot, mapping):
             screen.stage("nothing new to read")
-            screen.summary(plan.data, IngestReport(), 0.0)
+            unread = find_sources(plan.input, mapping.names if mapping else None).unread
+            screen.summary(plan.data, IngestReport(unread=unread), 0.0)
             return RunOutcome(IngestReport(), 0.0)
         stack = Stack(plan.data, plan.settings, screen)
         try:
@@ -224,10 +224,9 @@ async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | 
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, told_to_stop)
     options = IngestOptions(
-        disorder_ms=plan.settings.disorder,
+        **reader_options(plan.settings),
         mapping=mapping,
         follow=plan.follow,
-        live=plan.settings.live,
         throttle_group=group_id("stock"),
     )
     await _replay(plan, stack, mapping)

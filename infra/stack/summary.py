@@ -7,13 +7,17 @@ import time
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from infra.text import counted
+from infra.text import counted, printable
 from pipelines.ingest import IngestProgress, IngestReport
 from pipelines.warehouse import open_for_reading
 from pipelines.warehouse.port import Warehouse
+
+#: Unread files that are named.
+_UNREAD = 20
 
 #: Seconds between two lines of progress where there is no terminal.
 _LINE_EVERY = 5.0
@@ -40,15 +44,15 @@ class Screen:
 
     def progress(self, now: IngestProgress) -> None:
         """How far the files are read."""
-        text = f"{now.rows:,} rows read, {now.dead_letters:,} refused"
+        text = f"{now.rows:,} rows, {now.dead_letters:,} of them refused"
         if self._bar is not None:
             self._bar.update(
                 self._task, description=text, completed=now.bytes, total=now.bytes_total or None
             )
         elif time.monotonic() - self._said >= _LINE_EVERY:
             self._said = time.monotonic()
-            share = f" ({now.bytes / now.bytes_total:.0%})" if now.bytes_total else ""
-            self.console.print(f"{text}{share}")
+            share = now.bytes / max(now.bytes_total, 1)
+            self.console.print(f"{share:.0%} of the input read: {text}")
 
     def stage(self, text: str) -> None:
         """What is going on now."""
@@ -65,6 +69,13 @@ class Screen:
         """Something a person should know."""
         self.console.print(f"[yellow]note:[/yellow] {line}")
 
+    def unread(self, files: list[tuple[str, str]]) -> None:
+        """The files that were not read, and why."""
+        for name, why in files[:_UNREAD]:
+            self.note(f"{escape(printable(name))} was not read: {escape(printable(why))}")
+        if len(files) > _UNREAD:
+            self.note(f"{counted(len(files) - _UNREAD, 'more file')} were not read")
+
     def close(self) -> None:
         """Take the bar away."""
         if self._bar is not None:
@@ -74,6 +85,7 @@ class Screen:
     def summary(self, data: Path, report: IngestReport, seconds: float) -> None:
         """The day as a manager would want it, and what to try next."""
         self.close()
+        self.unread(report.unread)
         warehouse = open_for_reading(data=data)
         try:
             self._show(warehouse, report, seconds)

@@ -2,8 +2,8 @@
 
 It takes delivery statuses and replies from Twilio, and answers from the page on the phones, and
 puts them on Kafka for the alerts worker. It is a program of its own, and not part of `serve`,
-because its address is public: nothing that managers see may be reached through it. What it hears is
-under --data, beside the record of what was sent, so it runs on the machine of the alerts worker.
+because its address is public: nothing that managers see may be reached through it. Its inbox
+is under --data, beside the record of what was sent, so it runs on the machine of the alerts worker.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -28,11 +28,11 @@ from alerts.answers.links import Links
 from alerts.answers.sent import Sent
 from alerts.delivery.refused_numbers import RefusedNumbers
 from alerts.message.directory import Directory, ReferenceDirectory
-from alerts.message.phones import usable
-from infra.news import KafkaNews
+from alerts.message.phones import contacts
 from infra.settings import Settings
 from infra.webhook.answer_page import AnswerPage
 from infra.webhook.http import web_app
+from infra.webhook.kafka_answers import KafkaAnswers
 from infra.webhook.twilio import TwilioEndpoints
 from infra.wiring import kafka_security, reference_of, zone_of
 from pipelines.stream import metrics
@@ -41,7 +41,7 @@ from schemas.reference import Reference
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two tries to tell on what Kafka did not take.
+#: Seconds between two tries to publish what Kafka did not take.
 TRY_AGAIN: Final = 5.0
 
 
@@ -54,21 +54,21 @@ def run_webhook(settings: Settings) -> None:
     address = settings.webhook_url
     if address is None:
         raise SettingsError(
-            "nobody can sign for, or link to, an address that is not known: set "
-            "ZEROSTOCK_WEBHOOK_URL to the public https://host under which this is reached"
+            "set ZEROSTOCK_WEBHOOK_URL to the public https://host of the webhook: signatures and "
+            "links are made for that address"
         )
     reference = reference_of(settings) if settings.reference is not None else None
-    news = KafkaNews(settings.broker, settings.partitions, kafka_security(settings))
+    kafka = KafkaAnswers(settings.broker, settings.partitions, kafka_security(settings))
     intake = Intake(
         Sent(folder / "receipts.log"),
         Inbox(folder / "answers.log"),
         RefusedNumbers(folder / "refused-numbers.log"),
-        news.post,
+        kafka.publish,
         zone=zone_of(settings),
         owners=_owners(reference),
     )
     directory = ReferenceDirectory(reference) if reference is not None else None
-    app = application(intake, settings, address, directory, news)
+    app = application(intake, settings, address, directory, kafka)
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port, settings.metrics_host, metrics.REGISTRY)
     _serve(app, settings.webhook_host, settings.webhook_port)
@@ -79,7 +79,7 @@ def application(
     settings: Settings,
     address: str,
     directory: Directory | None,
-    news: KafkaNews,
+    kafka: KafkaAnswers,
 ) -> Starlette:
     """The application: what the settings allow, and /healthz.
 
@@ -106,37 +106,37 @@ def application(
         )
 
     async def healthz(_: Request) -> Response:
-        waiting = len(intake.inbox.untold())
-        if waiting or not news.connected:
+        waiting = len(intake.inbox.pending())
+        if waiting or not kafka.connected:
             return PlainTextResponse(f"Kafka does not answer; {waiting} answers wait\n", 503)
         return PlainTextResponse("ok\n")
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        again = asyncio.create_task(_keep_telling(intake, news))
+        again = asyncio.create_task(_keep_forwarding(intake, kafka))
         try:
             yield
         finally:
             again.cancel()
             with suppress(asyncio.CancelledError):
                 await again
-            await news.close()
+            await kafka.close()
 
     return web_app([Route("/healthz", healthz, methods=["GET"]), *routes], lifespan)
 
 
-async def _keep_telling(intake: Intake, news: KafkaNews) -> None:
-    """Tell on what Kafka has not taken, now and whenever it may have come back."""
+async def _keep_forwarding(intake: Intake, kafka: KafkaAnswers) -> None:
+    """Publish what Kafka has not taken, now and whenever it may have come back."""
     while True:
         try:
-            await news.connect()
-            told = await intake.tell_untold()
-            if told:
-                log.warning("%d answers that had waited are on Kafka now", told)
+            await kafka.connect()
+            forwarded = await intake.forward_pending()
+            if forwarded:
+                log.warning("%d answers that had waited are on Kafka now", forwarded)
         except BrokerError as error:
             log.warning("answers wait: %s", error)
         except OSError:
-            log.exception("what was heard cannot be read")
+            log.exception("the inbox cannot be read")
         await asyncio.sleep(TRY_AGAIN)
 
 
@@ -168,11 +168,7 @@ def _owners(reference: Reference | None) -> Mapping[str, str]:
     owners: dict[str, str] = {}
     shared: set[str] = set()
     for row in reference.wholesalers.values() if reference is not None else ():
-        for number in _numbers(row.phone, row.backup_phone):
+        for number in contacts(row.phone, row.backup_phone):
             if owners.setdefault(number, row.wholesaler_id) != row.wholesaler_id:
                 shared.add(number)
     return {number: owner for number, owner in owners.items() if number not in shared}
-
-
-def _numbers(*written: str | None) -> Iterable[str]:
-    return [number for text in written if (number := usable(text or ""))]

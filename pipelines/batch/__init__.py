@@ -47,8 +47,8 @@ def run_job(
 ) -> RunReport:
     """Run batch job `name` over the folder `input`, replacing what it wrote for that period.
 
-    `period` (YYYY-MM) or `as_of`, as the job wants. Without --runner among `beam_args` it runs in
-    this process. A dry run writes nothing and tells what would change.
+    `period` (YYYY-MM) or `as_of`, whichever the job takes. Without --runner among `beam_args` it
+    runs in this process. A dry run writes nothing and reports what would change.
 
     Raises `UsageError` (unknown job, wrong kind of period), `InputError` (a file or column is
     missing or unreadable), `BusyError` (the same job and period is being run), `BatchError` (the
@@ -74,14 +74,14 @@ def run_job(
 
 @contextmanager
 def _without_google() -> Iterator[None]:
-    """Beam warns, when it is imported, that BigQuery cannot be used; nobody asked for it."""
+    """Beam warns, when it is imported, that BigQuery cannot be used, which no job needs."""
 
-    def asked_for(record: logging.LogRecord) -> bool:
+    def of_use(record: logging.LogRecord) -> bool:
         return "apitools not found" not in record.getMessage()
 
     root = logging.getLogger()
-    root.addFilter(asked_for)
+    root.addFilter(of_use)
     try:
         yield
     finally:
-        root.removeFilter(asked_for)
+        root.removeFilter(of_use)

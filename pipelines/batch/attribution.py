@@ -40,7 +40,7 @@ def reference_of(plan: Plan) -> Reference:
     return loaded.reference
 
 
-def sold_by(uses: pl.DataFrame, placed: Iterable[bytes], reference: Reference) -> pl.DataFrame:
+def with_seller(uses: pl.DataFrame, placed: Iterable[bytes], reference: Reference) -> pl.DataFrame:
     """SIMs with outlet_id, territory_id and wholesaler_id as they were at first use."""
     placements = [
         Placement(at, event_id, at, kind, outlet, to, first_imsi, count, at)

@@ -103,7 +103,7 @@ class Schedule(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A run that should have been made."""
+    """A run that is due."""
 
     timed: Timed
     fire: datetime
@@ -176,7 +176,7 @@ def catch_up(
 ) -> tuple[list[RunReport], list[Due]]:
     """(reports of the runs that were due; those that failed), one run at a time.
 
-    A failure is told and does not keep the others from running.
+    A failure is reported; the others still run.
     """
     reports, failed = [], []
     for run in due(schedule, _succeeded(warehouse), now):

@@ -10,12 +10,12 @@ import polars as pl
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.batch.engine.columns import REJECTS
-from pipelines.batch.engine.deduplicate import once
+from pipelines.batch.engine.deduplicate import deduplicate
 from pipelines.batch.engine.sources import FilePart
-from pipelines.batch.engine.transforms import COUNTED, JoinedRows, JoinInput, Results, to_bytes
+from pipelines.batch.engine.transforms import JoinedRows, JoinInput, Results, to_bytes
 from pipelines.batch.subscriber_loss.files import HAPPENED, PLACED
 from pipelines.core.stock.placement import PlacementType
-from pipelines.ingest.csv_rows import BOM
+from pipelines.ingest.decoding import BOM
 from pipelines.ingest.sim_ranges import Placed, sim_ranges
 from schemas.events import (
     Activation,
@@ -61,8 +61,8 @@ class ReadEvents(beam.DoFn):  # type: ignore[misc]
         happened: list[tuple[int, int, str, int | None]] = []
         placed: list[tuple[object, ...]] = []
         rejects: list[tuple[str, int, str]] = []
-        told = [(number, line) for number, line in lines if line.strip()]
-        for number, line in told:
+        full = [(number, line) for number, line in lines if line.strip()]
+        for number, line in full:
             try:
                 event = accept_line(line)
                 if isinstance(event, Call):
@@ -75,7 +75,7 @@ class ReadEvents(beam.DoFn):  # type: ignore[misc]
                     placed += [(*row, source, number) for row in _placed(event, self._reference)]
             except Refused as reason:
                 rejects.append((source, number, str(reason)))
-        self._results.put(COUNTED, name, pl.DataFrame({"rows": [len(told)]}))
+        self._results.count(name, source, len(full))
         self._results.refuse(name, pl.DataFrame(rejects, schema=REJECTS, orient="row"))
         rows = pl.DataFrame(happened, schema=HAPPENED, orient="row")
         yield from self._then(rows)
@@ -103,6 +103,6 @@ def _placed(event: Placed, reference: Reference) -> Iterator[tuple[object, ...]]
 
 
 def placements_once(group: JoinedRows, results: Results) -> Iterator[bytes]:
-    kept, rejects = once(group.frames["placed"], ["event_id", "first_imsi"])
+    kept, rejects = deduplicate(group.frames["placed"], ["event_id", "first_imsi"])
     results.refuse("placements", rejects)
     yield to_bytes(kept.sort("at", "event_id"))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import compress
 from typing import Annotated, Any, Final
 
@@ -21,21 +22,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.ingest.convert import Calls, convert, plain_calls
-from pipelines.ingest.csv_rows import BOM, TOO_LONG, Dialect, csv_rows, is_utf8
+from pipelines.ingest.csv_rows import TOO_LONG, Dialect, csv_rows, is_utf8
+from pipelines.ingest.decoding import BOM
 from pipelines.ingest.files import LONGEST_LINE, Chunk
+from pipelines.ingest.headers import needed_columns
 from pipelines.ingest.lines import Lines
 from pipelines.ingest.mapping import Export
 from pipelines.ingest.parquet_rows import as_line, parquet_calls, parquet_texts, rows_not_utf8
-from pipelines.ingest.times import UNSURE, Bools, Int64s, parse_times
+from pipelines.ingest.times import UNSURE, Bools, Int64s, by_length, parse_times
 from schemas.events import Activation, Call, Event, Refused, accept_call, accept_line
 from schemas.fields import ID_LENGTH, TIME_END
 
-REQUIRED: Final = ("call_id", "start_time", "imsi")
-OPTIONAL: Final = ("msisdn", "duration_s", "cell_id", "charge_fen")
-
 #: How far ahead of this machine's clock a live event's time may be, ms: clocks differ, not by days.
-AHEAD: Final = 86_400_000
-AHEAD_OF_CLOCK: Final = "invalid_field: time: more than a day ahead of the clock here"
+AHEAD: Final = 300_000
+AHEAD_OF_CLOCK: Final = "invalid_field: at: too far ahead of the clock here"
 
 #: (line, reason, bytes) of a line that is not accepted.
 RefusedLine = tuple[int, str, bytes]
@@ -57,6 +57,8 @@ class Checked:
     others: list[tuple[int, Event]] = field(default_factory=list)
     raw_others: list[bytes] = field(default_factory=list)
     refused: list[RefusedLine] = field(default_factory=list)
+    #: How many lines a row takes, by its first, where that is more than one.
+    spans: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,14 @@ def nothing() -> Checked:
     return Checked(none, none, none, pa.array([], pa.string()))
 
 
-def believable(live: bool) -> int:
-    """Where times end that an event may have, ms; of a live feed none is of tomorrow.
+def believable(live: bool, ahead: int = AHEAD, now: int | None = None) -> int:
+    """Where times end that an event may have, ms: `ahead` of the clock for a live feed.
 
     One exchange whose clock is years ahead would else make all that comes after it late, for ever.
     """
-    return time.time_ns() // 1_000_000 + AHEAD if live else TIME_END
+    if not live:
+        return TIME_END
+    return (time.time_ns() // 1_000_000 if now is None else now) + ahead
 
 
 def check(chunk: Chunk, how: Format, before: int = TIME_END) -> Checked:
@@ -100,19 +104,8 @@ def check(chunk: Chunk, how: Format, before: int = TIME_END) -> Checked:
     else:
         assert how.dialect is not None
         checked = _check_csv(lines, how.dialect, how.export)
-    return _numbered(_in_time(checked, before, lines.__getitem__), chunk.first_line)
-
-
-def needed_columns(names: list[str], export: Export | None) -> list[str]:
-    """The columns of a file of calls that are looked at."""
-    if export is not None:
-        return export.reads
-    return [*REQUIRED, *(name for name in OPTIONAL if name in names)]
-
-
-def missing_columns(names: list[str], export: Export | None) -> list[str]:
-    """The columns that a file of calls would need besides those it has."""
-    return [name for name in needed_columns(names, export) if name not in names]
+    record = partial(_record, lines, checked.spans)
+    return _numbered(_in_time(checked, before, record), chunk.first_line)
 
 
 # Files of calls
@@ -121,10 +114,17 @@ def missing_columns(names: list[str], export: Export | None) -> list[str]:
 def _check_csv(lines: Lines, dialect: Dialect, export: Export | None) -> Checked:
     rows = csv_rows(lines, dialect, needed_columns(dialect.names, export))
     calls = convert(export, rows.columns) if export is not None else plain_calls(rows.columns)
-    checked = _check_calls(calls, rows.lines, lines.__getitem__)
+    kept = rows.lines if calls.rows is None else rows.lines[calls.rows]
+    checked = _check_calls(calls, kept, partial(_record, lines, rows.spans))
+    checked.spans = rows.spans
     checked.refused += [(line, reason, lines[line]) for line, reason in rows.malformed]
     checked.refused.sort(key=lambda refused: refused[0])
     return checked
+
+
+def _record(lines: Lines, spans: dict[int, int], line: int) -> bytes:
+    """The bytes of the record that begins with a line."""
+    return b"\n".join(lines.all[line : line + spans.get(line, 1)])
 
 
 def _check_parquet(rows: pa.RecordBatch, how: Format) -> Checked:
@@ -138,7 +138,8 @@ def _check_parquet(rows: pa.RecordBatch, how: Format) -> Checked:
         calls = convert(how.export, parquet_texts(some, names))
     else:
         calls = parquet_calls(some, names)
-    checked = _check_calls(calls, lines, lambda row: as_line(rows, row))
+    kept = lines if calls.rows is None else lines[calls.rows]
+    checked = _check_calls(calls, kept, lambda row: as_line(rows, row))
     checked.refused += [(row, "malformed: not UTF-8", as_line(rows, row)) for row in odd]
     checked.refused.sort(key=lambda refused: refused[0])
     return checked
@@ -179,25 +180,16 @@ def _row(calls: Calls, row: int) -> dict[str, Any]:
 
 
 def _parse_imsis(texts: pa.Array) -> tuple[Int64s, Bools]:
-    """15-digit numbers as int64, and which are such."""
-    good: Bools = pc.fill_null(pc.equal(pc.binary_length(texts), 15), False).to_numpy(
-        zero_copy_only=False
-    )
-    some = texts.filter(pa.array(good)) if not good.all() else texts
+    """Numbers of 14 or 15 digits as int64, and which are such."""
     numbers = np.zeros(len(texts), np.int64)
-    if not len(some):
-        return numbers, good
-    start = int(np.frombuffer(some.buffers()[1], np.int32, 1, some.offset * 4)[0])
-    chars = np.frombuffer(some.buffers()[2], np.uint8, len(some) * 15, start)
-    digits = chars.reshape(len(some), 15) - ord("0")
-    digital = (digits.T <= 9).all(axis=0)
-    # Exact in float64: 15 digits are below 2**53.
-    parsed = (digits @ _POWERS).astype(np.int64)
-    if digital.all() and good.all():
-        return parsed, good
-    numbers[good] = np.where(digital, parsed, 0)
-    good = good.copy()
-    good[np.flatnonzero(good)[~digital]] = False
+    good = np.zeros(len(texts), bool)
+    for length, rows, chars in by_length(texts, {14, 15}):
+        digits = chars - ord("0")
+        digital = (digits <= 9).all(axis=0)
+        # Exact in float64: 15 digits are below 2**53.
+        parsed = (_POWERS[-length:] @ digits).astype(np.int64)
+        numbers[rows] = np.where(digital, parsed, 0)
+        good[rows] = digital
     return numbers, good
 
 

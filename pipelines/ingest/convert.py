@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.ingest.mapping import (
+    EPOCHS,
     DurationField,
     Export,
     HashField,
@@ -28,8 +29,16 @@ from pipelines.ingest.mapping import (
     TimeField,
     parse_offset,
 )
-from pipelines.ingest.times import UNSURE, Int64s, Layout, parse_local, parse_times
-from schemas.fields import TIME_END, parse_time
+from pipelines.ingest.times import (
+    UNSURE,
+    Bools,
+    Int64s,
+    Layout,
+    parse_epoch,
+    parse_local,
+    parse_times,
+)
+from schemas.fields import EVENTS_START, OUT_OF_RANGE, TIME_END, parse_time
 
 #: Seconds or fen in one of the unit.
 _FACTORS: Final = {
@@ -48,7 +57,7 @@ _QUARTER: Final = 900_000
 
 @dataclass
 class Calls:
-    """Call records as columns of one length.
+    """Call records as columns of one length, of the rows (by number) that are not to be skipped.
 
     `texts` has the columns of `schemas.events.Call` that there are, as text, without start_time
     where that was converted; `at` is ms, `UNSURE` where the text is to be looked at by itself, or
@@ -58,6 +67,7 @@ class Calls:
     texts: dict[str, pa.Array]
     at: Int64s
     wrong: dict[int, str]
+    rows: Int64s | None = None
 
 
 def plain_calls(columns: dict[str, pa.Array]) -> Calls:
@@ -67,8 +77,11 @@ def plain_calls(columns: dict[str, pa.Array]) -> Calls:
 
 def convert(export: Export, columns: dict[str, pa.Array]) -> Calls:
     """Columns of text of an export's file as call records; spaces around values do not count."""
-    rows = len(next(iter(columns.values())))
     trimmed = {name: pc.utf8_trim_whitespace(columns[name]) for name in export.reads}
+    kept = _kept(export, trimmed)
+    if kept is not None:
+        trimmed = {name: column.filter(pa.array(kept)) for name, column in trimmed.items()}
+    rows = len(next(iter(trimmed.values())))
     fields = export.fields
     at, wrong = _times(fields.start_time, trimmed)
     texts = {}
@@ -79,8 +92,30 @@ def convert(export: Export, columns: dict[str, pa.Array]) -> Calls:
         elif isinstance(part, TextField):
             texts[name] = _text(part, trimmed, rows)
         elif isinstance(part, DurationField | MoneyField):
-            texts[name] = _number(part, trimmed, rows)
-    return Calls(texts, at, wrong)
+            texts[name] = _number(part, trimmed, rows, export.decimal)
+    return Calls(texts, at, wrong, np.flatnonzero(kept) if kept is not None else None)
+
+
+def _kept(export: Export, columns: dict[str, pa.Array]) -> Bools | None:
+    """Which rows are calls by the rules of the export; None for all."""
+    skipped: Bools | None = None
+    for rule in export.skip_rows:
+        column = pc.fill_null(columns[rule.column], "")
+        if rule.at_most is not None:
+            most = rule.at_most
+
+            def small(text: str | None, most: float = most) -> bool:
+                number = (text or "").replace(",", ".") if export.decimal == "," else text or ""
+                return bool(_NUMBER.fullmatch(number)) and float(number) <= most
+
+            found = _each_once(column, small, pa.bool_())
+        else:
+            found = pc.is_in(column, pa.array(rule.is_ or rule.is_not or [], pa.string()))
+        here: Bools = found.to_numpy(zero_copy_only=False)
+        if rule.is_not is not None:
+            here = ~here
+        skipped = here if skipped is None else skipped | here
+    return None if skipped is None or not skipped.any() else ~skipped
 
 
 def _sourced(
@@ -93,10 +128,13 @@ def _sourced(
 
 def _text(part: TextField, columns: dict[str, pa.Array], rows: int) -> pa.Array:
     texts = _sourced(part, columns, rows)
-    if not part.strip_prefix:
-        return texts
-    cut = pc.utf8_slice_codeunits(texts, len(part.strip_prefix))
-    return pc.if_else(pc.starts_with(texts, part.strip_prefix), cut, texts)
+    for prefix in part.strip_prefix:
+        cut = pc.utf8_slice_codeunits(texts, len(prefix))
+        texts = pc.if_else(pc.starts_with(texts, prefix), cut, texts)
+    for suffix in part.strip_suffix:
+        cut = pc.utf8_slice_codeunits(texts, 0, -len(suffix))
+        texts = pc.if_else(pc.ends_with(texts, suffix), cut, texts)
+    return texts
 
 
 def _hashed(part: HashField, columns: dict[str, pa.Array]) -> pa.Array:
@@ -114,10 +152,14 @@ def _hashed(part: HashField, columns: dict[str, pa.Array]) -> pa.Array:
     )
 
 
-def _number(part: DurationField | MoneyField, columns: dict[str, pa.Array], rows: int) -> pa.Array:
+def _number(
+    part: DurationField | MoneyField, columns: dict[str, pa.Array], rows: int, decimal: str
+) -> pa.Array:
     """Numbers in the unit of the contract; what is none stays as it is, for the model to refuse."""
     texts = _sourced(part, columns, rows)
     factor = _FACTORS[part.unit]
+    if decimal == ",":
+        texts = pc.replace_substring(pc.replace_substring(texts, ".", ""), ",", ".")
     if factor == 1:
         return texts
 
@@ -143,16 +185,20 @@ def _times(part: TimeField, columns: dict[str, pa.Array]) -> tuple[Int64s, dict[
     texts = _put_together(part, columns)
     if part.format is None:
         return _iso_times(texts)
-    layout = Layout.of(part.format)
-    local = parse_local(texts, layout) if layout else np.full(len(texts), UNSURE, np.int64)
     wrong: dict[int, str] = {}
-    for row in np.flatnonzero(local == UNSURE).tolist():
-        text = texts[row].as_py() or ""
-        try:
-            moment = datetime.strptime(text, part.format).replace(tzinfo=UTC)
-            local[row] = (moment - _EPOCH) // timedelta(milliseconds=1)
-        except ValueError:
-            wrong[row] = f"{_quoted(text)} is not like {part.format}"
+    if part.format in EPOCHS:
+        local = parse_epoch(texts, EPOCHS[part.format])
+        for row in np.flatnonzero(local == UNSURE).tolist():
+            wrong[row] = _no_epoch(texts[row].as_py() or "")
+    else:
+        layout = Layout.of(part.format)
+        local = parse_local(texts, layout) if layout else np.full(len(texts), UNSURE, np.int64)
+        for row in np.flatnonzero(local == UNSURE).tolist():
+            text = texts[row].as_py() or ""
+            try:
+                local[row] = _local(text, part.format)
+            except ValueError:
+                wrong[row] = f"{_quoted(text)} is not like {part.format}"
     ahead = np.zeros(len(local), np.int64)
     if part.offset is not None:
         ahead[:] = parse_offset(part.offset) * 60_000
@@ -165,10 +211,33 @@ def _times(part: TimeField, columns: dict[str, pa.Array]) -> tuple[Int64s, dict[
     elif part.zone is not None:
         ahead = _ahead_in(ZoneInfo(part.zone), local)
     at = np.where(local == UNSURE, UNSURE, local - ahead)
-    for row in np.flatnonzero((at != UNSURE) & ((at < 0) | (at >= TIME_END))).tolist():
-        wrong.setdefault(row, "not a time between the years 1970 and 2300")
+    outside = (at < EVENTS_START) | (at >= TIME_END)
+    for row in np.flatnonzero((at != UNSURE) & outside).tolist():
+        wrong.setdefault(row, OUT_OF_RANGE)
     at[list(wrong)] = UNSURE
     return at, {row: f"invalid_field: start_time: {why}" for row, why in wrong.items()}
+
+
+def _local(text: str, format: str) -> int:
+    """ms since 1970 of local time; 24:00 ends a day. Raises `ValueError`."""
+    try:
+        moment, more = datetime.strptime(text, format).replace(tzinfo=UTC), timedelta()
+    except ValueError:
+        midnight = _MIDNIGHT.sub("00", text, count=1)
+        moment, more = datetime.strptime(midnight, format).replace(tzinfo=UTC), timedelta(days=1)
+        if midnight == text or moment.time() != time():
+            raise
+    return (moment + more - _EPOCH) // timedelta(milliseconds=1)
+
+
+#: The hour that ends a day.
+_MIDNIGHT: Final = re.compile(r"24(?=:?00(:?00)?(\D|$))")
+
+
+def _no_epoch(text: str) -> str:
+    if re.fullmatch(r"-?[0-9]{1,19}(\.[0-9]+)?", text):
+        return OUT_OF_RANGE
+    return f"{_quoted(text)} is not a number since 1970"
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -190,7 +259,10 @@ def _iso_times(texts: pa.Array) -> tuple[Int64s, dict[int, str]]:
     for row in np.flatnonzero(at == UNSURE).tolist():
         try:
             at[row] = parse_time(texts[row].as_py() or "")
+            if at[row] < EVENTS_START:
+                raise ValueError(OUT_OF_RANGE)  # noqa: TRY301
         except ValueError as error:
+            at[row] = UNSURE
             wrong[row] = f"invalid_field: start_time: {error}"
     return at, wrong
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from pipelines.ingest.decoding import BOM
 from pipelines.ingest.files import LONGEST_LINE
 from pipelines.ingest.lines import Lines
 from pipelines.ingest.times import Int64s
@@ -17,26 +20,39 @@ from pipelines.ingest.times import Int64s
 #: Why a line is refused that has more bytes than `LONGEST_LINE`.
 TOO_LONG: Final = f"malformed: longer than {LONGEST_LINE:,} bytes"
 
-#: What some programs put before the text of a file.
-BOM: Final = b"\xef\xbb\xbf"
+#: A line of types, as some exporters put it below the header.
+_TYPE: Final = re.compile(
+    r"(big|small|tiny)?int(eger)?|n?(var)?char(acter)?2?|text|string|number|numeric|decimal|float"
+    r"|double|real|date|time|datetime|timestamp|bool(ean)?|bit|uniqueidentifier|uuid|u?long",
+    re.IGNORECASE,
+)
+_PRECISION: Final = re.compile(r"\s*\([\d, ]*\)$")
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How the lines of a file are laid out: its columns, and lines that are no rows."""
+    """How the lines of a file are laid out: its columns, and lines that are no rows.
+
+    The `header` may come again, where files were put together.
+    """
 
     names: list[str]
     delimiter: str = ","
     skip_starting: tuple[bytes, ...] = ()
+    header: bytes = b""
 
 
 @dataclass
 class CsvRows:
-    """Columns of text, the line (0-based in the chunk) of each row, and lines that are no rows."""
+    """Columns of text, the first line (0-based in the chunk) of each row, and what is no row.
+
+    `spans` has how many lines a row takes, where that is more than one.
+    """
 
     columns: dict[str, pa.Array]
     lines: Int64s
     malformed: list[tuple[int, str]]
+    spans: dict[int, int] = field(default_factory=dict)
 
 
 def fields_of(line: bytes, delimiter: str = ",") -> list[str] | None:
@@ -46,12 +62,6 @@ def fields_of(line: bytes, delimiter: str = ",") -> list[str] | None:
         return next(csv.reader([text], delimiter=delimiter, strict=True), [])
     except (UnicodeDecodeError, csv.Error):
         return None
-
-
-def header_of(line: bytes, delimiter: str = ",") -> list[str]:
-    """The column names in the first line of a file; none if it cannot be one."""
-    fields = fields_of(line.removeprefix(BOM).rstrip(b"\r\n"), delimiter)
-    return [name.strip() for name in fields or []]
 
 
 def csv_rows(lines: Lines, dialect: Dialect, wanted: list[str]) -> CsvRows:
@@ -72,7 +82,11 @@ def _plain(lines: Lines, dialect: Dialect) -> bool:
     # To Arrow an empty line is a row of empty values.
     if lengths.min() == 1 or (b"\r" in data and not _plain_ends(data)):
         return False
-    if b"\0" in data or data.startswith(BOM):
+    if b"\0" in data or BOM in data:
+        return False
+    if dialect.header and (data.startswith(dialect.header) or b"\n" + dialect.header in data):
+        return False
+    if _is_types(data[: lengths[0]].rstrip(b"\r\n"), dialect):
         return False
     if b'"' in data and not _plain_quotes(data, dialect.delimiter):
         return False
@@ -167,7 +181,8 @@ def _one_array(column: pa.ChunkedArray) -> pa.Array:
 def _by_python(lines: Lines, dialect: Dialect, wanted: list[str]) -> CsvRows:
     rows: list[tuple[int, list[str]]] = []
     malformed: list[tuple[int, str]] = []
-    for index, fields in _fields(lines, dialect):
+    spans: dict[int, int] = {}
+    for index, count, fields in _records(lines, dialect):
         if len(lines[index]) > LONGEST_LINE:
             malformed.append((index, TOO_LONG))
         elif fields is None:
@@ -176,29 +191,134 @@ def _by_python(lines: Lines, dialect: Dialect, wanted: list[str]) -> CsvRows:
             malformed.append((index, _expected(dialect)))
         else:
             rows.append((index, fields))
+            if count > 1:
+                spans[index] = count
     columns = {}
     for name in wanted:
         number = dialect.names.index(name)
         columns[name] = pa.array([fields[number] for _, fields in rows], pa.string())
-    return CsvRows(columns, np.array([index for index, _ in rows], np.int64), malformed)
+    return CsvRows(columns, np.array([index for index, _ in rows], np.int64), malformed, spans)
 
 
-def _fields(lines: Lines, dialect: Dialect) -> list[tuple[int, list[str] | None]]:
-    """The fields of each line that may be a row, None where it is not CSV."""
-    some = [
-        (index, line)
-        for index, line in enumerate(lines.all)
-        if not _blank(line, dialect) and not line.startswith(dialect.skip_starting)
-    ]
+#: The first line, how many lines there are, and the fields of a record; None where it is not CSV.
+_Record = tuple[int, int, list[str] | None]
+
+
+def _records(lines: Lines, dialect: Dialect) -> list[_Record]:
+    some = list(_candidates(lines, dialect))
     try:
         texts = [line.decode() for _, line in some]
         together = list(csv.reader(texts, delimiter=dialect.delimiter, strict=True))
     except (UnicodeDecodeError, csv.Error):
         together = []
-    # Fewer rows than lines: a quote was left open, and took in lines that are not its own.
+    # Fewer rows than lines: a quote was left open at the end of a line.
     if len(together) == len(some):
-        return [(index, fields) for (index, _), fields in zip(some, together, strict=True)]
-    return [(index, fields_of(line, dialect.delimiter)) for index, line in some]
+        return [(index, 1, fields) for (index, _), fields in zip(some, together, strict=True)]
+    found: list[_Record] = []
+    at = 0
+    while at < len(some):
+        index, line = some[at]
+        fields, count = fields_of(line, dialect.delimiter), 1
+        if fields is None and (joined := _joined(lines.all, index, dialect)):
+            fields, count = joined
+        found.append((index, count, fields))
+        while at < len(some) and some[at][0] < index + count:
+            at += 1
+    return found
+
+
+def _candidates(lines: Lines, dialect: Dialect) -> Iterator[tuple[int, bytes]]:
+    """The lines that may begin a record: not blank, no trailer, no header that comes again."""
+    below_header = True
+    for index, raw in enumerate(lines.all):
+        line = raw.removeprefix(BOM)
+        if _blank(line, dialect) or line.startswith(dialect.skip_starting):
+            continue
+        again = bool(dialect.header) and line == dialect.header
+        if not again and not (below_header and _is_types(line, dialect)):
+            yield index, line
+        below_header = again
+
+
+def _joined(lines: list[bytes], first: int, dialect: Dialect) -> tuple[list[str], int] | None:
+    """The fields of a record whose quotes close only some lines on, and how many lines it takes.
+
+    None unless that gives as many fields as there are columns: a quote may have been left open.
+    """
+    found = _closing(lines, first, dialect)
+    if found is None:
+        return None
+    text = b"\n".join(lines[first : first + found]).removeprefix(BOM)
+    try:
+        record = text.decode().splitlines(keepends=True)
+        rows = list(csv.reader(record, delimiter=dialect.delimiter, strict=True))
+    except (UnicodeDecodeError, csv.Error):
+        return None
+    return (rows[0], found) if len(rows) == 1 and len(rows[0]) == len(dialect.names) else None
+
+
+def _closing(lines: list[bytes], first: int, dialect: Dialect) -> int | None:
+    """How many lines there are from the first to the one in which an open quote is closed.
+
+    0 if they end before; None if none is open, or it is not closed within the longest line.
+    """
+    quote, size, quotes = b'"', 0, 0
+    if not _opens(lines[first].removeprefix(BOM), dialect):
+        return None
+    for index in range(first, len(lines)):
+        size += len(lines[index]) + 1
+        if size > LONGEST_LINE:
+            return None
+        quotes += lines[index].count(quote)
+        if index > first and quotes % 2 == 0:
+            return index - first + 1
+    return 0
+
+
+def _opens(line: bytes, dialect: Dialect) -> bool:
+    """Whether a line ends within quotes that began with a field."""
+    if line.count(b'"') % 2 == 0:
+        return False
+    try:
+        list(csv.reader([line.decode()], delimiter=dialect.delimiter, strict=True))
+    except UnicodeDecodeError:
+        return False
+    except csv.Error as error:
+        return "unexpected end" in str(error)
+    return False
+
+
+def unfinished_bytes(data: bytes, dialect: Dialect) -> int:
+    """Bytes at the end of some lines that begin a record which goes on behind them."""
+    if b'"' not in data or _plain_quotes(data, dialect.delimiter):
+        return 0
+    lines = data.split(b"\n")
+    lines.pop()
+    at = 0
+    while at < len(lines):
+        if lines[at].count(b'"') % 2 == 0:
+            at += 1
+            continue
+        bare = [line.removesuffix(b"\r") for line in lines[at : at + _MOST_LINES]]
+        count = _closing(bare, 0, dialect)
+        if count == 0 and at + len(bare) == len(lines):
+            return sum(len(line) + 1 for line in lines[at:])
+        joined = _joined(bare, 0, dialect) if count else None
+        at += joined[1] if joined is not None else 1
+    return 0
+
+
+#: Lines that a record may take.
+_MOST_LINES: Final = 1_000
+
+
+def _is_types(line: bytes, dialect: Dialect) -> bool:
+    fields = fields_of(line, dialect.delimiter) if line[:1].isalpha() or line[:1] == b'"' else None
+    return (
+        fields is not None
+        and len(fields) == len(dialect.names)
+        and all(_TYPE.fullmatch(_PRECISION.sub("", field.strip())) for field in fields)
+    )
 
 
 def _blank(line: bytes, dialect: Dialect) -> bool:

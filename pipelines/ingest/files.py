@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.ingest.decoding import (
+    AS_IS,
+    DAMAGE,
+    PACKINGS,
+    TextForm,
+    pieces_from,
+    raw_pieces,
+    unpacker,
+)
 from pipelines.ingest.lines import count_lines
 
 CHUNK_BYTES = 2 * 1024 * 1024
@@ -23,10 +31,36 @@ LONGEST_LINE = 64 * 1024
 #: Bytes at the top of a file that tell it from others.
 HEAD: Final = 4_096
 
-#: What reading a damaged file may raise; of Parquet, anything that its garbage is taken for.
-DAMAGE: Final = (OSError, EOFError, zlib.error, pa.ArrowException, ValueError, KeyError)
+#: Bytes at the top of a file, unpacked, that tell how it is laid out.
+TOP: Final = 256 * 1024
 
-SUFFIXES = (".csv", ".csv.gz", ".ndjson", ".ndjson.gz", ".parquet")
+#: Endings of names that say what is in a file, in capitals too. Text may be either.
+KINDS: Final = {
+    ".csv": "csv",
+    ".txt": "text",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".json": "ndjson",
+    ".parquet": "parquet",
+}
+
+#: How writers number the files that they have turned over: calls.csv.1, calls.csv-20260302.
+_ROTATED: Final = re.compile(r"[.\-_]\d{1,14}$")
+_DRAFTS: Final = (".tmp", ".part", ".partial", ".filepart", ".swp", ".new", "~")
+
+
+def kind_of(name: str) -> str | None:
+    """csv, text (either of csv and ndjson), ndjson or parquet, by the end of a name; else None."""
+    return KINDS.get(Path(_unnumbered(name)).suffix)
+
+
+def _unnumbered(name: str) -> str:
+    """A name without packings and numbers at its end; a number may stand before a packing."""
+    plain = name.lower()
+    for _ in range(2):
+        plain = _ROTATED.sub("", plain)
+        plain = next((plain.removesuffix(end) for end in PACKINGS if plain.endswith(end)), plain)
+    return plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +71,7 @@ class Chunk:
     `read` is how many bytes on disk were read for it and all before. At most one of `data` (lines,
     each with its newline but perhaps the last), `rows` (Parquet) and `damage` (why the file cannot
     be read from here on) is set. Of a line much longer than `LONGEST_LINE` only the beginning is
-    kept: enough to see that it is.
+    kept: enough to see that it is. The last line is `ended` if it has its newline.
     """
 
     first_line: int
@@ -47,6 +81,7 @@ class Chunk:
     data: bytes | None = None
     rows: pa.RecordBatch | None = None
     damage: str | None = None
+    ended: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +93,13 @@ class SourceFile:
 
     @property
     def plain(self) -> bool:
-        """Whether reading can go on from a byte: neither compressed nor columnar."""
-        return self.path.suffix != ".gz" and self.kind != "parquet"
+        """Whether more may be written at its end: neither packed nor columnar."""
+        return unpacker(self.path.name) is None and self.kind != "parquet"
 
     @property
     def kind(self) -> str:
-        """csv, ndjson or parquet; what ends otherwise was named by a mapping and is CSV."""
-        kind = Path(self.path.name.removesuffix(".gz")).suffix.removeprefix(".")
-        return kind if kind in ("ndjson", "parquet") else "csv"
+        """csv, text, ndjson or parquet; what is named otherwise is text."""
+        return kind_of(self.path.name) or "text"
 
     def size(self) -> int:
         """Bytes on disk; 0 if it is gone."""
@@ -84,10 +118,14 @@ class SourceFile:
         with self.path.open("rb") as file:
             return file.read(HEAD)
 
-    def top(self, lines: int) -> list[bytes]:
-        """The first lines with their ends, as far as there are. Raises one of `DAMAGE`."""
-        with self._open() as file:
-            return [line for _ in range(lines) if (line := file.readline(LONGEST_LINE))]
+    def top(self) -> bytes:
+        """The first bytes, unpacked. Raises one of `DAMAGE`."""
+        found = b""
+        for piece in self._pieces():
+            found += piece
+            if len(found) >= TOP:
+                break
+        return found[:TOP]
 
     def continued(self, lines: int, end: int) -> tuple[int, int]:
         """Where a plain file goes on that was read up to its `lines`-th, which ends at byte `end`.
@@ -106,59 +144,97 @@ class SourceFile:
                 return lines + 1, end + len(ending)
         return lines, start + before.rfind(b"\n") + 1
 
+    def between(self, start: int, end: int) -> bytes:
+        """The bytes of a line as a dead letter has them. Raises `OSError`."""
+        with self.path.open("rb") as file:
+            file.seek(start)
+            return file.read(end - start).removesuffix(b"\r")[:LONGEST_LINE]
+
     def parquet_columns(self) -> list[str]:
         """The columns of a Parquet file. Raises one of `DAMAGE`."""
         names: list[str] = pq.read_schema(self.path).names
         return names
 
-    def _open(self) -> BinaryIO:
-        if self.path.suffix == ".gz":
-            return gzip.open(self.path, "rb")  # type: ignore[return-value]
-        return self.path.open("rb")
+    def _pieces(self) -> Iterator[bytes]:
+        unpack = unpacker(self.path.name)
+        with self.path.open("rb") as file:
+            yield from raw_pieces(file if unpack is None else unpack(file))
 
-    def chunks(self, line: int, byte: int, *, growing: bool = False) -> Iterator[Chunk]:
+    def chunks(
+        self,
+        line: int,
+        byte: int,
+        *,
+        growing: bool = False,
+        form: TextForm = AS_IS,
+        unfinished: Callable[[bytes], int] | None = None,
+    ) -> Iterator[Chunk]:
         """The chunks from a line (1-based) on; `byte` is where it begins in a plain file.
 
-        With `growing`, a last line without its newline is left for later. A file that cannot be
-        read any further yields its damage and ends.
+        With `growing`, a last line without its newline is left for later. `unfinished` says how
+        many bytes at the end of some lines begin a record that goes on in the next line. A file
+        that cannot be read any further yields its damage and ends.
         """
         if self.kind == "parquet":
             yield from self._parquet(line)
         else:
-            yield from self._lines(line, byte, growing)
+            yield from self._lines(line, byte, growing, form, unfinished or (lambda _: 0))
 
-    def _lines(self, line: int, byte: int, growing: bool) -> Iterator[Chunk]:
+    def _lines(
+        self,
+        line: int,
+        byte: int,
+        growing: bool,
+        form: TextForm,
+        unfinished: Callable[[bytes], int],
+    ) -> Iterator[Chunk]:
+        by_byte = self.plain and form.as_is
         end = read = byte
-        rest, size = b"", 0  # The beginning of a line, and how much of it was read.
+        rest, size = b"", 0  # Lines left over and the beginning of one, and how much was read.
+
+        def chunk(data: bytes, length: int) -> Chunk:
+            nonlocal line, end
+            end += length
+            ended = data.endswith(b"\n")
+            count = count_lines(data) + (not ended)
+            line += count
+            return Chunk(line - count, count, end if by_byte else 0, read, data, ended=ended)
+
         try:
-            for block, read in self._blocks(line, byte):
+            for block, read in self._blocks(line, byte, form):  # noqa: B007
                 cut = block.rfind(b"\n") + 1
+                whole = rest.rfind(b"\n") + 1
+                if not cut and whole and len(rest) + len(block) > LONGEST_LINE:
+                    yield chunk(rest[:whole], whole)  # The next line is too long to belong to it.
+                    rest, size = rest[whole:], size - whole
                 if not cut:
                     rest, size = (rest + block)[: LONGEST_LINE + 1], size + len(block)
                     continue
                 data = rest + block[:cut]
-                end += size + cut
-                count = count_lines(data)
-                yield Chunk(line, count, end if self.plain else 0, read, data)
-                line += count
-                rest, size = block[cut:], len(block) - cut
+                left = unfinished(data)
+                if left < len(data):
+                    yield chunk(data[: len(data) - left], size + cut - left)
+                rest, size = data[len(data) - left :] + block[cut:], left + len(block) - cut
         except DAMAGE as error:
-            yield Chunk(line, 0, end if self.plain else 0, read, damage=why(error))
+            if whole := rest.rfind(b"\n") + 1:
+                yield chunk(rest[:whole], whole)
+            yield Chunk(line, 0, end if by_byte else 0, read, damage=why(error))
             return
         if rest and not growing:
-            yield Chunk(line, 1, end + size if self.plain else 0, read, rest)
+            yield chunk(rest, size)
 
-    def _blocks(self, line: int, byte: int) -> Iterator[tuple[bytes, int]]:
+    def _blocks(self, line: int, byte: int, form: TextForm) -> Iterator[tuple[bytes, int]]:
         """Bytes from the beginning of a line on, and how many bytes on disk were read by then."""
+        unpack = unpacker(self.path.name)
         with self.path.open("rb") as file:
-            if self.plain:
+            if unpack is None and form.as_is:
                 file.seek(byte)
                 while block := file.read(CHUNK_BYTES):
                     yield block, file.tell()
                 return
-            with gzip.open(file) as unpacked:
-                for block in _pieces_from(line, unpacked):
-                    yield block, file.tell()
+            pieces = form.pieces(raw_pieces(file if unpack is None else unpack(file)))
+            for block in pieces_from(line, pieces, CHUNK_BYTES):
+                yield block, self.size() if file.closed else file.tell()
 
     def _parquet(self, line: int) -> Iterator[Chunk]:
         at = 1
@@ -175,64 +251,64 @@ class SourceFile:
             yield Chunk(max(line, at), 0, damage=why(error))
 
 
-def _pieces_from(line: int, file: gzip.GzipFile) -> Iterator[bytes]:
-    """What follows the first `line` - 1 lines, in pieces of about a chunk.
-
-    Read in small steps, so that what comes before a damaged place is not lost with it.
-    """
-    passing = line - 1
-    while passing and (piece := file.read1(_STEP)):
-        count = piece.count(b"\n")
-        if count < passing:
-            passing -= count
-            continue
-        start = 0
-        for _ in range(passing):
-            start = piece.index(b"\n", start) + 1
-        passing = 0
-        yield piece[start:]
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        while piece := file.read1(_STEP):
-            pieces.append(piece)
-            size += len(piece)
-            if size >= CHUNK_BYTES:
-                yield b"".join(pieces)
-                pieces, size = [], 0
-    except DAMAGE:
-        yield b"".join(pieces)
-        raise
-    yield b"".join(pieces)
-
-
-_STEP: Final = 128 * 1024
-
-
 def why(error: Exception) -> str:
     """What is wrong with a file, in one line."""
     text = str(getattr(error, "strerror", None) or str(error).split("\n", 1)[0])
     return text[:300].encode(errors="backslashreplace").decode()
 
 
-def find_sources(
-    directory: Path, named: Callable[[str], bool] | None = None
-) -> dict[str, list[SourceFile]]:
+@dataclass
+class Listing:
+    """What an exchange directory holds: the files of each source, and files that are not read."""
+
+    sources: dict[str, list[SourceFile]] = field(default_factory=dict)
+    unread: list[tuple[str, str]] = field(default_factory=list)
+
+
+def find_sources(directory: Path, named: Callable[[str], bool] | None = None) -> Listing:
     """Each folder below events/ and cdr/ that holds files is a source, in the order of names.
 
-    A file is known by the end of its name, or by `named`, which is asked for `cdr/switch-a/1.DAT`.
+    A file is known by the end of its name, or by `named`, which is asked for `cdr/switch-a/1.DAT`;
+    one without an ending, if it begins as its folder's files do. Others are `unread`, with why.
     """
-    sources: dict[str, list[SourceFile]] = {}
+    found = Listing()
     for top in ("events", "cdr"):
         for path in sorted((directory / top).rglob("*")):
             below = path.relative_to(directory)
-            if not path.is_file() or any(part.startswith(".") for part in below.parts):
+            if not path.is_file() or any(part.startswith(".") for part in below.parts[:-1]):
                 continue
             file = SourceFile(_text(below), path)
-            if path.name.endswith(SUFFIXES) or (named is not None and named(file.name)):
-                name = _text(path.parent.relative_to(directory))
-                sources.setdefault(name, []).append(file)
-    return dict(sorted(sources.items()))
+            if (why_not := _passed_over(file, named)) is not None:
+                found.unread.append((file.name, why_not))
+                continue
+            name = _text(path.parent.relative_to(directory))
+            found.sources.setdefault(name, []).append(file)
+    found.sources = dict(sorted(found.sources.items()))
+    return found
+
+
+def _passed_over(file: SourceFile, named: Callable[[str], bool] | None) -> str | None:
+    """Why a file is not read, None if it is."""
+    name = file.path.name.lower()
+    if name.startswith("."):
+        return "its name begins with a dot"
+    if name.endswith(_DRAFTS):
+        return "its name is that of a draft"
+    kind = kind_of(name)
+    if kind == "parquet" and unpacker(name) is not None:
+        return "Parquet files are read only as they are, not packed"
+    if kind not in (None, "text") or (named is not None and named(file.name)):
+        return None
+    if kind is None and "." in _unnumbered(name):
+        return "its name ends in none of " + " ".join(KINDS) + ", and no mapping names it"
+    try:
+        first = file.head().lstrip(b"\xef\xbb\xbf\xff\xfe \r\n\t").replace(b"\0", b"")
+    except OSError as error:
+        return why(error)
+    if unpacker(name) is not None or first.startswith((b"{", b"[")) or b"call_id" in first:
+        return None
+    shown = first.splitlines()[0][:60].decode(errors="replace") if first else ""
+    return f"it begins neither with a header of calls nor with JSON, but with {shown!r}"
 
 
 def _text(path: Path) -> str:

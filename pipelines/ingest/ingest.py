@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -16,15 +17,17 @@ from typing import Any
 
 import msgspec
 
-from pipelines.ingest.check import Checked, believable, nothing
+from pipelines.ingest.check import AHEAD, Checked, believable, nothing
 from pipelines.ingest.files import Chunk, SourceFile, find_sources
 from pipelines.ingest.mapping import Mapping as ExportMapping
 from pipelines.ingest.opening import NotYet, Opened, Unreadable, Vanished, open_file
-from pipelines.ingest.pack import Packed, SourceClock, announcement, dead_letters, pack_chunk
+from pipelines.ingest.pack import Packed, announcement, dead_letters, pack_chunk
 from pipelines.ingest.positions import Position, has_more
 from pipelines.ingest.post import EnvelopeSink, KafkaSink
 from pipelines.ingest.reference import load_reference
-from schemas.envelope import NO_WATERMARK
+from pipelines.ingest.source_clock import Disorder
+from pipelines.ingest.sources import Source, SourceRecords, SourceState, Status
+from schemas.envelope import NO_WATERMARK, Header
 from schemas.errors import InputError
 from schemas.reference import Reference
 
@@ -37,18 +40,35 @@ READERS = 2
 KEEP_EVERY = 1.0
 LOOK_EVERY = 0.5
 
+#: The least time (ms) between two rounds of heartbeats, and how many signs of life a reader gives
+#: in the time after which it counts as absent.
+HEARTBEAT_EVERY = 1_000
+ALIVE_SHARE = 8
+
 #: Seconds that the chunk under way is given when reading is to stop.
 STOP_WITHIN = 2.0
+
+
+def wall_clock() -> int:
+    """The time, ms."""
+    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True)
 class IngestOptions:
     """How to read; `disorder_ms` is how late a source's events may come.
 
-    Of a `live` feed no event is believed that is days ahead of the clock.
+    Of a `live` feed no event is believed that is `ahead_ms` ahead of the clock, `now` (ms). While
+    it is followed, a source in which nothing new was found for `idle_after_ms` moves on with the
+    clock, and sources of another reader of which nothing was heard for `absent_after_ms` are put on
+    record as absent.
     """
 
     disorder_ms: int = 60_000
+    idle_after_ms: int = 30_000
+    absent_after_ms: int = 600_000
+    ahead_ms: int = AHEAD
+    now: Callable[[], int] = wall_clock
     mapping: ExportMapping | None = None
     follow: bool = False
     live: bool = False
@@ -77,9 +97,12 @@ class IngestProgress:
 
 @dataclass
 class IngestReport(IngestProgress):
-    """What a reading came to."""
+    """What a reading came to; `disorder` is what was measured of each source, all times."""
 
     seconds: float = 0.0
+    disorder: dict[str, Disorder] = field(default_factory=dict)
+    #: Files that were not read, and why.
+    unread: list[tuple[str, str]] = field(default_factory=list)
 
 
 async def ingest(
@@ -92,7 +115,7 @@ async def ingest(
 ) -> IngestReport:
     """Read all that was not read before, and with `follow` what comes, until `stop` is set.
 
-    Raises `InputError` for a directory that is none, `BrokerError` when Kafka cannot be reached,
+    Raises `InputError` if the directory does not exist, `BrokerError` when Kafka cannot be reached,
     and whatever `progress` raises, which ends the reading.
     """
     async with KafkaSink(broker, options.security, options.throttle_group) as post:
@@ -107,7 +130,7 @@ async def read_directory(
     progress: Callable[[IngestProgress], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> IngestReport:
-    """As `ingest`, to any post."""
+    """As `ingest`, into any sink."""
     if not directory.is_dir():
         raise InputError(f"{directory} is not a directory")
     if not options.follow and not any((directory / top).is_dir() for top in ("events", "cdr")):
@@ -119,16 +142,10 @@ async def read_directory(
     finally:
         reading.threads.shutdown(wait=False, cancel_futures=True)
     reading.report.seconds = time.monotonic() - started
+    reading.report.disorder = {
+        name: source.clock.measured for name, source in reading.sources.items()
+    }
     return reading.report
-
-
-class _Source:
-    """One folder, file after file; knows what was read and reads on from there."""
-
-    def __init__(self, name: str, disorder: int) -> None:
-        self.name = name
-        self.clock = SourceClock(disorder)
-        self.files: list[SourceFile] = []
 
 
 @dataclass(frozen=True)
@@ -156,17 +173,24 @@ class _Reading:
         self.progress = progress
         self.report = IngestReport()
         self.threads = ThreadPoolExecutor(READERS, thread_name_prefix="ingest")
-        self.sources: dict[str, _Source] = {}
+        self.sources: dict[str, Source] = {}
+        self.records = SourceRecords(
+            f"{socket.gethostname()}:{directory.resolve()}",
+            idle_after=options.idle_after_ms,
+            absent_after=options.absent_after_ms,
+        )
         self.positions: dict[str, Position] = {}
         self._unkept: dict[str, Position] = {}
         self._complained: set[str] = set()
         self._states: dict[str, tuple[int, int]] = {}
         self._kept = time.monotonic()
+        self._recorded = self._said_alive = 0
         self._named = options.mapping.names if options.mapping is not None else None
 
     async def run(self, stop: asyncio.Event) -> None:
         loaded = load_reference(self.directory / "reference")
         self.positions = await self.post.positions()
+        self.records.update(await self.post.sources(), self.options.now())
         for line in loaded.refused:
             self.report.refused[line.reason.split(":")[0]] += 1
             await self.post.send(
@@ -190,10 +214,9 @@ class _Reading:
             for source in self.sources.values():
                 newest = source.clock.newest
                 mark = newest if newest == NO_WATERMARK else newest + 1
-                await self.post.send(
-                    announcement(source.name, (), mark, True, self.post.partitions)
-                )
+                await self._announce(Header("none", source.name, mark, True))
         await self._keep(0)
+        await self._record("open" if stop.is_set() else "ended")
 
     def _move_on(self, ended_at: int) -> None:
         """See that the end of this reading is later than the end of the one before.
@@ -229,13 +252,16 @@ class _Reading:
 
     async def _look(self) -> None:
         """Find the files that were not read to their end, and announce new sources together."""
+        now = self.options.now()
         found = await asyncio.get_running_loop().run_in_executor(self.threads, self._find)
         new = [name for name in found if name not in self.sources]
         for source in self.sources.values():
             source.files = []
-        for name, (files, more) in found.items():
-            source = self.sources.setdefault(name, _Source(name, self.options.disorder_ms))
+        for name, (files, more, changed) in found.items():
+            source = self.sources.get(name) or self._open(name, now)
             source.files = more
+            if changed:
+                source.found_at = now
             for file in files:
                 position = self.positions.get(file.name)
                 if position is not None:
@@ -244,36 +270,92 @@ class _Reading:
             file.size() for source in self.sources.values() for file in source.files
         )
         for name in new:
-            await self.post.send(
-                announcement(
-                    name,
-                    tuple(self.sources),
-                    self.sources[name].clock.watermark,
-                    False,
-                    self.post.partitions,
-                )
-            )
+            mark = self.sources[name].clock.watermark
+            await self._announce(Header("none", name, mark, peers=tuple(self.sources)))
+        if self.options.follow and self.options.live:
+            await self._pulse(now)
 
-    def _find(self) -> dict[str, tuple[list[SourceFile], list[SourceFile]]]:
-        """The files of each source, and those among them that have more to read and may be.
+    def _open(self, name: str, now: int) -> Source:
+        source = self.sources[name] = Source(name, self.options.disorder_ms, now)
+        self.records.resume(source)
+        return source
+
+    async def _announce(self, header: Header) -> None:
+        await self.post.send(announcement(header, self.post.partitions))
+
+    # Live feeds
+
+    async def _pulse(self, now: int) -> None:
+        """Conclude from the clock what a look at `now` allows, and put it on record.
+
+        On record first and on the topic second: what the stream was told never falls.
+        """
+        if now - self._recorded < HEARTBEAT_EVERY:
+            return
+        self.records.update(await self.post.sources(), now)
+        for name in self.records.left_behind(self.sources):
+            self._open(name, now)
+        gone = [name for name in self.sources if self._is_gone(name)]
+        states: dict[str, SourceState] = {}
+        headers: list[Header] = []
+        for name in gone:
+            log.warning("%s: the folder is gone; the source is retired", name)
+            source = self.sources.pop(name)
+            states[name] = self.records.record(source, "retired", now)
+            headers.append(Header("none", name, source.clock.watermark, ended=True))
+        for name, state in self.records.absentees(self.sources, now):
+            log.error(
+                "%s: nothing was heard of its reader %s for %d s; the source is absent and"
+                " holds nobody back until it returns",
+                *(name, state.reader, self.options.absent_after_ms // 1_000),
+            )
+            states[name] = self.records.states[name] = state
+            headers.append(Header("none", name, absent=True))
+        for source in self.sources.values():
+            mark = self.records.silent_mark(source, now)
+            if mark is not None:
+                source.clock.floor = mark
+                states[source.name] = self.records.record(source, "open", now)
+                headers.append(Header("none", source.name, mark))
+        self._recorded = now
+        if now - self._said_alive >= self.options.absent_after_ms // ALIVE_SHARE:
+            await self._record("open")
+        if states:
+            await self.post.keep({}, states)
+        for header in headers:
+            await self._announce(header)
+
+    def _is_gone(self, name: str) -> bool:
+        """Whether a source's folder is no more; not so where all are gone, as of a lost mount."""
+        top = self.directory / name.split("/", maxsplit=1)[0]
+        return top.is_dir() and not (self.directory / name).is_dir()
+
+    async def _record(self, status: Status) -> None:
+        """Put all sources of this reader on record, so that others see that it is alive."""
+        self._said_alive = now = self.options.now()
+        states = {s.name: self.records.record(s, status, now) for s in self.sources.values()}
+        if states:
+            await self.post.keep({}, states)
+
+    def _find(self) -> dict[str, tuple[list[SourceFile], list[SourceFile], bool]]:
+        """The files of each source, those that can be read on, and whether any unread one is new.
 
         One that has not settled yet holds back those behind it: read before it, they would carry
-        the source's watermark past what is in it.
+        the source's watermark past what is in it. What was unread at the look before and is as it
+        was then cannot be read, and nothing is waited for.
         """
         found = {}
-        for name, files in find_sources(self.directory, self._named).items():
+        listing = find_sources(self.directory, self._named)
+        self.report.unread = listing.unread
+        for name, files in listing.sources.items():
             unread = [f for f in files if has_more(f, self.positions.get(f.name))]
-            settled = {f.name for f in unread if self._settled(f)}
-            found[name] = files, list(takewhile(lambda f: f.name in settled, unread))  # noqa: B023
+            states = {f.name: f.state() for f in unread}
+            same = {n for n, state in states.items() if self._states.get(n) == state}
+            self._states |= states
+            settled = {f.name for f in unread if f.plain or not self.options.follow} | same
+            more = list(takewhile(lambda f: f.name in settled, unread))  # noqa: B023
+            found[name] = files, more, len(same) < len(unread)
         return found
-
-    def _settled(self, file: SourceFile) -> bool:
-        """Whether a file can be opened: one that cannot grow must have stood still for a look."""
-        if file.plain or not self.options.follow:
-            return True
-        before, now = self._states.get(file.name), file.state()
-        self._states[file.name] = now
-        return before == now
 
     async def _read(self, reference: Reference, stop: asyncio.Event) -> None:
         """Read all files there are, always from the source whose events are oldest."""
@@ -294,7 +376,7 @@ class _Reading:
                 task.cancel()
             await asyncio.gather(*ready.values(), return_exceptions=True)
 
-    async def _items(self, source: _Source) -> AsyncIterator[_Item]:
+    async def _items(self, source: Source) -> AsyncIterator[_Item]:
         """The checked chunks of a source; reading and checking happen in threads."""
         loop = asyncio.get_running_loop()
         for file in source.files:
@@ -326,7 +408,7 @@ class _Reading:
         loop = asyncio.get_running_loop()
         checking: deque[asyncio.Future[tuple[Chunk, Checked]]] = deque()
         while chunk := await loop.run_in_executor(self.threads, opened.read):
-            before = believable(self.options.live)
+            before = believable(self.options.live, self.options.ahead_ms, self.options.now())
             checking.append(loop.run_in_executor(self.threads, opened.check, chunk, before))
             if len(checking) == READERS:
                 yield await checking.popleft()
@@ -343,7 +425,7 @@ class _Reading:
         refused = [(0, f"malformed: the file cannot be read: {why}", b"")]
         await self.post.send(dead_letters(file.name, refused, self.post.partitions))
 
-    async def _post(self, source: _Source, reference: Reference, item: _Item) -> None:
+    async def _post(self, source: Source, reference: Reference, item: _Item) -> None:
         file, chunk = item.opened.file, item.chunk
         if chunk.damage is not None:
             log.error("%s cannot be read: %s", file.name, chunk.damage)
@@ -352,6 +434,8 @@ class _Reading:
             packed = pack_chunk(
                 item.checked, source.name, source.clock, reference, self.post.partitions
             )
+        if chunk.lines:
+            source.found_at = self.options.now()
         await self.post.send(packed.effects)
         await self.post.send(dead_letters(file.name, packed.refused, self.post.partitions))
         self._count(packed, item)
@@ -368,10 +452,13 @@ class _Reading:
         report.outsiders += packed.outsiders
         report.bytes += item.read
         report.files += item.last
-        report.refused.update(reason.split(":")[0] for _, reason, _ in packed.refused)
+        # One without a reason takes back what was refused half written.
+        report.refused.update(reason.split(":")[0] for _, reason, _ in packed.refused if reason)
 
     async def _keep(self, every: float) -> None:
         if self._unkept and time.monotonic() - self._kept >= every:
             unkept, self._unkept = self._unkept, {}
             await self.post.keep(unkept)
             self._kept = time.monotonic()
+            if self.options.now() - self._said_alive >= self.options.absent_after_ms // ALIVE_SHARE:
+                await self._record("open")

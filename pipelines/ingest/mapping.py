@@ -17,12 +17,13 @@ A file holds one `[[export]]` a kind of export, the first whose `files` fit a fi
 
 from __future__ import annotations
 
+import codecs
 import re
 import tomllib
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -66,7 +67,21 @@ def _known_offset(text: str) -> str:
     return text
 
 
+#: Formats of numbers since 1970 in UTC, and their unit; None where the size tells it.
+EPOCHS: Final = {
+    "epoch": None,
+    "%s": None,
+    "%Q": None,
+    "epoch_s": "s",
+    "epoch_ms": "ms",
+    "epoch_us": "us",
+    "epoch_ns": "ns",
+}
+
+
 def _usable_format(text: str) -> str:
+    if text in EPOCHS:
+        return text
     moment = datetime(2026, 11, 28, 13, 45, 59)  # noqa: DTZ001
     try:
         parsed = datetime.strptime(moment.strftime(text), text)  # noqa: DTZ007
@@ -77,6 +92,15 @@ def _usable_format(text: str) -> str:
             f"{text!r} must give a date and a time to the second and no zone, like %Y%m%d %H%M%S"
         )
     return text
+
+
+def _known_encoding(text: str) -> str:
+    try:
+        name = codecs.lookup(text).name
+        "1".encode(name)
+    except (LookupError, ValueError):
+        raise ValueError(f"no encoding has the name {text!r}; one is gb18030") from None
+    return name
 
 
 def _usable_delimiter(text: str) -> str:
@@ -112,10 +136,14 @@ class _Sourced(_Strict):
         return [self.column] if self.column is not None else []
 
 
-class TextField(_Sourced):
-    """Text, without a prefix that the export puts before it."""
+_Strips = Annotated[list[str], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
 
-    strip_prefix: str = ""
+
+class TextField(_Sourced):
+    """Text, without what the export puts before or behind it; each that is there goes, in turn."""
+
+    strip_prefix: _Strips = []
+    strip_suffix: _Strips = []
 
 
 class DurationField(_Sourced):
@@ -146,6 +174,7 @@ class TimeField(_Strict):
 
     Without `format` the text is ISO 8601 with an offset. With one (as in Python's `strptime`) it
     is local time of a `zone`, at a fixed `offset`, or at the offset that `offset_column` gives.
+    A format of `EPOCHS` is a number since 1970, of UTC if nothing else is said.
     """
 
     column: str | None = None
@@ -166,7 +195,7 @@ class TimeField(_Strict):
         given = sum(place is not None for place in places)
         if self.format is None and (given or self.date is not None):
             raise ValueError("give a format, like %Y%m%d %H%M%S")
-        if self.format is not None and given != 1:
+        if self.format is not None and given != 1 and not (self.format in EPOCHS and not given):
             raise ValueError("give one of zone, offset and offset_column: the format has none")
         return self
 
@@ -200,18 +229,37 @@ class Fields(_Strict):
     charge_fen: Annotated[MoneyField, BeforeValidator(_column)] | None = None
 
 
+class RowsToSkip(_Strict):
+    """Rows that are no calls, by the text of a column: one of some, none of some, or a number."""
+
+    column: str
+    is_: Annotated[_Strips | None, Field(alias="is")] = None
+    is_not: _Strips | None = None
+    at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> RowsToSkip:
+        if sum(value is not None for value in (self.is_, self.is_not, self.at_most)) != 1:
+            raise ValueError("give one of is, is_not and at_most")
+        return self
+
+
 class Export(_Strict):
     """A kind of export: which files it comes in, how they are laid out, what is in them.
 
     `columns` names the columns of files that have no header line. `skip_lines` are passed over at
-    the top of a file, lines that begin with one of `skip_starting` anywhere.
+    the top of a file, lines that begin with one of `skip_starting` anywhere, and so are rows that
+    one of `skip_rows` describes. Without `delimiter` and `encoding` both are found out.
     """
 
     files: str = "cdr/*"
-    delimiter: Annotated[str, AfterValidator(_usable_delimiter)] = ","
+    delimiter: Annotated[str, AfterValidator(_usable_delimiter)] | None = None
+    encoding: Annotated[str, AfterValidator(_known_encoding)] | None = None
     columns: Annotated[list[str], Field(min_length=1)] | None = None
     skip_lines: Annotated[int, Field(ge=0, le=1_000)] = 0
     skip_starting: list[Annotated[str, Field(min_length=1)]] = []
+    skip_rows: list[RowsToSkip] = []
+    decimal: Literal[".", ","] = "."
     fields: Fields = Fields()
 
     @model_validator(mode="after")
@@ -235,6 +283,7 @@ class Export(_Strict):
         for name in Fields.model_fields:
             if (part := getattr(self.fields, name)) is not None:
                 found.update(dict.fromkeys(part.reads))
+        found.update(dict.fromkeys(rule.column for rule in self.skip_rows))
         return list(found)
 
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
-from pipelines.ingest.check import Checked, Format, check, missing_columns, needed_columns, nothing
-from pipelines.ingest.csv_rows import Dialect, header_of
-from pipelines.ingest.files import DAMAGE, Chunk, SourceFile, why
+from pipelines.ingest.check import Checked, Format, check, nothing
+from pipelines.ingest.csv_rows import unfinished_bytes
+from pipelines.ingest.decoding import AS_IS, BOM, DAMAGE, TextForm, text_form
+from pipelines.ingest.files import TOP, Chunk, SourceFile, why
+from pipelines.ingest.headers import Header, Incomplete, Unfit, check_columns, read_header
 from pipelines.ingest.mapping import Export, Mapping
 from pipelines.ingest.positions import Position, fingerprint, is_same
 
 log = logging.getLogger(__name__)
+
+#: The reason of a dead letter that is none any more: the line was only half written.
+TAKEN_BACK = ""
 
 
 class Vanished(Exception):
@@ -32,6 +38,7 @@ class Opened:
     """A file of a source being read from a line (1-based) and byte on.
 
     `head` is how it begins, `state` its size and time of change, as they were when it was opened.
+    `half` is a line as it was read when only its beginning was there, with its number.
     """
 
     source: str
@@ -42,6 +49,8 @@ class Opened:
     byte: int
     head: bytes
     state: tuple[int, int]
+    form: TextForm = AS_IS
+    half: tuple[int, bytes] | None = None
 
     def read(self) -> Chunk | None:
         """The next chunk; None after the last."""
@@ -56,7 +65,10 @@ class Opened:
         """
         bare = replace(chunk, data=None, rows=None)
         if chunk.rows is None:
-            return bare, check(chunk, self.how, before)
+            checked = check(chunk, self.how, before)
+            if self.half is not None and chunk.first_line == self.half[0]:
+                checked.refused.insert(0, (self.half[0], TAKEN_BACK, self.half[1]))
+            return bare, checked
         try:
             return bare, check(chunk, self.how, before)
         except DAMAGE as error:
@@ -65,14 +77,18 @@ class Opened:
     def position_after(self, chunk: Chunk, newest: int, last: bool) -> Position:
         """What to remember once everything up to the end of a chunk is sent."""
         # A plain file may have grown meanwhile; another that changed is another file.
-        size, modified = self.file.state() if self.file.plain else self.state
-        rest = self.file.plain and chunk.damage is None and chunk.end < size
+        by_byte = self.file.plain and self.form.as_is
+        size, modified = self.file.state() if by_byte else self.state
+        rest = by_byte and chunk.damage is None and chunk.end < size
         head = self.head[: chunk.end] if self.file.plain and chunk.end else self.head
+        # Where reading cannot go on within a line, one that was cut off is read again from its
+        # beginning, if ever there is more.
+        cut_off = self.file.plain and not by_byte and not chunk.ended
         return Position(
             self.source,
             size,
             fingerprint(head),
-            chunk.first_line + chunk.lines - 1,
+            chunk.first_line + chunk.lines - 1 - cut_off,
             chunk.end,
             newest,
             last and not rest,
@@ -90,31 +106,54 @@ def open_file(
     as a chunk of damage. Raises `Vanished`, `Unreadable`, or `NotYet` for a growing file whose
     header is not there yet.
     """
-    line, byte, how = 1, 0, Format(file.kind)
+    line, byte, how, form = 1, 0, Format(file.kind), AS_IS
     head, state = b"", file.state()
+    unfinished = half = None
     try:
         head = file.head()
         line, byte = _where(file, known)
+        if known is not None and line == known.lines and byte < known.end:
+            half = line, file.between(byte, known.end)
         export = mapping.export_of(file.name) if mapping is not None else None
         if file.kind == "parquet":
-            how = _parquet_format(file, export)
-        elif file.kind == "csv":
-            how, top = _csv_format(file, export, growing)
-            if line <= len(top):
-                line, byte = len(top) + 1, sum(map(len, top)) if file.plain else 0
+            check_columns(file.parquet_columns(), export)
+            how = Format("parquet", export=export)
+        else:
+            top = file.top()
+            form, how, header = _text_format(file, top, export, growing)
+            if header is not None and line <= header.lines:
+                line, byte = header.lines + 1, header.bytes if file.plain and form.as_is else 0
+            if header is not None:
+                unfinished = partial(unfinished_bytes, dialect=header.dialect)
     except FileNotFoundError:
         raise Vanished from None
-    except (*DAMAGE, _Unfit) as error:
+    except (*DAMAGE, Unfit) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise Unreadable(why(error)) from None
         damage = Chunk(line, 0, byte, damage=why(error))
-        return Opened(source, file, iter([damage]), how, line, byte, head, state)
-    chunks = file.chunks(line, byte, growing=growing and file.plain)
-    return Opened(source, file, chunks, how, line, byte, head, state)
+        return Opened(source, file, iter([damage]), how, line, byte, head, state, form)
+    chunks = file.chunks(
+        line, byte, growing=growing and file.plain, form=form, unfinished=unfinished
+    )
+    return Opened(source, file, chunks, how, line, byte, head, state, form, half)
 
 
-class _Unfit(Exception):
-    """A file whose columns are not those of calls."""
+def _text_format(
+    file: SourceFile, top: bytes, export: Export | None, growing: bool
+) -> tuple[TextForm, Format, Header | None]:
+    """How a file of text is laid out, and for columns its header."""
+    given = export.encoding if export is not None else None
+    if file.kind == "ndjson":
+        return text_form(top, json=True), Format("ndjson"), None
+    form = TextForm(given) if given is not None else text_form(top, json=False)
+    text = form.text(top)
+    if export is None and text.removeprefix(BOM).lstrip().startswith((b"{", b"[")):
+        return text_form(top, json=True), Format("ndjson"), None
+    try:
+        header = read_header(text, export, form, whole=len(top) < TOP and not growing)
+    except Incomplete:
+        raise NotYet from None
+    return form, Format("csv", header.dialect, export), header
 
 
 def _where(file: SourceFile, known: Position | None) -> tuple[int, int]:
@@ -128,38 +167,3 @@ def _where(file: SourceFile, known: Position | None) -> tuple[int, int]:
     if not file.plain or known.end == 0:
         return known.lines + 1, known.end
     return file.continued(known.lines, known.end)
-
-
-def _csv_format(
-    file: SourceFile, export: Export | None, growing: bool
-) -> tuple[Format, list[bytes]]:
-    """The columns of a CSV file, and the lines above its first row."""
-    delimiter = export.delimiter if export is not None else ","
-    skipped = export.skip_lines if export is not None else 0
-    headed = export is None or export.columns is None
-    top = file.top(skipped + headed)
-    if growing and (len(top) < skipped + headed or (top and not top[-1].endswith(b"\n"))):
-        raise NotYet
-    names = export.columns if export is not None else None
-    if names is None and len(top) > skipped:
-        names = header_of(top[-1], delimiter)
-    if names is not None:
-        _require(names, export)
-    skip = tuple(s.encode() for s in export.skip_starting) if export is not None else ()
-    return Format("csv", Dialect(names or [], delimiter, skip), export), top
-
-
-def _parquet_format(file: SourceFile, export: Export | None) -> Format:
-    _require(file.parquet_columns(), export)
-    return Format("parquet", export=export)
-
-
-def _require(names: list[str], export: Export | None) -> None:
-    missing = missing_columns(names, export)
-    if missing and export is not None:
-        raise _Unfit(f"no column {', '.join(missing)}, which the mapping names")
-    if missing:
-        raise _Unfit(f"the header has no column {', '.join(missing)}")
-    twice = sorted({name for name in needed_columns(names, export) if names.count(name) > 1})
-    if twice:
-        raise _Unfit(f"two columns have the name {', '.join(twice)}")

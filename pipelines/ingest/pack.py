@@ -13,11 +13,11 @@ from pipelines.core.effects import Effect, RowBuilder
 from pipelines.core.stock.placement import PlacementType
 from pipelines.ingest.check import Checked
 from pipelines.ingest.sim_ranges import Placed, sim_ranges
+from pipelines.ingest.source_clock import SourceClock
 from pipelines.ingest.times import Int64s
 from schemas import topics
 from schemas.envelope import (
     LATE_USES,
-    NO_WATERMARK,
     USES,
     Header,
 )
@@ -30,30 +30,6 @@ ENVELOPE_USES = 16_384
 
 #: Bytes of rows an envelope has at most: less than a broker's usual limit of 1 MB a message.
 ENVELOPE_BYTES = 900_000
-
-
-@dataclass
-class SourceClock:
-    """How far a source's events have come: its newest accepted time, ms."""
-
-    disorder: int
-    newest: int = NO_WATERMARK
-
-    @property
-    def watermark(self) -> int:
-        """Nothing in time is to come from below this."""
-        return NO_WATERMARK if self.newest == NO_WATERMARK else self.newest - self.disorder
-
-    def known_at(self, at: Int64s) -> Int64s:
-        """When rows in this order count: at their time, or at the watermark they came too late for.
-
-        Moves the clock on; shapes as `at`, ms.
-        """
-        before = np.maximum.accumulate(np.concatenate([[self.newest], at]))
-        self.newest = int(before[-1])
-        promised = np.where(before == NO_WATERMARK, NO_WATERMARK, before - self.disorder)
-        known: Int64s = np.maximum(at, promised[:-1])
-        return known
 
 
 @dataclass
@@ -141,12 +117,9 @@ def _to_size(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     yield from _to_size(rows.slice(half))
 
 
-def announcement(
-    source: str, peers: tuple[str, ...], watermark: int, ended: bool, partitions: int
-) -> list[Effect]:
-    """A word of a source to all partitions, without rows."""
-    header = Header("none", source, watermark, ended, peers)
-    return [Effect(topics.SIM_EVENTS, p, header) for p in range(partitions)]
+def announcement(header: Header, partitions: int) -> list[Effect]:
+    """What is to be known of a source, to all partitions, without rows."""
+    return [Effect(topics.SIM_EVENTS, partition, header) for partition in range(partitions)]
 
 
 _Resolved = list[tuple[int, Event, list[tuple[int, int]]]]

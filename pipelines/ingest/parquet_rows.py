@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from pipelines.ingest.convert import Calls, plain_calls
 from pipelines.ingest.times import UNSURE
-from schemas.fields import TIME_END
+from schemas.fields import EVENTS_START, OUT_OF_RANGE, TIME_END
 
-_WRONG_TIME: Final = "invalid_field: start_time: not a time between the years 1970 and 2300"
+_WRONG_TIME: Final = f"invalid_field: start_time: {OUT_OF_RANGE}"
 
 #: Whole numbers up to here are exact in float64.
 _EXACT: Final = 2.0**53
@@ -34,6 +34,7 @@ def parquet_calls(rows: pa.RecordBatch, names: list[str]) -> Calls:
     good = (ticks >= 0) & (ticks < (TIME_END // -unit if unit < 0 else TIME_END * unit))
     ticks = np.where(good, ticks, 0)
     at = ticks * -unit if unit < 0 else ticks // unit
+    good &= at >= EVENTS_START
     at = np.where(good, at, UNSURE)
     texts = parquet_texts(rows, [name for name in names if name != "start_time"])
     given = times.is_valid().to_numpy(zero_copy_only=False)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
 from pipelines.ingest.files import SourceFile
+from pipelines.ingest.sources import SourceState
 from schemas.envelope import NO_WATERMARK
 from schemas.fields import TIME_END
 
@@ -46,12 +47,35 @@ def decode(data: bytes) -> Position:
     return msgspec.json.decode(data, type=Position)
 
 
+#: Begins the key of a source's state; the others are names of files.
+_SOURCE: Final = b"source:"
+
+
+def source_key(name: str) -> bytes:
+    """The key under which a source's state is kept."""
+    return _SOURCE + name.encode()
+
+
+def noted_source(key: bytes | None, value: bytes | None) -> tuple[str, SourceState] | None:
+    """A source and its state as a message tells them; None for a message of anything else."""
+    if key is None or not key.startswith(_SOURCE):
+        return None
+    try:
+        state = msgspec.json.decode(value or b"", type=SourceState)
+        return key.removeprefix(_SOURCE).decode(), state
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        log.warning("the record of source %r cannot be read (%s): it is ignored", key, error)
+        return None
+
+
 def noted(key: bytes | None, value: bytes | None) -> tuple[str, Position] | None:
     """A file and its position as a message tells them.
 
-    None for a message that is none of ours: the file it may be about is read again, which changes
-    nothing.
+    None for a source's state, and for a message that is none of ours: the file it may be about is
+    read again, which changes nothing.
     """
+    if key is not None and key.startswith(_SOURCE):
+        return None
     try:
         return (key or b"").decode(), decode(value or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipelines.core.effects import Effect
-from pipelines.ingest.positions import Position, encode, noted
+from pipelines.ingest.positions import Position, encode, noted, noted_source, source_key
+from pipelines.ingest.sources import SourceState
+from pipelines.kafka import check_login, read_to_end
 from schemas.envelope import pack
 from schemas.errors import BrokerError
 from schemas.topics import INGEST_POSITIONS, SIM_EVENTS
@@ -32,11 +35,19 @@ class EnvelopeSink(Protocol):
     async def positions(self) -> dict[str, Position]:
         """The newest position of each file, by its name."""
 
+    async def sources(self) -> dict[str, SourceState]:
+        """The newest state of each source on record by now, whoever reads it."""
+
     async def send(self, effects: list[Effect]) -> None:
         """Take envelopes; order is kept within a partition."""
 
-    async def keep(self, positions: dict[str, Position]) -> None:
-        """Note how far files were read, after everything sent before is safe."""
+    async def keep(
+        self, positions: dict[str, Position], sources: Mapping[str, SourceState] | None = None
+    ) -> None:
+        """Note how far files were read, and what is on record of sources.
+
+        After everything sent before is safe; returns when the notes are.
+        """
 
 
 class KafkaSink:
@@ -53,9 +64,12 @@ class KafkaSink:
         self._group = throttle_group
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._sent: dict[int, int] = {}
+        self._sources: dict[str, SourceState] = {}
+        self._at_end = False
         self.partitions = 0
 
     async def __aenter__(self) -> KafkaSink:
+        await check_login(self._broker, self._security)
         self._producer = AIOKafkaProducer(
             bootstrap_servers=self._broker,
             acks="all",
@@ -96,23 +110,32 @@ class KafkaSink:
 
     async def positions(self) -> dict[str, Position]:
         """See `EnvelopeSink`."""
-        part = TopicPartition(INGEST_POSITIONS, 0)
         found: dict[str, Position] = {}
         try:
-            self._consumer.assign([part])
-            await self._consumer.seek_to_beginning(part)
-            (end,) = (await self._consumer.end_offsets([part])).values()
-            while True:
-                # The embedded broker may report an end too low: an empty read has the last word.
-                some = (await self._consumer.getmany(part, timeout_ms=100)).get(part, [])
-                for message in some:
-                    if (note := noted(message.key, message.value)) is not None:
-                        found[note[0]] = note[1]
-                # Not the last message's offset: a log may begin behind offsets that are gone.
-                if not some and await self._consumer.position(part) >= end:
-                    return found
+            async for message in read_to_end(self._consumer, INGEST_POSITIONS, 0):
+                self._note(message)
+                if (note := noted(message.key, message.value)) is not None:
+                    found[note[0]] = note[1]
         except KafkaError as error:
             raise self._lost(error) from None
+        self._at_end = True
+        return found
+
+    async def sources(self) -> dict[str, SourceState]:
+        """See `EnvelopeSink`."""
+        if not self._at_end:
+            await self.positions()
+        try:
+            for messages in (await self._consumer.getmany(timeout_ms=0)).values():
+                for message in messages:
+                    self._note(message)
+        except KafkaError as error:
+            raise self._lost(error) from None
+        return self._sources
+
+    def _note(self, message: ConsumerRecord) -> None:
+        if (note := noted_source(message.key, message.value)) is not None:
+            self._sources[note[0]] = note[1]
 
     async def send(self, effects: list[Effect]) -> None:
         """See `EnvelopeSink`."""
@@ -139,14 +162,16 @@ class KafkaSink:
             if record.topic == SIM_EVENTS:
                 self._sent[record.partition] = record.offset + 1
 
-    async def keep(self, positions: dict[str, Position]) -> None:
+    async def keep(
+        self, positions: dict[str, Position], sources: Mapping[str, SourceState] | None = None
+    ) -> None:
         """See `EnvelopeSink`."""
+        notes = [(name.encode(), encode(position)) for name, position in positions.items()]
+        notes += [(source_key(n), msgspec.json.encode(s)) for n, s in (sources or {}).items()]
         try:
             await self._flush()
-            for name, position in positions.items():
-                await self._producer.send(
-                    INGEST_POSITIONS, encode(position), key=name.encode(), partition=0
-                )
+            for key, note in notes:
+                await self._producer.send(INGEST_POSITIONS, note, key=key, partition=0)
             await self._producer.flush()
         except KafkaError as error:
             raise self._lost(error) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from schemas import reference as tables
 from schemas.errors import InputError
 from schemas.events import Refused, validate
-from schemas.hand_over import Succession
+from schemas.hand_over import HandOver
 from schemas.reference import Reference
 
 #: The tables and their models. Cells matter only to the analysts.
@@ -22,11 +23,11 @@ _MODELS: dict[str, type[Any]] = {
     "outlets": tables.Outlet,
     "assignments": tables.Assignment,
     "sim_batches": tables.SimBatch,
-    "successions": Succession,
+    "hand_overs": HandOver,
 }
 
 #: Tables that an exchange directory need not have.
-_OPTIONAL = frozenset({"successions"})
+_OPTIONAL = frozenset({"hand_overs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def load_reference(folder: Path) -> LoadedReference:
             outlets={r.outlet_id: r for r in rows["outlets"]},
             assignments=rows["assignments"],
             batches=list(dict.fromkeys(rows["sim_batches"])),
-            successions=list({row.succession_id: row for row in rows["successions"]}.values()),
+            hand_overs=list({row.hand_over_id: row for row in rows["hand_overs"]}.values()),
         ),
         refused,
     )
@@ -98,7 +99,7 @@ def _table(path: Path, model: type[Any], refused: list[RefusedLine]) -> Iterator
             if without:
                 refused.append(RefusedLine(f"reference/{path.name}", number, without, line))
             if isinstance(row, tables.SimBatch) and batches.setdefault(row.batch_id, row) != row:
-                # Taken for a newer version of the first, it would make that one's SIMs strangers.
+                # Taken for a newer version of the first, it would unregister that batch's SIMs.
                 raise Refused(f"invalid_field: batch_id: {row.batch_id} is another batch's")  # noqa: TRY301
             yield row
         except Refused as reason:
@@ -126,3 +127,11 @@ def _fields(line: bytes) -> list[str] | None:
         return next(csv.reader([line.decode()], strict=True))
     except (UnicodeDecodeError, csv.Error, StopIteration):
         return None
+
+
+def reference_fingerprint(folder: Path) -> str:
+    """A hash of the tables of `reference/` as they are on disk."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.glob("*.csv")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.fields import TIME_END
+from schemas.fields import EVENTS_START, TIME_END
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -67,29 +67,60 @@ _ISO = {20: _PLAIN, 25: _PLAIN, 24: _FINE, 29: _FINE}
 def parse_times(texts: pa.Array) -> Int64s:
     """ms since the epoch for each text, shape as given; `UNSURE` where it is laid out otherwise.
 
-    Layouts: `2026-03-01T08:15:30[.123]` followed by `Z` or `+08:00`. What it gives is what
-    `schemas.fields.parse_time` would.
+    Times of events only, so none before the year 2000. Layouts: `2026-03-01T08:15:30[.123]`
+    followed by `Z` or `+08:00`. What it gives is what `schemas.fields.parse_time` would.
     """
     result = np.full(len(texts), UNSURE, np.int64)
-    for length, rows, chars in _by_length(texts, set(_ISO)):
+    for length, rows, chars in by_length(texts, set(_ISO)):
         layout = _ISO[length]
         local, good = _local(chars, layout)
         shift, sure = _shift(chars[layout.length :])
         at = local - shift
-        result[rows] = np.where(good & sure & (at >= 0) & (at < TIME_END), at, UNSURE)
+        result[rows] = np.where(good & sure & (at >= EVENTS_START) & (at < TIME_END), at, UNSURE)
     return result
 
 
 def parse_local(texts: pa.Array, layout: Layout) -> Int64s:
     """ms of local time since 1970 for each text; `UNSURE` where it does not fit the layout."""
     result = np.full(len(texts), UNSURE, np.int64)
-    for _, rows, chars in _by_length(texts, {layout.length}):
+    for _, rows, chars in by_length(texts, {layout.length}):
         local, good = _local(chars, layout)
         result[rows] = np.where(good, local, UNSURE)
     return result
 
 
-def _by_length(texts: pa.Array, lengths: set[int]) -> Any:
+def parse_epoch(texts: pa.Array, unit: str | None) -> Int64s:
+    """ms since the epoch for each number since 1970, in `unit`; `UNSURE` where it is none.
+
+    Without a unit (s, ms, us or ns) the size tells it: between 2000 and 2300 no two overlap.
+    """
+    found = pc.fill_null(pc.match_substring_regex(texts, r"^[0-9]{9,19}(\.[0-9]+)?$"), False)
+    good: Bools = found.to_numpy(zero_copy_only=False)
+    result = np.full(len(texts), UNSURE, np.int64)
+    if not good.any():
+        return result
+    some = texts.filter(found)
+    whole = pc.replace_substring_regex(some, r"\..*", "")
+    numbers = whole.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    fraction = pc.replace_substring_regex(some, r"^[0-9]+\.?", "")
+    ms = pc.utf8_slice_codeunits(pc.utf8_rpad(fraction, 3, "0"), 0, 3).cast(pa.int64())
+    at = np.full(len(some), UNSURE, np.int64)
+    for name, per_ms in _PER_MS.items():
+        if unit not in (None, name):
+            continue
+        scaled = numbers // per_ms if per_ms else numbers * 1_000 + ms.to_numpy()
+        fits = (numbers < TIME_END * per_ms) if per_ms else (numbers < TIME_END // 1_000)
+        fits &= np.where(fits, scaled, 0) >= EVENTS_START
+        at[fits] = scaled[fits]
+    result[good] = at
+    return result
+
+
+#: How many of a unit are a ms; 0 for seconds, which are more than one.
+_PER_MS = {"s": 0, "ms": 1, "us": 1_000, "ns": 1_000_000}
+
+
+def by_length(texts: pa.Array, lengths: set[int]) -> Any:
     """(length, rows, characters by position and row) for the texts of each of these lengths."""
     found = pc.fill_null(pc.binary_length(texts), 0).to_numpy(zero_copy_only=False)
     for length in np.unique(found).tolist():
@@ -116,12 +147,16 @@ def _local(chars: _Bytes, layout: Layout) -> tuple[Int64s, Bools]:
     month, day = _two(digits, at["m"]), _two(digits, at["d"])
     hour, minute, second = _two(digits, at["H"]), _two(digits, at["M"]), _two(digits, at["S"])
     good &= (month >= 1) & (month <= 12) & (day >= 1) & (year >= 1900)
-    good &= (hour < 24) & (minute < 60) & (second < 60)
+    good &= (hour < 24) & (minute < 60) & (second < 60) | (
+        (hour == 24) & (minute == 0) & (second == 0)
+    )
     good &= day <= _days_in_month(year, np.clip(month, 1, 12))
     seconds = (hour * 60 + minute) * 60 + second
     result = _days_since_epoch(year, month, day) * 86_400_000 + seconds.astype(np.int64) * 1_000
     if "f" in at:
-        result += _two(digits, at["f"]) * 10 + digits[at["f"] + 2]
+        fraction = _two(digits, at["f"]) * 10 + digits[at["f"] + 2]
+        result += fraction
+        good &= (hour < 24) | (fraction == 0)
     return result, good
 
 

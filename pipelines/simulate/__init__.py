@@ -1,8 +1,8 @@
 """A made city: its exchange directory and, kept by independent bookkeeping, the truth about it.
 
 Nothing here imports the product's own arithmetic: two bookkeepers who never met can convict each
-other. `simulate` writes a city and what it knows to be true of it. A judge of any exchange directory,
-and variations of one, are the tests' (`tests/oracle`).
+other. `simulate` writes a city and what it knows to be true of it; a judge of any exchange
+directory is in `tests/oracle`.
 """
 
 from pipelines.simulate.plan import CityPlan, Summary

@@ -5,6 +5,7 @@ them, and each is wrong in one way only, so that nobody can argue about the reas
 from __future__ import annotations
 
 import json
+from itertools import count
 from typing import NamedTuple
 
 from pipelines.simulate.city import City
@@ -39,12 +40,13 @@ def bad_lines(plan: CityPlan, city: City) -> list[tuple[int, BadLine]]:
 def _one_of_each(city: City, at: int, number: int) -> list[BadLine]:
     outlet, wholesaler = city.outlets[0].id, city.wholesalers[0].id
     iccid, imsi = city.iccid(0), str(city.imsi(0))
+    numbers = count()
     past = str(city.batches[-1].first_iccid + city.batches[-1].count - 2)
 
     def event(reason: str, /, **changes: object) -> BadLine:
         fields: dict[str, object] = {
             "type": "delivery",
-            "event_id": f"X{number:04d}-{len(made)}",
+            "event_id": f"X{number:04d}-{next(numbers)}",
             "at": iso(at),
             "outlet_id": outlet,
             "wholesaler_id": wholesaler,
@@ -56,7 +58,7 @@ def _one_of_each(city: City, at: int, number: int) -> list[BadLine]:
 
     def row(reason: str, /, **changes: str) -> BadLine:
         fields = {
-            "call_id": f"X{number:04d}-{len(made)}",
+            "call_id": f"X{number:04d}-{next(numbers)}",
             "start_time": iso(at),
             "imsi": imsi,
             "msisdn": "8613900000000",
@@ -66,41 +68,29 @@ def _one_of_each(city: City, at: int, number: int) -> list[BadLine]:
         } | changes
         return BadLine("csv", ",".join(fields.values()).encode(), reason)
 
-    made: list[BadLine] = []
-    made.append(BadLine("events", b'{"type": "delivery", "event_id": "X', "malformed"))
-    made.append(row("malformed", charge_fen="19,extra"))
-    made.append(event("unknown_type", type="teleport"))
-    made.append(row("invalid_field: imsi", imsi=f"46000X{number:09d}"))
-    made.append(event("unknown_outlet", outlet_id="O-none"))
-    made.append(event("unknown_wholesaler", wholesaler_id="W-none"))
-    made.append(event("unknown_sim", first_iccid="8986099999999999999"))
-    made.append(event("invalid_field: count", count=0))
-    made.append(BadLine("parquet", f"46000X{number:09d}".encode(), "invalid_field: imsi"))
-    made.append(row("invalid_field: start_time", start_time="yesterday"))
-    made.append(event("invalid_field: at", at="2026-13-45T10:00:00.000+08:00"))
-    made.append(event("invalid_field: at", at="2026-03-02T10:00:00.000"))
-    made.append(event("invalid_field: outlet_id", outlet_id=None))
-    made.append(event("invalid_field: first_iccid", first_iccid="898600"))
-    made.append(row("invalid_field: imsi", imsi=imsi[:-1]))
-    made.append(row("invalid_field: duration_s", duration_s="a minute"))
-    made.append(
-        event(
-            "unknown_outlet", type="return", outlet_id="O-none", reason="lost", wholesaler_id=None
-        )
-    )
-    made.append(
-        event(
-            "unknown_outlet",
-            type="transfer",
-            from_outlet_id=outlet,
-            to_outlet_id="O-none",
-            outlet_id=None,
-            wholesaler_id=None,
-        )
-    )
-    made.append(event("unknown_sim", first_iccid=past))
-    made.append(event("invalid_field: imsi", type="activation", imsi="46000"))
-    made.append(BadLine("events", b"not JSON at all", "malformed"))
-    made.append(BadLine("events", b'{"type": "activation", "event_id": "\xff\xfe"}', "malformed"))
-    made.append(BadLine("csv", b"half a row,2026-03-02T10:", "malformed"))
-    return made
+    ends = {"from_outlet_id": outlet, "to_outlet_id": "O-none", "outlet_id": None}
+    return [
+        BadLine("events", b'{"type": "delivery", "event_id": "X', "malformed"),
+        row("malformed", charge_fen="19,extra"),
+        event("unknown_type", type="teleport"),
+        row("invalid_field: imsi", imsi=f"46000X{number:09d}"),
+        event("unknown_outlet", outlet_id="O-none"),
+        event("unknown_wholesaler", wholesaler_id="W-none"),
+        event("unknown_sim", first_iccid="8986099999999999999"),
+        event("invalid_field: count", count=0),
+        BadLine("parquet", f"46000X{number:09d}".encode(), "invalid_field: imsi"),
+        row("invalid_field: start_time", start_time="yesterday"),
+        event("invalid_field: at", at="2026-13-45T10:00:00.000+08:00"),
+        event("invalid_field: at", at="2026-03-02T10:00:00.000"),
+        event("invalid_field: outlet_id", outlet_id=None),
+        event("invalid_field: first_iccid", first_iccid="898600"),
+        row("invalid_field: imsi", imsi=imsi[:-2]),
+        row("invalid_field: duration_s", duration_s="a minute"),
+        event("unknown_outlet", type="return", reason="lost", outlet_id="O-none"),
+        event("unknown_outlet", type="transfer", **ends),
+        event("unknown_sim", first_iccid=past),
+        event("invalid_field: imsi", type="activation", imsi="46000"),
+        BadLine("events", b"not JSON at all", "malformed"),
+        BadLine("events", b'{"type": "activation", "event_id": "\xff\xfe"}', "malformed"),
+        BadLine("csv", b"half a row,2026-03-02T10:", "malformed"),
+    ]

@@ -28,7 +28,7 @@ class Subscribers:
         self._plan = plan
         self._city = city
         self._rng = np.random.default_rng([plan.seed, 2])
-        self._imsi = _strangers(plan, city, self._rng)
+        self._imsi = _outsiders(plan, city, self._rng)
         self._home = self._rng.integers(0, len(city.cells), len(self._imsi))
         self._written = 0
 
@@ -99,7 +99,7 @@ def rows_a_slice(plan: CityPlan) -> list[tuple[int, int, int]]:
     return [(start, start + length, n) for start, n in zip(starts, rows, strict=True)]
 
 
-def _strangers(plan: CityPlan, city: City, rng: np.random.Generator) -> Ints:
+def _outsiders(plan: CityPlan, city: City, rng: np.random.Generator) -> Ints:
     """IMSIs outside every batch: other ranges, other networks, and the very next to each batch."""
     wanted = max(500, min(2_000_000, plan.cdrs // 20))
     low, high = city.batches[0].first_imsi, city.batches[-1].first_imsi

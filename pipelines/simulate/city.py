@@ -222,7 +222,7 @@ def _holders(
 
 def _batches(plan: CityPlan, rng: Random, outlets: list[CityOutlet]) -> list[CityBatch]:
     """Three batches a SKU. Some are neighbours by ICCID and IMSI, some by ICCID alone, some share
-    a thousand IMSIs with strangers between them: every way a range can be cut wrongly."""
+    a thousand IMSIs with other subscribers' between them: every way a range can be cut wrongly."""
     made: list[CityBatch] = []
     imsi = 460_001_230_004_321 + rng.randrange(10**6)
     next_iccid = 0

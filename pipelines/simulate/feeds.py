@@ -1,8 +1,9 @@
 """Files of the exchange directory that arrive slice by slice: rows come a little late and out of
 order, some twice, and bad lines lie between them.
 
-Within a source no row is written once the source has shown a time `disorder` later: each row's
-delay is shorter than that, and rows are written by the time they arrive.
+Rows are written by the time they arrive. Unless the plan says that calls are written when they end
+or papers come late, each row's delay is shorter than the plan's disorder: within a source no row is
+written once the source has shown a time that much later.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ import numpy as np
 import polars as pl
 
 from pipelines.simulate.badlines import BadLine
-from pipelines.simulate.plan import HOUR_MS, CityPlan, seeded
-from pipelines.simulate.truth import DeadLetter
+from pipelines.simulate.plan import DAY_MS, HOUR_MS, CityPlan, seeded
+from pipelines.simulate.truth import TrueDeadLetter
 
 CDR_COLUMNS = ("call_id", "start_time", "imsi", "msisdn", "duration_s", "cell_id", "charge_fen")
 _FAST_GZIP = 1
 #: The last slice takes everything that is still under way.
 FOR_EVER = 2**62
+
+#: Reported on paper; the rest is reported by machines.
+_ON_PAPER = ("delivery", "return", "transfer", "write_off")
 
 
 class EventFeed:
@@ -32,14 +36,17 @@ class EventFeed:
         self._plan = plan
         self._out = out
         self._rng = seeded(plan.seed, "events")
+        self._papers = seeded(plan.seed, "late papers")
         self._pending: list[tuple[int, int, bytes, str | None]] = []
         self._seen = 0
         self.written = 0
         self.files = 0
-        self.dead: list[DeadLetter] = []
+        self.dead: list[TrueDeadLetter] = []
 
     def add(self, at: int, event: dict[str, Any]) -> None:
         line = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+        if event["type"] in _ON_PAPER and self._papers.random() < self._plan.late_papers:
+            at += self._papers.randrange(2 * HOUR_MS, 3 * DAY_MS)
         self._queue(at + self._delay(), line)
         if self._rng.random() < self._plan.duplicates:
             self._queue(at + self._delay(), line)
@@ -55,7 +62,7 @@ class EventFeed:
         path = self._out / "events" / f"{name}.ndjson{'.gz' if self.files % 3 == 1 else ''}"
         for number, (_, _, _, reason) in enumerate(ready, 1):
             if reason:
-                self.dead.append(DeadLetter(f"events/{path.name}", number, reason))
+                self.dead.append(TrueDeadLetter(f"events/{path.name}", number, reason))
             else:
                 self.written += 1
         _write(path, b"".join(line + b"\n" for _, _, line, _ in ready))
@@ -83,7 +90,7 @@ class CdrFeeds:
         self._bad: list[tuple[int, int, BadLine]] = []
         self.written = 0
         self.files = 0
-        self.dead: list[DeadLetter] = []
+        self.dead: list[TrueDeadLetter] = []
 
     def add(self, calls: pl.DataFrame) -> None:
         """Calls as `Subscribers` makes them."""
@@ -94,7 +101,10 @@ class CdrFeeds:
         other = pl.Series(self._rng.integers(0, switches, twice.height), dtype=pl.Int64)
         rows = pl.concat([calls.with_columns(switch=own), twice.with_columns(switch=other)])
         delay = self._plan.disorder_ms * self._rng.random(rows.height) ** 3
-        rows = rows.with_columns(arrives=pl.col("at") + pl.Series(delay.astype(np.int64)))
+        known = pl.col("at")
+        if self._plan.calls_by == "end":
+            known += pl.col("duration_s") * 1000
+        rows = rows.with_columns(arrives=known + pl.Series(delay.astype(np.int64)))
         self._pending = pl.concat([self._pending, rows]) if self._pending.height else rows
 
     def add_bad(self, at: int, bad: BadLine) -> None:
@@ -136,7 +146,7 @@ class CdrFeeds:
         numbered = rows.select("reason", line=pl.int_range(pl.len()) + 1 + header)
         file = path.relative_to(self._out).as_posix()
         for reason, line in numbered.filter(pl.col("reason").is_not_null()).iter_rows():
-            self.dead.append(DeadLetter(file, line, reason))
+            self.dead.append(TrueDeadLetter(file, line, reason))
 
     def _write_lines(self, path: Path, rows: pl.DataFrame, switch: int) -> None:
         # Every other switch keeps UTC.

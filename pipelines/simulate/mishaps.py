@@ -32,7 +32,7 @@ def schedule_mishaps(trade: Trade) -> None:
         trade.at(due, lambda at, outlet=outlet: _rob(trade, at, outlet))  # type: ignore[misc]
     for hour in range(plan.days * 24):
         due = plan.start_ms + hour * HOUR_MS + trade.rng.randrange(HOUR_MS)
-        trade.at(due, trade.stranger)
+        trade.at(due, trade.outsider)
 
 
 def _try(trade: Trade, due: int, mishap: Mishap) -> None:
@@ -146,7 +146,7 @@ def _clear(trade: Trade, at: int, shelf: Shelf, kind: str = "return") -> None:
 
 
 def _rob(trade: Trade, at: int, outlet: int) -> None:
-    """All of one SKU is stolen from an outlet: of one that nobody holds, nobody can be told."""
+    """All of one SKU is stolen from an outlet; where nobody holds it, nobody can be notified."""
     stocked = [s for s, held in trade.books.shelves.items() if s[0] == outlet and held]
     if stocked:
         _clear(trade, at, stocked[0], "write_off")

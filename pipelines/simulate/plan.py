@@ -17,6 +17,9 @@ DAY_MS: Final = 24 * HOUR_MS
 CdrFormat = Literal["mixed", "csv", "csv.gz", "parquet"]
 _FORMATS: Final = ("csv", "csv.gz", "parquet")
 
+#: Switches write a call when it starts, or, as most do, when it ends.
+CallsBy = Literal["start", "end"]
+
 
 @dataclass(frozen=True)
 class CityPlan:
@@ -25,7 +28,10 @@ class CityPlan:
     `cdrs` is the least number of CDR rows, duplicates and first calls come on top. `territories`
     is the number of counties, each with three districts. `disorder_s` bounds how late a row may
     be written after its event. `duplicates` is the share of rows written twice. Format "mixed"
-    gives the switches csv, csv.gz and parquet in turn.
+    gives the switches csv, csv.gz and parquet in turn. With `calls_by` "end" a switch writes a
+    call when it ends, so start times run backwards by up to the longest call. `late_papers` is
+    the share of deliveries, returns, transfers and write-offs that are reported hours or days
+    after they happened. Neither changes what happens in the city, only when it is heard of.
 
     Raises `UsageError` where no city can be made of it.
     """
@@ -43,6 +49,8 @@ class CityPlan:
     bad_lines: int = 60
     disorder_s: int = 60
     group_wait_s: int = 60
+    calls_by: CallsBy = "start"
+    late_papers: float = 0.0
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -54,6 +62,7 @@ class CityPlan:
             ("wholesalers", self.territories, 10_000),
             ("switches", 1, 26),
             ("duplicates", 0, 1),
+            ("late_papers", 0, 1),
             ("bad_lines", 0, 1_000_000),
             ("disorder_s", 0, 3_600),
             ("group_wait_s", 0, 86_400),
@@ -63,6 +72,8 @@ class CityPlan:
                 raise UsageError(f"{name} must be between {least} and {most}, not {value}")
         if self.cdr_format not in ("mixed", *_FORMATS):
             raise UsageError(f"cdr_format must be mixed, csv, csv.gz or parquet: {self.cdr_format}")
+        if self.calls_by not in ("start", "end"):
+            raise UsageError(f"calls_by must be start or end: {self.calls_by}")
 
     @property
     def start_ms(self) -> int:

@@ -75,7 +75,7 @@ class Trade:
                 action(self._now)
 
     def at(self, due: int, action: Callable[[int], None]) -> None:
-        """Have `action` called when its time has come; it is told the millisecond it got."""
+        """Have `action` called when its time has come; it gets its own millisecond."""
         heappush(self._agenda, (due, next(self._entries), action))
 
     # What happens, each with its event and its entry in the books.
@@ -132,8 +132,8 @@ class Trade:
             self._report("registration", at + self._between(10, 400), papers)
         self._react(at)
 
-    def stranger(self, at: int) -> None:
-        """The network switches on a SIM that is none of the registered ones."""
+    def outsider(self, at: int) -> None:
+        """The network switches on a SIM that no batch registers."""
         imsi = f"46001{self.rng.randrange(10**10):010d}"
         if self.rng.random() < 0.5:
             self._report("activation", at, {"imsi": imsi})

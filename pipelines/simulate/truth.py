@@ -40,7 +40,7 @@ class Anomaly(NamedTuple):
     at: int
 
 
-class DeadLetter(NamedTuple):
+class TrueDeadLetter(NamedTuple):
     """`line` counts from 1, a CSV header included; in Parquet it is the row, from 1."""
 
     file: str
@@ -56,13 +56,13 @@ class Truth:
     incidents: list[TrueIncident]
     messages: list[TrueMessage]
     anomalies: list[Anomaly]
-    dead_letters: list[DeadLetter]
+    dead_letters: list[TrueDeadLetter]
     #: Usable rows that came after their own source's watermark, repeats of a row included.
     beyond_bound: int = 0
 
     def dead_reasons(self) -> Counter[str]:
         """How many dead letters of each reason, without the detail after the colon."""
-        return Counter(letter.reason.split(":")[0] for letter in self.dead_letters)
+        return Counter(dead.reason.split(":")[0] for dead in self.dead_letters)
 
 
 def incident_order(incident: TrueIncident) -> tuple[int, str, str]:
@@ -93,7 +93,7 @@ def write_truth(truth: Truth, folder: Path) -> None:
     write_csv(
         folder / "anomalies.csv", Anomaly._fields, ((*a[:3], _utc(a.at)) for a in truth.anomalies)
     )
-    write_csv(folder / "dead_letters.csv", DeadLetter._fields, truth.dead_letters)
+    write_csv(folder / "dead_letters.csv", TrueDeadLetter._fields, truth.dead_letters)
 
 
 def read_truth(directory: Path) -> Truth:
@@ -111,7 +111,7 @@ def read_truth(directory: Path) -> Truth:
         ],
         anomalies=[Anomaly(e, i, k, _ms(at)) for e, i, k, at in _rows(folder / "anomalies.csv")],
         dead_letters=[
-            DeadLetter(f, int(line), reason)
+            TrueDeadLetter(f, int(line), reason)
             for f, line, reason in _rows(folder / "dead_letters.csv")
         ],
     )

@@ -26,7 +26,7 @@ def alerts_app(
         new_wholesalers,
         deliver,
         options.commit_interval,
-        options.stand_still,
+        options.longest_suspension,
         StallGuard(app, options.give_up_after),
     )
 

@@ -75,7 +75,7 @@ def new_app(worker: str, options: StreamOptions) -> faust.App:
         # A standby would load, and act on, partitions that are somebody else's.
         table_standby_replicas=0,
         # At a rebalance what is in hand is dropped and delivered again; waiting for it to be
-        # acknowledged would wait for ever, because the keeper acknowledges in steps.
+        # acknowledged would wait for ever, because a stateful agent acknowledges in steps.
         stream_wait_empty=False,
         worker_redirect_stdouts=False,
         **options.security,

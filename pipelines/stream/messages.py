@@ -15,8 +15,8 @@ from schemas.errors import EnvelopeError
 #: Messages refused in a row that end a worker: somebody else writes to its topic.
 MOST_REFUSED: Final = 1_000
 
-#: Bytes of a refused message that are kept: a letter as long as the message would not fit in one.
-LONGEST_LETTER: Final = 256 * 1024
+#: Bytes of a refused message that are kept: all of it may not fit into a dead letter.
+LONGEST_PAYLOAD: Final = 256 * 1024
 
 
 class EnvelopeReader:
@@ -27,10 +27,10 @@ class EnvelopeReader:
         self._refused = 0
 
     def open(self, message: Message) -> tuple[Header, pa.RecordBatch | None]:
-        """What a message says; if it is no envelope, a dead letter of kind `dead_letters`.
+        """Header and rows of a message; if it is no envelope, a dead letter of kind `dead_letters`.
 
-        Raises `EnvelopeError` when it was the last in a row that may be none: a good one makes up
-        for all before it, but a topic that is wholly wrong shall not become dead letters.
+        Raises `EnvelopeError` at the last of `most` refused in a row: a topic that is wholly wrong
+        shall not become dead letters.
         """
         try:
             opened = unpack(message.value, message.topic)
@@ -42,18 +42,18 @@ class EnvelopeReader:
                     f" because {why}: see who writes there"
                     f" (`zerostock dead-letters list --source {message.topic}`)"
                 ) from why
-            return Header("dead_letters"), _letter(message, why)
+            return Header("dead_letters"), _dead_letter(message, why)
         self._refused = 0
         return opened
 
 
-def _letter(message: Message, why: EnvelopeError) -> pa.RecordBatch:
+def _dead_letter(message: Message, why: EnvelopeError) -> pa.RecordBatch:
     rows = RowBuilder("dead_letters")
     rows.add(
         source=f"{message.topic}/{message.partition}",
         position=message.offset,
         received_at=time.time_ns() // 1_000_000,
         reason=f"malformed: {why}",
-        payload=(message.value or b"")[:LONGEST_LETTER],
+        payload=(message.value or b"")[:LONGEST_PAYLOAD],
     )
     return rows.batch()

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pipelines.core.effects import Effect
 from pipelines.core.stock.sim_registry import Int64s, SimRegistry
 from pipelines.core.stock.sim_stage import SimStage
-from schemas.alert_events import KINDS as ALERT_NEWS_KINDS
+from schemas.alert_events import KINDS as ALERT_EVENT_KINDS
 from schemas.envelope import Header
 
 REGISTRY: Final = CollectorRegistry()
@@ -43,7 +43,7 @@ UNASSIGNED: Final = Counter(
     registry=REGISTRY,
 )
 SMS: Final = Counter(
-    "zerostock_sms_messages_total", "What became of messages.", ["status"], registry=REGISTRY
+    "zerostock_sms_messages_total", "Messages by outcome.", ["status"], registry=REGISTRY
 )
 SMS_SEGMENTS: Final = Counter(
     "zerostock_sms_segments_total", "What sent messages cost, in segments.", registry=REGISTRY
@@ -54,7 +54,7 @@ SMS_NUMBERS: Final = Gauge(
 )
 ALERT_EVENTS: Final = Counter(
     "zerostock_alert_events_total",
-    "What was decided and answered about stock-outs.",
+    "Decisions and answers about stock-outs.",
     ["kind"],
     registry=REGISTRY,
 )
@@ -128,7 +128,7 @@ class CountedSimStage(SimStage):
 
 
 def count_effects(effects: list[Effect]) -> list[Effect]:
-    """Count what a stage says; hands it on."""
+    """Count the rows of effects; returns them."""
     for effect in effects:
         if effect.rows is None:
             continue
@@ -149,7 +149,7 @@ def count_effects(effects: list[Effect]) -> list[Effect]:
 
 def _known_kind(kind: str) -> str:
     """Foreign programs may answer anything; labels must stay few."""
-    return kind if kind in ALERT_NEWS_KINDS else "other"
+    return kind if kind in ALERT_EVENT_KINDS else "other"
 
 
 def _count_incidents(rows: pa.RecordBatch) -> None:

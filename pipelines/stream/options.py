@@ -38,8 +38,8 @@ class StreamOptions:
         return 2 * self.stall_after
 
     @property
-    def stand_still(self) -> int:
-        """How long (ms) a worker may stand still before it counts as replaced.
+    def longest_suspension(self) -> int:
+        """How long (ms) a worker may be suspended before it counts as replaced.
 
         The embedded broker's short sessions are for quick starts: there one worker a group runs,
         and nobody takes its place.

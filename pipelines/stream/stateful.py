@@ -89,7 +89,7 @@ class StatefulAgent:
         make_stage: Callable[[int], Stage[Any]],
         act: Act,
         commit_interval: int,
-        stand_still: int,
+        longest_suspension: int,
         progress: StallGuard,
     ) -> None:
         self.app = app
@@ -115,7 +115,7 @@ class StatefulAgent:
         self._sent: list[Awaitable[Any]] = []
         self._stamp: dict[int, int] = {}
         self._offsets = Offsets(app)
-        self._fence = SuspensionGuard(stand_still / 1_000)
+        self._suspension = SuspensionGuard(longest_suspension / 1_000)
         self._generation = 0
         self._messages = EnvelopeReader()
         self._lock = asyncio.Lock()
@@ -184,12 +184,12 @@ class StatefulAgent:
             die("a worker's clock failed")
 
     async def _watch(self) -> None:
-        await self._fence.beat()
-        die("this process stood still and may have been replaced")
+        await self._suspension.beat()
+        die("this process was suspended and may have been replaced")
 
-    def _must_be_whole(self) -> None:
-        if not self._fence.whole:
-            die("this process stood still and may have been replaced")
+    def _refuse_if_suspended(self) -> None:
+        if self._suspension.suspended:
+            die("this process was suspended and may have been replaced")
 
     async def _take(self, stream: StreamT[bytes], event: EventT) -> None:
         message = event.message
@@ -219,7 +219,7 @@ class StatefulAgent:
 
     async def _step(self) -> None:
         generation = self._generation
-        started, said = time.monotonic(), len(self._sent)
+        started, sent = time.monotonic(), len(self._sent)
         for stage in list(self.stages.values()):
             with self.progress.outside():
                 effects = await self.act(stage, now_ms())
@@ -228,7 +228,7 @@ class StatefulAgent:
             if generation != self._generation:
                 return
         now = time.monotonic()
-        if len(self._sent) > said:
+        if len(self._sent) > sent:
             self._next_step = now + min(max(TICK, 2 * (now - started)), LONGEST_TICK)
         full = self._weight >= MOST_TAKEN
         if full and self._commit is not None:
@@ -239,9 +239,9 @@ class StatefulAgent:
             self._begin_commit(generation)
 
     async def _send(self, effect: Effect) -> None:
-        self._must_be_whole()
+        self._refuse_if_suspended()
         data = pack(effect.header, effect.rows)
-        # What `send` returns waits for the broker's word.
+        # What `send` returns waits for the broker's acknowledgement.
         self._sent.append(
             await self.app.producer.send(effect.topic, None, data, effect.partition, None, None)
         )
@@ -271,10 +271,10 @@ class StatefulAgent:
         taken: list[tuple[StreamT[bytes], EventT]],
     ) -> None:
         try:
-            # 1. Effects: everything said since the last commit is on the broker.
+            # 1. Effects: everything sent since the last commit is on the broker.
             for effect in sent:
                 await effect
-            self._must_be_whole()
+            self._refuse_if_suspended()
             # 2. State: the facts first, then, by themselves, the watermarks they are complete for.
             # (The embedded broker reports as the end of a log the start of its last batch, and a
             # recovery would stop there: watermarks in a batch of their own are always read.)
@@ -291,7 +291,7 @@ class StatefulAgent:
     async def _write(self, entries: list[_Entry]) -> None:
         """Write entries to the changelog, in as few requests as hold them, and wait for all.
 
-        A block's news are a hundred bytes: one by one, most of a commit would be asyncio's futures.
+        A block's recent uses are a hundred bytes: one by one, most of a commit would be futures.
         """
         topic = self.table.changelog_topic_name
         producer = self.app.producer._ensure_producer()

@@ -34,7 +34,7 @@ def stock_app(options: StreamOptions, registry: SimRegistry, holder: Holder) -> 
 
     async def fold(stage: SimStage | OutletStage, now: int) -> list[Effect]:
         del now
-        return trace.said(metrics.count_effects(stage.advance()))
+        return trace.traced(metrics.count_effects(stage.advance()))
 
     sims = StatefulAgent(
         app,
@@ -43,7 +43,7 @@ def stock_app(options: StreamOptions, registry: SimRegistry, holder: Holder) -> 
         new_sims,
         fold,
         options.commit_interval,
-        options.stand_still,
+        options.longest_suspension,
         progress,
     )
     outlets = StatefulAgent(
@@ -53,7 +53,7 @@ def stock_app(options: StreamOptions, registry: SimRegistry, holder: Holder) -> 
         new_outlets,
         fold,
         options.commit_interval,
-        options.stand_still,
+        options.longest_suspension,
         progress,
     )
 

@@ -1,4 +1,4 @@
-"""The way of a stock-out through the log, at level INFO: opened, told, closed, in the warehouse.
+"""A stock-out's way through the log, at level INFO: opened, notified, closed, in the warehouse.
 
 Each line carries the ids as fields, so that one search finds the whole way. Nothing is done at
 higher levels.
@@ -15,8 +15,8 @@ from pipelines.core.effects import Effect
 log = logging.getLogger(__name__)
 
 
-def said(effects: list[Effect]) -> list[Effect]:
-    """Log the stock-outs and messages that a side tells others of; hands them on."""
+def traced(effects: list[Effect]) -> list[Effect]:
+    """Log the stock-outs and messages among effects; returns them."""
     if log.isEnabledFor(logging.INFO):
         for effect in effects:
             if effect.rows is not None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 import faust
 import pyarrow as pa
 from faust.types import EventT, StreamT
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from pipelines.stream import metrics, trace
 from pipelines.stream.app import hasten_fetches, new_app
@@ -17,7 +21,12 @@ from pipelines.stream.faust_fixes.offsets import Offsets, Turn
 from pipelines.stream.faust_fixes.stall_guard import StallGuard
 from pipelines.stream.messages import EnvelopeReader
 from pipelines.stream.options import StreamOptions
+from pipelines.warehouse import Warehouse
+from pipelines.warehouse.rows import to_rows
 from schemas import topics
+from schemas.errors import WarehouseDown
+
+log = logging.getLogger(__name__)
 
 #: What analysts can query comes from these.
 RESULT_TOPICS = (
@@ -35,6 +44,10 @@ BATCH_ROWS = 50_000
 BATCH_AGE = 0.5
 
 
+#: Seconds between two attempts at a warehouse that is down.
+BACKOFF = wait_exponential(multiplier=0.2, max=30.0)
+
+
 class Sink(Protocol):
     """Where rows end up."""
 
@@ -43,6 +56,40 @@ class Sink(Protocol):
 
         Storing a row twice must be harmless.
         """
+
+
+class WarehouseSink:
+    """Rows into ClickHouse, one insert a table, tried again for as long as it is down.
+
+    Tables show each row once, so what is written twice does no harm.
+    """
+
+    def __init__(
+        self, warehouse: Warehouse, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        self._warehouse = warehouse
+        self._sleep = sleep
+
+    async def write(self, batches: dict[str, list[pa.RecordBatch]]) -> None:
+        """See `Sink`. Raises `WarehouseError` when ClickHouse refuses the rows."""
+        for kind, some in batches.items():
+            for batch in pa.Table.from_batches(some).combine_chunks().to_batches():
+                table, rows = to_rows(kind, batch)
+                async for attempt in AsyncRetrying(
+                    retry=retry_if_exception_type(WarehouseDown),
+                    wait=BACKOFF,
+                    sleep=self._sleep,
+                    before_sleep=partial(_report_retry, table),
+                ):
+                    with attempt:
+                        await asyncio.to_thread(self._warehouse.insert, table, rows)
+
+
+def _report_retry(table: str, state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    seconds = state.next_action.sleep if state.next_action else 0.0
+    log.warning("%s; rows for %s wait, next attempt in %.1f s", error, table, seconds)
+    metrics.INSERT_RETRIES.labels(table).inc()
 
 
 class Loader:
@@ -128,7 +175,7 @@ class Loader:
 
 
 def warehouse_app(options: StreamOptions, sink: Sink) -> faust.App:
-    """The application; `sink` is the warehouse behind its row buffer."""
+    """The application; `sink` takes the rows."""
     app = new_app("warehouse", options)
     loader = Loader(app, sink, StallGuard(app, options.give_up_after))
 

@@ -1,7 +1,7 @@
-"""The way to ClickHouse: one port, two engines, and a door for other processes.
+"""The way to ClickHouse: one port, two engines, and a loopback server for other processes.
 
 `open_warehouse` and `open_for_reading` choose; `migrate` brings the schema up to date;
-`rows` and `reference` say how what flows becomes rows; `Buffer` gathers and retries.
+`rows` and `reference` say how what flows becomes rows.
 """
 
 from pipelines.warehouse.migrations import migrate

@@ -1,4 +1,4 @@
-"""Which warehouse a command gets: embedded, native, or through the owner's door."""
+"""Which warehouse a command gets: embedded, native, or through its owner."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from pipelines.warehouse.loopback.client import DoorClient
+from pipelines.warehouse.loopback.client import LoopbackClient
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import BusyError, InputError, UsageError, WarehouseError
 
@@ -18,7 +18,7 @@ def open_warehouse(
 
     An owner that can do without it, like the desk, is asked to leave. Raises `BusyError` when
     another live process owns `data` for longer than `patience` seconds, `WarehouseDown` when the
-    server cannot be reached, `SettingsError` for a URL that is none.
+    server cannot be reached, `SettingsError` for a malformed URL.
     """
     # Each engine is a big library: load only the one that is asked for.
     if url is not None:
@@ -37,19 +37,19 @@ def open_warehouse(
 
 
 def _ask_to_leave(data: Path) -> None:
-    door = DoorClient.find(data)
-    if door is not None:
+    owner = LoopbackClient.find(data)
+    if owner is not None:
         with suppress(WarehouseError):  # it is needed there
-            door.ask_to_leave()
+            owner.ask_to_leave()
 
 
 def open_for_reading(
     *, data: Path | None = None, url: str | None = None, patience: float = 10.0
 ) -> Warehouse:
-    """A warehouse to ask: also while another process owns `data`, through that one's door.
+    """A warehouse to ask: also while another process owns `data`, through that process.
 
     Raises, besides what `open_warehouse` raises, `InputError` when there is no warehouse in `data`
-    and `BusyError` when its owner opens no door within `patience` seconds.
+    and `BusyError` when its owner serves nobody within `patience` seconds.
     """
     if url is not None or data is None:
         return open_warehouse(data=data, url=url)
@@ -59,11 +59,11 @@ def open_for_reading(
 
     until = time.monotonic() + patience
     while True:
-        door = DoorClient.find(data)
-        if door is not None:
-            return door
+        owner = LoopbackClient.find(data)
+        if owner is not None:
+            return owner
         try:
             return Embedded(data, patience=0.1)
-        except BusyError:  # its owner is about to open its door, or to end
+        except BusyError:  # its owner is about to serve it, or to end
             if time.monotonic() >= until:
                 raise

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 from pydantic import BaseModel
 
-from pipelines.ingest.reference import load_reference
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import WarehouseError
 from schemas.reference import Reference
@@ -42,9 +40,9 @@ REFERENCE: Final[dict[str, pa.Schema]] = {
         ]
     ),
     "assignments": pa.schema([("outlet_id", _text), ("wholesaler_id", _text), ("valid_from", _ms)]),
-    "successions": pa.schema(
+    "hand_overs": pa.schema(
         [
-            ("succession_id", _text),
+            ("hand_over_id", _text),
             ("wholesaler_id", _text),
             ("successor_id", _text),
             ("territory_id", _text),
@@ -59,21 +57,10 @@ REFERENCE: Final[dict[str, pa.Schema]] = {
             ("first_iccid", _text),
             ("first_imsi", pa.int64()),
             ("count", pa.int64()),
+            ("check_digit", _text),
         ]
     ),
 }
-
-
-def load_tables(warehouse: Warehouse, folder: Path) -> dict[str, int]:
-    """Replace every reference table by what `folder` holds; rows by table.
-
-    Rows that cannot be used are left out, as everywhere: the warehouse holds what the stream works
-    with. Raises `InputError` for a missing file or column before the first table changes.
-    """
-    tables = reference_rows(load_reference(folder).reference)
-    for name, rows in tables.items():
-        replace_reference(warehouse, name, rows)
-    return {name: rows.num_rows for name, rows in tables.items()}
 
 
 def reference_rows(reference: Reference) -> dict[str, pa.Table]:
@@ -85,7 +72,7 @@ def reference_rows(reference: Reference) -> dict[str, pa.Table]:
         "outlets": reference.outlets.values(),
         "assignments": reference.assignments,
         "sim_batches": reference.batches,
-        "successions": reference.successions,
+        "hand_overs": reference.hand_overs,
     }
     return {name: _rows(models[name], schema) for name, schema in REFERENCE.items()}
 
@@ -102,6 +89,12 @@ def _rows(models: Iterable[BaseModel], schema: pa.Schema) -> pa.Table:
             for f in schema
         }
     ).cast(schema)
+
+
+def replace_all(warehouse: Warehouse, reference: Reference) -> None:
+    """Replace every reference table."""
+    for name, rows in reference_rows(reference).items():
+        replace_reference(warehouse, name, rows)
 
 
 def replace_reference(warehouse: Warehouse, name: str, rows: pa.Table) -> None:

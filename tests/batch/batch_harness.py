@@ -57,10 +57,9 @@ def compute_tables(
             until=until,
         )
         compute(job, made, options, lambda line: None)
-        constants = {"job": name, "period": when}
         return {
             table.name: pl.concat(found).sort(table.key).to_dicts()
-            if (found := list(rows_of(folder, table, constants)))
+            if (found := list(rows_of(folder, table, job.constants(made))))
             else []
             for table in (*job.tables, REJECTS_TABLE)
         } | {"_rows_read": [{"rows": sum(f["rows"].sum() for f in frames(folder, "_rows_read"))}]}

@@ -26,7 +26,7 @@ from pipelines.batch.engine.columns import (
     text,
     whole,
 )
-from pipelines.batch.engine.deduplicate import once
+from pipelines.batch.engine.deduplicate import deduplicate
 from pipelines.batch.engine.sources import checksum, find, plan, read
 from schemas.errors import InputError
 
@@ -237,6 +237,6 @@ def test_which_of_differing_rows_stays_does_not_hang_on_their_order() -> None:
         {"id": ["x", "x", "x", "y"], "v": [3, 2, 2, 9], SOURCE: list("ffgf"), ROW: [1, 2, 1, 3]}
     )
     for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]):
-        kept, rejects = once(rows[order], ["id"])
+        kept, rejects = deduplicate(rows[order], ["id"])
         assert sorted(kept.select("id", "v").rows()) == [("x", 2), ("y", 9)]
         assert rejects.rows() == [("f", 1, "conflict: id x has other values in f row 2")]

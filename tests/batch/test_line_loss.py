@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from oracle.plain_batch import plain_line_loss
 
 from pipelines.core.energy import line_loss as loss
-from pipelines.core.energy import overlaps as overlapping
+from pipelines.core.energy import overlaps
 
 START = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1000)
 END = int(datetime(2026, 2, 1, tzinfo=UTC).timestamp() * 1000)
@@ -284,7 +284,7 @@ def test_fingerprints_miss_no_overlap(data: st.DataObject) -> None:
     spans = st.tuples(st.integers(0, 3), st.integers(0, 20), st.integers(1, 8))
     chunks = data.draw(st.lists(st.lists(spans, max_size=6), min_size=1, max_size=4))
     tick = data.draw(st.integers(1, 3))  # times are multiples of it, or not
-    prints = overlapping.Prints()
+    prints = overlaps.Prints()
     found: set[int] = set()
     told = []
     for chunk in chunks:
@@ -308,7 +308,7 @@ def test_fingerprints_miss_no_overlap(data: st.DataObject) -> None:
 
 
 def test_overlaps_at_the_border_of_what_is_compared_at_a_time() -> None:
-    prints = overlapping.Prints()
+    prints = overlaps.Prints()
     meters = np.repeat(np.arange(40_000, dtype=np.uint64), 2)
     starts = np.tile(np.array([0, 10]), 40_000)
     ends = starts + 10
@@ -321,11 +321,11 @@ def test_overlaps_at_the_border_of_what_is_compared_at_a_time() -> None:
 
 def test_the_tick_is_the_longest_that_the_times_allow() -> None:
     for times, tick in (([0, 1_800_000], 900_000), ([60_000], 60_000), ([60_000, 1], 1_000)):
-        assert overlapping.tick_of([np.array(times)]) == tick
-    for tick in overlapping.TICKS:
-        assert overlapping.Prints(tick).meter_bits + overlapping.Prints(tick).time_bits == 63
-        assert tick << overlapping.Prints(tick).time_bits >= 31 * 86_400_000 + 3_600_000
-    assert overlapping.Prints(900_000).meter_bits == 51
+        assert overlaps.tick_of([np.array(times)]) == tick
+    for tick in overlaps.TICKS:
+        assert overlaps.Prints(tick).meter_bits + overlaps.Prints(tick).time_bits == 63
+        assert tick << overlaps.Prints(tick).time_bits >= 31 * 86_400_000 + 3_600_000
+    assert overlaps.Prints(900_000).meter_bits == 51
 
 
 def test_theory_stands_beside_the_statistics(tmp_path: Path) -> None:

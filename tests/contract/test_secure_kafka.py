@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 from services.certificates import make_certificates
@@ -11,10 +12,8 @@ from services.kafka import SASL_PASSWORD, SASL_USER
 from infra.settings import Settings, load_settings
 from infra.topics import ensure_topics
 from infra.wiring import kafka_security
+from pipelines.ingest.post import KafkaSink
 from schemas.errors import BrokerError
-
-# aiokafka logs each refused try as an error; that is its right here.
-pytestmark = pytest.mark.filterwarnings("ignore:Unclosed AIOKafka")
 
 
 def secure(kafka, **changes) -> Settings:
@@ -46,10 +45,23 @@ def test_a_wrong_password_is_refused_in_a_line_without_it(kafka, mechanism):
 
     with pytest.raises(BrokerError) as refused:
         connect(settings)
+    gc.collect()  # a connection left open would warn here, and a warning is an error
 
     assert "\n" not in str(refused.value)
     assert kafka.secure_bootstrap in str(refused.value)
     assert "a-wrong-secret" not in str(refused.value) + repr(settings)
+
+
+def test_ingest_is_refused_in_the_same_words(kafka):
+    settings = secure(kafka, kafka_password="a-wrong-secret")
+
+    async def open_sink() -> None:
+        async with KafkaSink(settings.broker, kafka_security(settings), None):
+            pass
+
+    with pytest.raises(BrokerError, match="refused the login"):
+        asyncio.run(open_sink())
+    gc.collect()
 
 
 def test_a_server_whose_certificate_nobody_vouches_for_is_not_trusted(kafka, tmp_path):
@@ -57,3 +69,4 @@ def test_a_server_whose_certificate_nobody_vouches_for_is_not_trusted(kafka, tmp
 
     with pytest.raises(BrokerError):
         connect(secure(kafka, kafka_ca=stranger))
+    gc.collect()

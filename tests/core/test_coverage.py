@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.core.channel.coverage import covered
+from pipelines.core.channel.commission import covered
 
 SCHEMA = {"exchange": pl.String, "day": pl.Int64, "rows": pl.Int64}
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.core.channel.forecast import (
+    DEFAULT_LEAD,
     PHANTOM,
-    USUAL_LEAD,
     chance_of_running_out,
     consumption,
     lead_times,
@@ -134,7 +134,7 @@ def test_soon_empty_knows_what_it_does_not_know() -> None:
     ).with_columns(wholesaler_id=pl.lit("w1"))
     found = {row["outlet_id"]: row for row in soon_empty(shelves, lead_times(closed())).to_dicts()}
     assert found["o0"]["risk"] > 0.99
-    assert found["o0"]["lead_days"] == USUAL_LEAD
+    assert found["o0"]["lead_days"] == DEFAULT_LEAD
     assert found["o0"]["days_of_cover"] == pytest.approx(1 / 8)
     assert found["o1"]["risk"] == 0.0
     assert found["o1"]["days_of_cover"] is None

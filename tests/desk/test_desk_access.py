@@ -27,9 +27,9 @@ from infra.desk.access.guard import Guard, local
 from infra.desk.access.pages import AccessPages
 from infra.desk.access.passwords import check_password
 from infra.desk.access.store import SESSION_IDLE, SESSION_LASTS, AccessStore
-from infra.desk.access.visitor import ANONYMOUS, ROLES, STRANGER, Visitor
 from infra.desk.render import renderer
 from infra.desk.views import MENU
+from infra.desk.visitor import ANONYMOUS, ROLES, STRANGER, Visitor
 from infra.webhook.http import form_of, web_app
 from schemas.errors import InputError, UsageError
 
@@ -168,7 +168,7 @@ def test_many_processes_make_the_file_at_once(path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from infra.desk.access.store import AccessStore\n"
-        "from infra.desk.access.visitor import Visitor\n"
+        "from infra.desk.visitor import Visitor\n"
         "store = AccessStore(Path(sys.argv[1]))\n"
         "for n in range(20): store.note(Visitor('x', 'viewer'), 'look', str(n))\n"
     )
@@ -234,13 +234,13 @@ def post(app: Any, target: str, fields: dict[str, str], headers: dict[str, str])
 
 def log_in(app: Any, name: str = "mei", password: str = PASSWORD, then: str = "/") -> Reply:
     asked = get(app, "/login?next=" + quote(then, safe=""))
-    word = re.search(r'name="word" value="([^"]+)"', asked.text)
+    token = re.search(r'name="token" value="([^"]+)"', asked.text)
     planted = re.search(r"desk-form=([^;]+)", asked.headers["set-cookie"])
     going = re.search(r'name="next" value="([^"]+)"', asked.text)
-    assert word is not None
+    assert token is not None
     assert planted is not None
     assert going is not None
-    fields = {"name": name, "password": password, "word": word[1], "next": going[1]}
+    fields = {"name": name, "password": password, "token": token[1], "next": going[1]}
     return post(app, "/login", fields, {"Cookie": f"desk-form={planted[1]}"})
 
 
@@ -308,7 +308,7 @@ def test_a_login_forgets_the_wrong_tries_before_it(store: AccessStore, mei: str)
 
 def test_a_login_form_of_another_site_is_refused(store: AccessStore, mei: str) -> None:
     app = guarded(store)
-    fields = {"name": "mei", "password": PASSWORD, "word": "w", "next": "/"}
+    fields = {"name": "mei", "password": PASSWORD, "token": "w", "next": "/"}
     assert post(app, "/login", fields, {}).status == 403
     assert post(app, "/login", fields, {"Cookie": "desk-form=other"}).status == 403
     assert post(app, "/login", fields, {"Cookie": "desk-form=w", "Origin": "http://evil.example"}
@@ -451,7 +451,7 @@ def test_logins_by_the_command_line(tmp_path: Path) -> None:
     made = command("add", "mei", "--role", "manager", *data, "--password-file", "-", typed=PASSWORD)
     assert made.returncode == 0, made.stderr
     assert PASSWORD not in made.stdout + made.stderr
-    assert command("list", *data).stdout == "mei\tmanager\tmay log in\n"
+    assert command("list", *data).stdout == "mei\tmanager\tenabled\n"
     command("role", "mei", "admin", *data)
     command("disable", "mei", *data)
     assert command("list", *data).stdout == "mei\tadmin\tdisabled\n"

@@ -247,13 +247,13 @@ def test_now_follows_a_run_from_its_first_stock_out_on(
         expect(page.locator("article.sms").first).to_be_visible()
 
 
-def test_now_holds_still_when_asked(opens: Opens) -> None:
+def test_now_pauses(opens: Opens) -> None:
     page = opens("vera")
     page.clock.install()
     page.goto("/")
     with page.expect_response(re.compile("/$")):
         page.clock.run_for(4_000)
-    page.get_by_role("button", name="Hold still").click()
+    page.get_by_role("button", name="Pause").click()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.clock.run_for(60_000)
@@ -331,7 +331,7 @@ def test_a_manager_decides_a_case_and_an_admin_reads_who_did(opens: Opens, data:
     expect(page.get_by_label("Why")).to_be_focused()
     page.get_by_label("Why").fill("Seen in the next county <b>twice</b>")
     page.get_by_role("button", name="Confirm").click()
-    expect(page.locator(".facts .word.confirmed")).to_be_visible()
+    expect(page.locator(".facts .status.confirmed")).to_be_visible()
     history = page.locator("table", has_text="Decision").locator("tbody tr")
     expect(history.first).to_contain_text("mei")
     expect(history.first).to_contain_text("Seen in the next county <b>twice</b>")

@@ -15,12 +15,12 @@ from services.asgi import Reply, call
 from typer.testing import CliRunner
 
 from infra.cli import app as cli
-from infra.desk.access.visitor import Visitor
 from infra.desk.app import desk_app
-from infra.desk.formats import veiled
+from infra.desk.formats import redacted
 from infra.desk.reading import SharedWarehouse
 from infra.desk.tables import State
 from infra.desk.views import VIEWS
+from infra.desk.visitor import Visitor
 from pipelines.warehouse.engines.embedded import Embedded
 from schemas.errors import UsageError, WarehouseDown
 
@@ -82,7 +82,7 @@ def test_now_leads_to_those_with_most_empty_shelves(desk: Any) -> None:
     shown = text(get(desk, "/"))
     assert 'href="/?territory=T"' in shown
     assert 'href="/?wholesaler=W"' in shown
-    longest_first = 'href="/stock-outs?month=&amp;state=open&amp;sort=since&amp;dir=asc'
+    longest_first = 'href="/stock-outs?month=&amp;state=open&amp;sort=opened_at&amp;dir=asc'
     assert f'{longest_first}"' in shown
     only = text(get(desk, "/?wholesaler=W"))
     assert f'{longest_first}&amp;wholesaler=Wang"' in only
@@ -94,7 +94,7 @@ def test_now_leads_to_those_with_most_empty_shelves(desk: Any) -> None:
 def test_now_tells_who_is_at_zero_and_that_nobody_was_told(desk: Any) -> None:
     shown = text(get(desk, "/"))
     assert "<dt>Outlets at zero</dt><dd>2</dd>" in shown
-    assert "<dt>Nobody told yet</dt><dd>2</dd>" in shown
+    assert "<dt>Not notified yet</dt><dd>2</dd>" in shown
     assert "<dt>No answer yet</dt><dd>2</dd>" in shown
     assert "Corner &lt;b&gt;" in shown
     assert "Corner <b>" not in shown
@@ -102,17 +102,17 @@ def test_now_tells_who_is_at_zero_and_that_nobody_was_told(desk: Any) -> None:
 
 
 def test_now_says_what_nobody_can_be_told_of_and_leads_there(desk: Any) -> None:
-    found = re.search(r'nobody holds</dt><dd><a href="([^"]*)">1</a>', text(get(desk, "/")))
+    found = re.search(r'nobody serves</dt><dd><a href="([^"]*)">1</a>', text(get(desk, "/")))
     assert found is not None
     shown = text(get(desk, found[1].replace("&amp;", "&")))
     assert "/outlets/O3" in shown
     assert "/outlets/O1" not in shown
-    assert "nobody holds" not in text(get(desk, "/?wholesaler=W"))
+    assert "nobody serves" not in text(get(desk, "/?wholesaler=W"))
 
 
 def test_now_of_a_part_shows_nothing_of_the_whole(desk: Any) -> None:
     whole, part = text(get(desk, "/")), text(get(desk, "/?wholesaler=W"))
-    for said in ("SIMs sold in the last hour", "Messages as they go out", "by the hour"):
+    for said in ("SIMs sold in the last hour", "Messages as they go out", "Stock-outs by hour"):
         assert said in whole
         assert said not in part
 
@@ -141,7 +141,7 @@ def test_an_address_that_there_is_not_is_said_in_the_frame(desk: Any) -> None:
     ],
 )
 def test_numbers_of_persons_are_veiled_however_they_are_written(said: str, veil: str) -> None:
-    assert veiled(said, "long") == veil
+    assert redacted(said, "long") == veil
 
 
 def test_a_link_keeps_the_period_it_stands_in(desk: Any) -> None:

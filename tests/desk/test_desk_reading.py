@@ -10,8 +10,8 @@ import pytest
 
 from infra.desk.reading import SharedWarehouse
 from pipelines.warehouse import migrate, open_for_reading, open_warehouse
-from pipelines.warehouse.loopback.client import DoorClient
-from pipelines.warehouse.loopback.server import open_door
+from pipelines.warehouse.loopback.client import LoopbackClient
+from pipelines.warehouse.loopback.server import serve_loopback
 
 
 @pytest.fixture
@@ -22,47 +22,47 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def standing(data: Path) -> Iterator[SharedWarehouse]:
+def shared(data: Path) -> Iterator[SharedWarehouse]:
     opened = SharedWarehouse(data, None)
     yield opened
     opened.close()
 
 
-def outlets(standing: SharedWarehouse) -> int:
-    with standing.opened() as warehouse:
+def outlets(shared: SharedWarehouse) -> int:
+    with shared.opened() as warehouse:
         return int(warehouse.query("SELECT count() AS n FROM outlets").to_pylist()[0]["n"])
 
 
-def test_it_stays_open_between_pages(standing: SharedWarehouse) -> None:
-    with standing.opened() as first, standing.opened() as second:
+def test_it_stays_open_between_pages(shared: SharedWarehouse) -> None:
+    with shared.opened() as first, shared.opened() as second:
         assert first is second
-        assert not isinstance(first, DoorClient)
+        assert not isinstance(first, LoopbackClient)
 
 
-def test_others_may_ask_while_it_is_held(data: Path, standing: SharedWarehouse) -> None:
-    assert outlets(standing) == 0
+def test_others_may_ask_while_it_is_held(data: Path, shared: SharedWarehouse) -> None:
+    assert outlets(shared) == 0
     with closing(open_for_reading(data=data, patience=0)) as other:
-        assert isinstance(other, DoorClient)
+        assert isinstance(other, LoopbackClient)
         assert other.query("SELECT 1 AS one").to_pylist() == [{"one": 1}]
 
 
-def test_it_is_given_up_asked_through_the_door_and_taken_back(
-    data: Path, standing: SharedWarehouse
+def test_it_is_given_up_read_through_its_owner_and_taken_back(
+    data: Path, shared: SharedWarehouse
 ) -> None:
-    assert outlets(standing) == 0
-    with closing(open_warehouse(data=data)) as owner, open_door(owner, data):
-        with standing.opened() as through:
-            assert isinstance(through, DoorClient)
-        assert outlets(standing) == 0
-    assert outlets(standing) == 0
-    with standing.opened() as back:
-        assert not isinstance(back, DoorClient)
+    assert outlets(shared) == 0
+    with closing(open_warehouse(data=data)) as owner, serve_loopback(owner, data):
+        with shared.opened() as through:
+            assert isinstance(through, LoopbackClient)
+        assert outlets(shared) == 0
+    assert outlets(shared) == 0
+    with shared.opened() as back:
+        assert not isinstance(back, LoopbackClient)
 
 
-def test_an_owner_that_needs_it_is_left_alone(data: Path, standing: SharedWarehouse) -> None:
-    with closing(open_warehouse(data=data)) as owner, open_door(owner, data):
-        door = DoorClient.find(data)
-        assert door is not None
+def test_an_owner_that_needs_it_is_left_alone(data: Path, shared: SharedWarehouse) -> None:
+    with closing(open_warehouse(data=data)) as owner, serve_loopback(owner, data):
+        owner_client = LoopbackClient.find(data)
+        assert owner_client is not None
         with pytest.raises(Exception, match="needed here"):
-            door.ask_to_leave()
+            owner_client.ask_to_leave()
         assert owner.query("SELECT 1 AS one").num_rows == 1

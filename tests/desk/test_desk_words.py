@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.desk.catalog import collected
-from infra.desk.translation import LANGUAGES, catalog, preferred, retold, translator
+from infra.desk.translation import LANGUAGES, catalog, preferred, translate_sentences, translator
 from schemas.sentences import BETWEEN, SENTENCES
 
 OTHERS = [language for language in LANGUAGES if language != "en"]
@@ -76,13 +76,13 @@ def test_what_jobs_say_keeps_its_numbers_and_its_order_in_each_language(
     words = translator(language)
     text = BETWEEN.join(sentence.format(*values) for sentence, values in said)
     expected = words(BETWEEN).join(words(sentence).format(*values) for sentence, values in said)
-    assert retold(text, words) == expected
-    assert retold(text, translator("en")) == text
+    assert translate_sentences(text, words) == expected
+    assert translate_sentences(text, translator("en")) == text
 
 
 @given(st.text())
 def test_what_no_job_says_is_left_as_it_is(text: str) -> None:
-    assert retold(f"nobody says {text}", translator("en")) == f"nobody says {text}"
+    assert translate_sentences(f"nobody says {text}", translator("en")) == f"nobody says {text}"
 
 
 def test_each_sentence_keeps_all_its_values_in_each_language() -> None:

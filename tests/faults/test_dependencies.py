@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,14 +14,7 @@ from services.clickhouse import ClickHouseServer
 from services.kafka import KafkaServer
 from services.ports import free_port
 from services.running import running
-from services.waiting import wait_until
-
-from pipelines.simulate import CityPlan, Truth, read_truth, simulate
-from pipelines.warehouse import open_for_reading
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "alerts"))
-
-from twilio_server import (
+from services.twilio_server import (
     ACCOUNT,
     CUT_AFTER,
     CUT_BEFORE,
@@ -33,6 +25,10 @@ from twilio_server import (
     Twilio,
     error,
 )
+from services.waiting import wait_until
+
+from pipelines.simulate import CityPlan, Truth, read_truth, simulate
+from pipelines.warehouse import open_for_reading
 
 pytestmark = pytest.mark.slow
 

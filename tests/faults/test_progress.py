@@ -1,35 +1,33 @@
-"""When a worker counts as standing still."""
+"""When a worker counts as stalled."""
 
 from __future__ import annotations
 
-from aiokafka import TopicPartition
+from pipelines.stream.faust_fixes.stall_guard import Offset, StallDetector
 
-from pipelines.stream.faust_fixes.stall_guard import StallDetector
-
-HERE, THERE = TopicPartition("t", 0), TopicPartition("t", 1)
+HERE, THERE = "here", "there"
 
 
-def looks(*seen: tuple[dict[TopicPartition, tuple[int, int]], int]) -> list[int]:
-    still = StallDetector()
-    return [still.look(offsets, loaded) for offsets, loaded in seen]
+def looks(*seen: dict[str, Offset]) -> list[dict[str, float]]:
+    """What a look a second sees."""
+    detector: StallDetector[str] = StallDetector()
+    return [detector.look(offsets, float(now)) for now, offsets in enumerate(seen)]
 
 
-def test_messages_that_wait_with_nothing_moving_count_each_look() -> None:
-    assert looks(({HERE: (3, 5)}, 0), ({HERE: (3, 5)}, 0), ({HERE: (3, 9)}, 0)) == [0, 1, 2]
+def test_messages_that_wait_at_the_same_offset_count_the_time() -> None:
+    seen = looks({HERE: Offset(3, 5)}, {HERE: Offset(3, 5)}, {HERE: Offset(3, 9)})
+    assert seen == [{HERE: 0.0}, {HERE: 1.0}, {HERE: 2.0}]
 
 
-def test_one_partition_that_moves_is_progress() -> None:
-    first, second = {HERE: (3, 5), THERE: (0, 1)}, {HERE: (4, 5), THERE: (0, 1)}
-    assert looks((first, 0), (first, 0), (second, 0), (second, 0)) == [0, 1, 0, 1]
-
-
-def test_state_that_is_read_back_is_progress() -> None:
-    assert looks(({HERE: (3, 5)}, 0), ({HERE: (3, 5)}, 7), ({HERE: (3, 5)}, 7)) == [0, 0, 1]
+def test_a_partition_that_moves_begins_anew_and_others_go_on_counting() -> None:
+    first = {HERE: Offset(3, 5), THERE: Offset(0, 1)}
+    second = {HERE: Offset(4, 5), THERE: Offset(0, 1)}
+    assert looks(first, first, second)[-1] == {HERE: 0.0, THERE: 2.0}
 
 
 def test_nothing_waits() -> None:
-    assert looks(*[({HERE: (5, 5)}, 0)] * 3, *[({}, 0)] * 3) == [0] * 6
+    assert looks(*[{HERE: Offset(5, 5)}] * 3, *[{}] * 3) == [{}] * 6
 
 
-def test_partitions_that_come_and_go_are_progress() -> None:
-    assert looks(({HERE: (3, 5)}, 0), ({HERE: (3, 5), THERE: (1, 2)}, 0)) == [0, 0]
+def test_a_partition_that_was_away_begins_anew() -> None:
+    there = {THERE: Offset(1, 2)}
+    assert looks(there, {}, there) == [{THERE: 0.0}, {}, {THERE: 0.0}]

@@ -62,6 +62,10 @@ GOOD: dict[str, Callable[[int], dict[str, Any]]] = {
         "event_id": f"d{i}", "at": T + i, "known_at": T + i, "type": 1 + i % 4, "outlet_id": "o1",
         "to_outlet_id": "o2", "first_imsi": FIRST + i, "count": 1 + i,
     },
+    "sim_ranges": lambda i: {
+        "range_start": FIRST + i * 1_000, "sims": 1 + i, "sku": "prepaid",
+        "first_iccid": "8986001000000000000",
+    },
     "movements": lambda i: {
         "movement_id": f"d{i}/8986/delivery", "at": T + i, "known_at": T + i, "outlet_id": "o1",
         "sku": "prepaid", "imsi": FIRST + i, "iccid": "8986001000000000000",

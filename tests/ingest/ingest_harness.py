@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from pipelines.core.effects import Effect
 from pipelines.ingest import IngestOptions, IngestReport, read_directory
 from pipelines.ingest.positions import Position, decode, encode
+from pipelines.ingest.sources import SourceState
 from schemas import topics
 from schemas.envelope import pack, unpack
 
@@ -92,6 +94,7 @@ class ListPost:
         self.partitions = partitions
         self.sent: list[tuple[str, int, bytes]] = []
         self.kept: dict[str, bytes] = {}
+        self.states: dict[str, SourceState] = {}
         self.after = after
 
     async def positions(self) -> dict[str, Position]:
@@ -107,10 +110,17 @@ class ListPost:
             self.sent.append((effect.topic, effect.partition, data))
         await asyncio.sleep(0)
 
-    async def keep(self, positions: dict[str, Position]) -> None:
-        """As `Post`."""
+    async def sources(self) -> dict[str, SourceState]:
+        """As `EnvelopeSink`."""
+        return dict(self.states)
+
+    async def keep(
+        self, positions: dict[str, Position], sources: Mapping[str, SourceState] | None = None
+    ) -> None:
+        """As `EnvelopeSink`."""
         self.after()
         self.kept |= {name: encode(position) for name, position in positions.items()}
+        self.states |= copy.deepcopy(dict(sources or {}))
 
     def rows(self, *kinds: str) -> list[dict[str, Any]]:
         """All rows of envelopes of some kinds."""
@@ -136,10 +146,13 @@ class ListPost:
         return sorted(set(self.uses()) | placed, key=repr)
 
     def letters(self) -> list[tuple[str, int, str, bytes]]:
-        """(source, position, reason, payload) of each dead letter, sorted."""
+        """(source, position, reason, payload) of each dead letter not taken back, sorted."""
+        rows = self.rows("dead_letters")
+        back = [(r["source"], r["position"], r["payload"]) for r in rows if not r["reason"]]
         return sorted(
             (row["source"], row["position"], row["reason"], row["payload"])
-            for row in self.rows("dead_letters")
+            for row in rows
+            if row["reason"] and (row["source"], row["position"], row["payload"]) not in back
         )
 
     def reasons(self) -> list[tuple[int, str]]:

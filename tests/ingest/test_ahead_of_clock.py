@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ingest_harness import FIRST_ICCID, FIRST_IMSI, make_reference, put, read
 
-from infra.dead_letters.replay import Letter, recheck
+from infra.dead_letters.replay import DeadLetter, recheck
 from pipelines.ingest.check import AHEAD_OF_CLOCK, Format, check
 from pipelines.ingest.csv_rows import Dialect
 from pipelines.ingest.files import Chunk
 from pipelines.ingest.positions import decode
+from schemas.fields import EVENTS_START
 
 NAMES = ["call_id", "start_time", "imsi"]
 
@@ -38,9 +39,9 @@ def city(tmp_path: Path) -> Path:
     events = [
         {"type": "delivery", "event_id": "D0", "at": at(), "outlet_id": "O1",
          "wholesaler_id": "W1", "first_iccid": str(FIRST_ICCID), "count": 1},
-        {"type": "delivery", "event_id": "D1", "at": at(days=2), "outlet_id": "O1",
+        {"type": "delivery", "event_id": "D1", "at": at(minutes=6), "outlet_id": "O1",
          "wholesaler_id": "W1", "first_iccid": str(FIRST_ICCID), "count": 1},
-        {"type": "activation", "event_id": "A0", "at": at(hours=20), "imsi": str(FIRST_IMSI)},
+        {"type": "activation", "event_id": "A0", "at": at(minutes=4), "imsi": str(FIRST_IMSI)},
         {"type": "activation", "event_id": "A1", "at": at(days=30_000), "imsi": str(FIRST_IMSI)},
     ]  # fmt: skip
     put(tmp_path / "events/1.ndjson", "".join(json.dumps(event) + "\n" for event in events))
@@ -71,7 +72,7 @@ def test_of_replayed_files_every_time_is_believed(city: Path) -> None:
 def test_a_replay_refuses_it_again_for_as_long_as_it_is_ahead(city: Path) -> None:
     post, _ = read(city, live=True)
     letters = [
-        Letter(source, position, 0, why, raw) for source, position, why, raw in post.letters()
+        DeadLetter(source, position, 0, why, raw) for source, position, why, raw in post.letters()
     ]
     found = recheck(letters, city, None, 1, live=True)
     assert [why for _, why in found.refused] == [AHEAD_OF_CLOCK] * 4
@@ -82,7 +83,7 @@ def test_a_replay_refuses_it_again_for_as_long_as_it_is_ahead(city: Path) -> Non
 def test_exactly_the_rows_from_a_time_on_are_refused(times: list[int], before: int) -> None:
     """As lines of CSV and of JSON, beside rows that are refused for another reason."""
     rows = [
-        (f"C{n}", f"1970-01-01T00:00:{second:02}Z", FIRST_IMSI) for n, second in enumerate(times)
+        (f"C{n}", f"2000-01-01T00:00:{second:02}Z", FIRST_IMSI) for n, second in enumerate(times)
     ]
     csv = "".join(f"{','.join(map(str, row))}\nbad\n" for row in rows).encode()
     lines = "".join(
@@ -91,8 +92,12 @@ def test_exactly_the_rows_from_a_time_on_are_refused(times: list[int], before: i
     ).encode()
     dialect = Dialect(NAMES)
     for data, how in ((csv, Format("csv", dialect)), (lines, Format("ndjson"))):
-        found = check(Chunk(1, 2 * len(rows), data=data), how, before * 1_000)
-        kept = [(2 * n + 1, second * 1_000) for n, second in enumerate(times) if second < before]
+        found = check(Chunk(1, 2 * len(rows), data=data), how, EVENTS_START + before * 1_000)
+        kept = [
+            (2 * n + 1, EVENTS_START + second * 1_000)
+            for n, second in enumerate(times)
+            if second < before
+        ]
         assert list(zip(found.lines.tolist(), found.at.tolist(), strict=True)) == kept
         assert found.ids.to_pylist() == [f"C{line // 2}" for line, _ in kept]
         late = {2 * n + 1 for n, second in enumerate(times) if second >= before}

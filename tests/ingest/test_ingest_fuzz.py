@@ -75,8 +75,8 @@ def test_each_mutated_line_is_a_fact_a_stranger_or_one_dead_letter(
     blank = sum(not line.strip() for line in lines)
     registered = len({r["event_id"] + str(r["imsi"]) for r in post.rows("registrations")})
     assert report.rows == 10_000
-    strangers = report.outsiders
-    used = len(post.uses()) + report.placements + len(post.rows("registrations")) + strangers
+    outsiders = report.outsiders
+    used = len(post.uses()) + report.placements + len(post.rows("registrations")) + outsiders
     assert used >= 10_000 - blank - len(letters), "a line vanished"
     assert used - registered <= 10_000 - blank - len(letters)
     assert len(letters) > 3_000

@@ -55,7 +55,7 @@ def test_a_run_by_a_policy(city: Path, tmp_path: Path) -> None:
     assert "已补货" in sent[2]["body"]
     told = rows(data, "SELECT incident_id, kind FROM alert_news ORDER BY incident_id, at, kind")
     assert told == [
-        ("A/S/jc1", "told"),
+        ("A/S/jc1", "notified"),
         ("A/S/jc1", "reminded"),
         ("A/S/jc1", "resolved"),
         ("A/S/jc1", "note"),

@@ -17,9 +17,9 @@ from services.broker import EmbeddedBroker
 from test_by_hand import FILES, ms
 
 from alerts.lifecycle.grouping import Change, message_id
-from infra.news import KafkaNews
 from infra.stack.children import Child
 from infra.topics import ensure_topics
+from infra.webhook.kafka_answers import KafkaAnswers
 from schemas import topics
 from schemas.answers import Answer
 from schemas.envelope import INCIDENTS, Header, pack
@@ -49,8 +49,10 @@ async def say(broker: str, *envelopes: bytes) -> None:
 
 
 async def answer(broker: str, about: str) -> None:
-    kafka = KafkaNews(broker, 1, {})
-    await kafka.post([Answer("n1", ms("10:05:00"), "W1", "acknowledged", about, "", "{}", "sms")])
+    kafka = KafkaAnswers(broker, 1, {})
+    await kafka.publish(
+        [Answer("n1", ms("10:05:00"), "W1", "acknowledged", about, "", "{}", "sms")]
+    )
     await kafka.close()
 
 

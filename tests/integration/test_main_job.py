@@ -23,7 +23,7 @@ from city import (
     stock,
     zerostock,
 )
-from oracle import vary
+from oracle.vary import vary
 from services.ports import free_port
 
 from pipelines.simulate import CityPlan, Truth, read_truth, simulate
@@ -145,7 +145,7 @@ def test_a_live_run_answers_queries_refuses_a_second_and_stops_cleanly(tmp_path:
         wait_until(lambda: (data / "warehouse.json").exists() and dead_letters(data))
         again = zerostock("run", "--input", tmp_path / "city", "--data", data)
         assert again.returncode == 1
-        assert "in use by another zerostock run" in again.stderr
+        assert f"{data} is in use by process {process.pid}" in again.stderr
         assert "Traceback" not in again.stderr
         wait_until(lambda: len(dead_letters(data)) == len(truth.dead_letters))
         wait_until(lambda: len(stock(data)) >= len(truth.stock) * 0.9)

@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from pipelines.simulate.truth import DeadLetter
+from pipelines.simulate.truth import TrueDeadLetter
 from schemas.errors import InputError
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d:?\d\d)")
-_IMSI = re.compile(r"[0-9]{15}")
-_ICCID = re.compile(r"[0-9]{19,20}")
+_IMSI = re.compile(r"[0-9]{14,15}")
+_ICCID = re.compile(r"[0-9]{18,22}")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _COLUMNS = ("call_id", "start_time", "imsi", "msisdn", "duration_s", "cell_id", "charge_fen")
 _PLAIN_ROW = (
@@ -91,7 +91,7 @@ class Read:
 
     placements: dict[str, Placement] = field(default_factory=dict)
     uses: dict[tuple[int, int], Use] = field(default_factory=dict)
-    dead: list[DeadLetter] = field(default_factory=list)
+    dead: list[TrueDeadLetter] = field(default_factory=list)
     beyond_bound: int = 0
 
     def use(self, use: Use) -> None:
@@ -187,7 +187,7 @@ def _read_ndjson(path: Path, file: str, reference: Reference, read: Read) -> pl.
         try:
             times.append(_event(line, reference, read))
         except Bad as bad:
-            read.dead.append(DeadLetter(file, number, str(bad)))
+            read.dead.append(TrueDeadLetter(file, number, str(bad)))
     return pl.Series(times, dtype=pl.Int64)
 
 
@@ -261,7 +261,7 @@ def _read_csv(path: Path, file: str, reference: Reference, read: Read) -> pl.Ser
         try:
             late.append((number, _call(_csv_row(line, names), reference, read)))
         except Bad as bad:
-            read.dead.append(DeadLetter(file, number + 2, str(bad)))
+            read.dead.append(TrueDeadLetter(file, number + 2, str(bad)))
     if late:
         slow = pl.DataFrame(late, schema={"row": pl.Int64, "at": pl.Int64}, orient="row")
         return pl.concat([rows.select("row", "at"), slow]).sort("row")["at"]
@@ -303,10 +303,10 @@ def _read_parquet(path: Path, file: str, reference: Reference, read: Read) -> pl
         row=pl.int_range(pl.len(), dtype=pl.Int64),
         at=pl.col("start_time").dt.epoch("ms"),
         call_id=pl.col("call_id"),
-        imsi=pl.when(imsi.str.contains(r"^[0-9]{15}$")).then(imsi).cast(pl.Int64),
+        imsi=pl.when(imsi.str.contains(r"^[0-9]{14,15}$")).then(imsi).cast(pl.Int64),
     )
     for (number,) in rows.filter(pl.col("imsi").is_null()).select("row").iter_rows():
-        read.dead.append(DeadLetter(file, number + 1, "invalid_field: imsi"))
+        read.dead.append(TrueDeadLetter(file, number + 1, "invalid_field: imsi"))
     return _keep_ours(rows.filter(pl.col("imsi").is_not_null()), reference, read)
 
 
@@ -353,6 +353,9 @@ def _matching(event: dict[str, Any], name: str, pattern: re.Pattern[str]) -> str
 
 def _time(event: dict[str, Any], name: str) -> int:
     try:
-        return to_ms(_text(event, name))
+        at = to_ms(_text(event, name))
     except ValueError as error:
         raise Bad(f"invalid_field: {name}") from error
+    if at < 946_684_800_000:
+        raise Bad(f"invalid_field: {name}")
+    return at

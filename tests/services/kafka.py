@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from infra.bench.common.kafka import node_properties
 from services.certificates import Certificates, make_certificates
 from services.child import Child
 from services.need import ServiceMissing
@@ -145,33 +146,17 @@ class KafkaServer:
             "PLAINTEXT": f"PLAINTEXT://127.0.0.1:{self._port}",
             "CONTROLLER": f"CONTROLLER://127.0.0.1:{self._controller_port}",
         }
-        properties = {
-            "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
-            "controller.listener.names": "CONTROLLER",
+        properties = node_properties(self._folder / "data", self._port, self._controller_port) | {
             "inter.broker.listener.name": "PLAINTEXT",
             "listener.security.protocol.map": (
                 "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL"
             ),
-            "log.dirs": str(self._folder / "data"),
-            # One node cannot keep three copies.
-            "offsets.topic.replication.factor": "1",
-            "offsets.topic.num.partitions": "4",
-            "transaction.state.log.replication.factor": "1",
-            "transaction.state.log.min.isr": "1",
-            "transaction.state.log.num.partitions": "4",
-            "share.coordinator.state.topic.replication.factor": "1",
-            "share.coordinator.state.topic.min.isr": "1",
             # Topics are declared on purpose, or a typing error becomes a topic.
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": "0",
-            # Tests let workers hang longer than their session, and have little time.
-            "group.min.session.timeout.ms": "1000",
             # A killed node is registered until its session ends and may not come back before.
             "broker.session.timeout.ms": "2000",
             "broker.heartbeat.interval.ms": "400",
-            "message.max.bytes": str(16 * 1024 * 1024),
         }
         if self.certificates is not None:
             listeners["SECURE"] = f"SECURE://localhost:{self._secure_port}"

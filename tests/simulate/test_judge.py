@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import judge, vary
+from oracle import judge
 from oracle.judge import fold_truth
+from oracle.vary import vary
 from simulate_harness import Made, Town
 
 from pipelines.simulate import CityPlan, books, read_truth, simulate

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -86,6 +87,45 @@ def test_another_seed_is_another_city(tmp_path: Path) -> None:
     one, two = files(tmp_path / "1"), files(tmp_path / "2")
     assert one.keys() == two.keys()
     assert all(one[name] != two[name] for name in ("truth/incidents.csv", "reference/outlets.csv"))
+
+
+def test_when_it_is_heard_of_changes_nothing_that_is_true(tmp_path: Path) -> None:
+    plan = CityPlan(
+        seed=4, outlets=40, days=2, cdrs=2_000, territories=2, wholesalers=4, bad_lines=0,
+        duplicates=0, cdr_format="csv",
+    )  # fmt: skip
+    heard_late = replace(plan, calls_by="end", late_papers=0.3)
+    for folder, one in (("punctual", plan), ("late", heard_late)):
+        simulate(one, tmp_path / folder)
+    punctual, late = (files(tmp_path / name) for name in ("punctual", "late"))
+    differ = {name for name in punctual if punctual[name] != late[name]}
+    assert {name.split("/")[0] for name in differ} == {"events", "cdr"}
+    assert sorted(_rows(punctual)) == sorted(_rows(late))
+
+
+def _rows(city: dict[str, bytes]) -> list[bytes]:
+    """The lines of all feeds in the order in which they were written."""
+    return [
+        line
+        for name, content in city.items()
+        if name.startswith(("events/", "cdr/"))
+        for line in (gzip.decompress(content) if name.endswith(".gz") else content).splitlines()
+    ]
+
+
+@pytest.mark.parametrize("calls_by", ["start", "end"])
+def test_switches_write_calls_when_they_start_or_end(calls_by: str, tmp_path: Path) -> None:
+    plan = CityPlan(
+        seed=5, outlets=20, cdrs=3_000, territories=1, wholesalers=1, switches=2, bad_lines=0,
+        duplicates=0, cdr_format="csv", disorder_s=0, calls_by=calls_by,  # type: ignore[arg-type]
+    )  # fmt: skip
+    simulate(plan, tmp_path / "city")
+    for switch in sorted((tmp_path / "city/cdr").iterdir()):
+        calls = pl.concat([pl.read_csv(file) for file in sorted(switch.iterdir())])
+        start = calls["start_time"].str.to_datetime(time_zone="UTC").dt.timestamp("ms")
+        end = start + calls["duration_s"] * 1_000
+        assert (end if calls_by == "end" else start).is_sorted()
+        assert start.is_sorted() == (calls_by == "start")
 
 
 def test_every_kind_of_trouble_occurs(made: Made) -> None:

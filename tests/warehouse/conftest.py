@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from services.clickhouse import ClickHouseServer
 from services.need import ServiceMissing, missing
-from warehouse_harness import OpenDoor
+from warehouse_harness import RunningServer
 
 from pipelines.warehouse import Warehouse, open_warehouse
 
@@ -59,8 +59,8 @@ def warehouse(request: pytest.FixtureRequest) -> Warehouse:
 
 
 @pytest.fixture
-def door(embedded: Warehouse, tmp_path: Path) -> Iterator[OpenDoor]:
-    """The door of the embedded warehouse."""
-    opened = OpenDoor(embedded, tmp_path / "data")
+def loopback(embedded: Warehouse, tmp_path: Path) -> Iterator[RunningServer]:
+    """The loopback server of the embedded warehouse."""
+    opened = RunningServer(embedded, tmp_path / "data")
     yield opened
     opened.close()

@@ -168,7 +168,7 @@ def test_the_working_directorys_config_is_not_obeyed(
 
 def test_a_directory_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot use"):
+    with pytest.raises(InputError, match="cannot be used"):
         open_warehouse(data=tmp_path / "file")
     with pytest.raises(WarehouseError, match="must not have"):
         open_warehouse(data=tmp_path / "what?")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from warehouse_harness import OpenDoor
+from warehouse_harness import RunningServer
 
 from pipelines.warehouse import Warehouse
 from pipelines.warehouse.engines.chdb_server import directory, reader
@@ -106,7 +106,7 @@ READING = [
 _MODERN = ("FROM t SELECT", "trim(BOTH", "EXPLAIN", "numbers(")
 
 
-@pytest.fixture(params=["embedded", "native", "door"])
+@pytest.fixture(params=["embedded", "native", "loopback"])
 def ask(request: pytest.FixtureRequest) -> Callable[[str], bytes]:
     """Each way a query can come in, to a database with a table t that holds one row."""
     opened: Warehouse = request.getfixturevalue(
@@ -114,13 +114,13 @@ def ask(request: pytest.FixtureRequest) -> Callable[[str], bytes]:
     )
     opened.execute("CREATE TABLE t (id Int64) ENGINE = MergeTree PARTITION BY tuple() ORDER BY id")
     opened.insert("t", pa.table({"id": [1]}))
-    if request.param != "door":
+    if request.param != "loopback":
         return lambda sql: opened.query_bytes(sql, "CSV")
-    door: OpenDoor = request.getfixturevalue("door")
+    loopback: RunningServer = request.getfixturevalue("loopback")
 
     def knock(sql: str) -> bytes:
         """Past the client's own check: whoever has the word may say anything."""
-        status, answer = door.say(json.dumps({"sql": sql, "format": "CSV"}).encode())
+        status, answer = loopback.request(json.dumps({"sql": sql, "format": "CSV"}).encode())
         if status != 200:
             raise WarehouseError(answer.decode())
         return answer

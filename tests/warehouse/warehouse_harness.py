@@ -1,4 +1,4 @@
-"""An owner's loop with its door open, beside the test."""
+"""An owner's loop that serves its warehouse, beside the test."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from pipelines.warehouse import Warehouse
 from pipelines.warehouse.loopback.server import LoopbackServer
 
 
-class OpenDoor:
-    """An owner's loop in a thread of its own, with the door open; `data` is where its sign is."""
+class RunningServer:
+    """An owner's loop in a thread of its own, serving its warehouse under `data`."""
 
     def __init__(self, warehouse: Warehouse, data: Path) -> None:
         self.data = data
-        self.door = LoopbackServer(warehouse, data)
+        self.loopback = LoopbackServer(warehouse, data)
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
-        self.run(self.door.start())
+        self.run(self.loopback.start())
 
     def run(self, action: object) -> None:
         """Run a coroutine in the owner's loop."""
         asyncio.run_coroutine_threadsafe(action, self.loop).result(60)  # type: ignore[arg-type]
 
-    def sign(self) -> dict[str, object]:
-        """What the sign says."""
+    def endpoint(self) -> dict[str, object]:
+        """What DATA/warehouse.json says."""
         found: dict[str, object] = json.loads((self.data / "warehouse.json").read_text())
         return found
 
-    def say(
-        self, body: bytes, *, word: str | None = None, path: str = "/query"
+    def request(
+        self, body: bytes, *, token: str | None = None, path: str = "/query"
     ) -> tuple[int, bytes]:
-        """Knock by hand, as a program that is not ours would: status and answer."""
-        sign = self.sign()
-        connection = http.client.HTTPConnection("127.0.0.1", int(str(sign["port"])), timeout=60)
-        headers = {"Authorization": f"Bearer {sign['token'] if word is None else word}"}
+        """Ask as a program that is not ours would: status and answer."""
+        endpoint = self.endpoint()
+        connection = http.client.HTTPConnection("127.0.0.1", int(str(endpoint["port"])), timeout=60)
+        headers = {"Authorization": f"Bearer {endpoint['token'] if token is None else token}"}
         connection.request("POST", path, body, headers)
         response = connection.getresponse()
         answer = response.status, response.read()
@@ -46,8 +46,8 @@ class OpenDoor:
         return answer
 
     def close(self) -> None:
-        """Close the door and end the loop."""
-        self.run(self.door.stop())
+        """Stop serving and end the loop."""
+        self.run(self.loopback.stop())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines.stream.messages import LONGEST_LETTER, EnvelopeReader
+from pipelines.stream.messages import LONGEST_PAYLOAD, EnvelopeReader
 from schemas.envelope import Header, pack
 from schemas.errors import EnvelopeError
 
@@ -39,4 +39,4 @@ def test_a_letter_is_shorter_than_the_longest_message() -> None:
     value = b"x" * 4_000_000
     _, letter = EnvelopeReader().open(message(value))
     assert letter is not None
-    assert letter["payload"][0].as_py() == value[:LONGEST_LETTER]
+    assert letter["payload"][0].as_py() == value[:LONGEST_PAYLOAD]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from services.ports import free_port
-from twilio_server import ACCOUNT, CUT_BEFORE, FROM, TOKEN, Twilio, error
+from services.twilio_server import ACCOUNT, CUT_BEFORE, FROM, TOKEN, Twilio, error
 
 from pipelines.simulate import CityPlan, simulate
 

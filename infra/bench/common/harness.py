@@ -39,9 +39,9 @@ _READY = 180.0
 
 @dataclass
 class Harness:
-    """A broker with the topics of a town, and children that end with the block."""
+    """A broker with the topics of a state, and children that end with the block."""
 
-    town: SeededState
+    state: SeededState
     broker: str | None = None
     folder: Path = field(init=False)
     address: str = field(init=False)
@@ -49,12 +49,12 @@ class Harness:
 
     def __enter__(self) -> Harness:
         self.folder = Path(tempfile.mkdtemp(prefix="zerostock-bench-"))
-        self.town.write_reference(self.folder / "reference")
+        self.state.write_reference(self.folder / "reference")
         server = Kafka(self.folder) if self.broker == "kafka" else EmbeddedBroker(self.folder)
         server.start()
         self.children.append(server)
         self.address = server.bootstrap
-        asyncio.run(ensure_topics(self.address, self.town.partitions))
+        asyncio.run(ensure_topics(self.address, self.state.partitions))
         return self
 
     def __exit__(
@@ -70,7 +70,7 @@ class Harness:
     # Children
 
     def start(self, name: str, argv: list[str], env: Mapping[str, str] | None = None) -> Child:
-        """Start a child of the rig."""
+        """Start a child of the harness."""
         child = Child(name, argv, self.folder / f"{name}.log", env=env)
         child.start()
         self.children.append(child)
@@ -82,7 +82,7 @@ class Harness:
             "ZEROSTOCK_BROKER": self.address,
             "ZEROSTOCK_REFERENCE": str(self.folder / "reference"),
             "ZEROSTOCK_DATA": str(self.folder / "data"),
-            "ZEROSTOCK_PARTITIONS": str(self.town.partitions),
+            "ZEROSTOCK_PARTITIONS": str(self.state.partitions),
             # The embedded broker lets a worker in after about half of it.
             "ZEROSTOCK_SESSION_TIMEOUT": "6s",
             "ZEROSTOCK_CLOCK": "event",
@@ -143,7 +143,7 @@ class Harness:
             **options,
         )
         await consumer.start()
-        parts = [TopicPartition(t, p) for t in topics for p in range(self.town.partitions)]
+        parts = [TopicPartition(t, p) for t in topics for p in range(self.state.partitions)]
         consumer.assign(parts)
         await consumer.seek_to_beginning()
         try:
@@ -166,17 +166,17 @@ class Harness:
         return size
 
     async def fill_state(self) -> int:
-        """The town's state into the stock worker's tables; the bytes of it."""
+        """The state's state into the stock worker's tables; the bytes of it."""
         size = 0
         for table, entries in (
-            ("sims", self.town.sim_state()),
-            ("outlets", self.town.outlet_state()),
+            ("sims", self.state.sim_state()),
+            ("outlets", self.state.outlet_state()),
         ):
             topic = f"{group_id('stock')}-{table}-changelog"
             stamped = [(p, k, unstamped(_NO_STAMP + v)) for p, k, v in entries]
-            # The frontiers last and by themselves: the embedded broker reports as the end of a log
+            # The watermarks last and by themselves: the embedded broker reports as the end of a log
             # the start of its last batch.
-            for some in (stamped[: -self.town.partitions], stamped[-self.town.partitions :]):
+            for some in (stamped[: -self.state.partitions], stamped[-self.state.partitions :]):
                 size += await self.fill(topic, some)
         return size
 
@@ -187,7 +187,7 @@ class Harness:
         ended: set[tuple[int, str]] = set()
         deadline = time.monotonic() + _READY
         async with self.consumer(topic) as consumer:
-            while len(ended) < self.town.partitions**2:
+            while len(ended) < self.state.partitions**2:
                 some = await consumer.getmany(timeout_ms=200)
                 for messages in some.values():
                     for message in messages:

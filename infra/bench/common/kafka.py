@@ -21,6 +21,28 @@ JARS = "ZEROSTOCK_BENCH_KAFKA"
 _CLUSTER_ID = "emVyb3N0b2NrLWJlbmNoMA"
 
 
+def node_properties(data: Path, port: int, controller_port: int) -> dict[str, str]:
+    """server.properties of a node that is broker and controller, on loopback, for one machine."""
+    return {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "log.dirs": str(data),
+        # One node cannot keep three copies.
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "4",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        "group.min.session.timeout.ms": "1000",
+        "message.max.bytes": str(16 * 1024 * 1024),
+    }
+
+
 class Kafka(Child):
     """A node whose data live in `folder`. Raises `BrokerError` where there is none to start."""
 
@@ -30,29 +52,11 @@ class Kafka(Child):
             raise BrokerError(f"{JARS} does not name a folder with Apache Kafka's jars")
         self.port, controller = free_port(), free_port()
         self._config = folder / "kafka.properties"
-        self._config.write_text(
-            "\n".join(
-                (
-                    "process.roles=broker,controller",
-                    "node.id=1",
-                    f"controller.quorum.voters=1@127.0.0.1:{controller}",
-                    "controller.listener.names=CONTROLLER",
-                    f"listeners=PLAINTEXT://127.0.0.1:{self.port},"
-                    f"CONTROLLER://127.0.0.1:{controller}",
-                    f"log.dirs={folder / 'kafka'}",
-                    "offsets.topic.replication.factor=1",
-                    "offsets.topic.num.partitions=4",
-                    "transaction.state.log.replication.factor=1",
-                    "transaction.state.log.min.isr=1",
-                    "share.coordinator.state.topic.replication.factor=1",
-                    "share.coordinator.state.topic.min.isr=1",
-                    # Workers that start together get their partitions together.
-                    "group.initial.rebalance.delay.ms=5000",
-                    "group.min.session.timeout.ms=1000",
-                    "message.max.bytes=16777216",
-                )
-            )
-        )
+        properties = node_properties(folder / "kafka", self.port, controller) | {
+            # Workers that start together get their partitions together.
+            "group.initial.rebalance.delay.ms": "5000",
+        }
+        self._config.write_text("".join(f"{k}={v}\n" for k, v in properties.items()))
         self._java = ["java", "-Xmx1g", "-cp", f"{jars}/*"]
         argv = [*self._java, "kafka.Kafka", str(self._config)]
         super().__init__("kafka", argv, folder / "kafka.log")

@@ -23,7 +23,7 @@ from pipelines.core.watermarks import Watermarks
 from schemas.topics import SIM_BLOCK, partition_of_block, partition_of_key
 
 #: When the benchmarks' traffic begins, ms: 2026-03-01T00:00:00Z.
-DAWN = 1_772_323_200_000
+START = 1_772_323_200_000
 
 SOURCE = "cdr/made"
 SKU = "prepaid"
@@ -142,7 +142,7 @@ class SeededState:
     def register(self) -> SimRegistry:
         """All SIMs with their first uses."""
         register = SimRegistry(self.ranges)
-        register.first_use[1:] = DAWN - 30 * _DAY
+        register.first_use[1:] = START - 30 * _DAY
         register.first_use[register.slots(self.on_shelf)] = UNUSED
         register.first_use[register.slots(self.spares)] = UNUSED
         return register
@@ -152,18 +152,18 @@ class SeededState:
         register = self.register()
         first_delivered = _FIRST_IMSI + self.sims - self.delivered
         for number in range(_FIRST_IMSI // SIM_BLOCK, -(-(_FIRST_IMSI + self.sims) // SIM_BLOCK)):
-            block = Block(number, register.block_view(number))
+            block = Block(number, register)
             if block.first_imsi >= first_delivered:
                 for lot in range(0, SIM_BLOCK, LOT):
                     block.remember(self._delivery(block.first_imsi + lot))
-            block.folded = DAWN
+            block.folded = START
             partition = partition_of_block(number, self.partitions)
             yield partition, str(number).encode(), block.encode()
-        yield from self._watermarks({SOURCE: DAWN})
+        yield from self._watermarks({SOURCE: START})
 
     def _delivery(self, imsi: int) -> Placement:
         outlet = self.outlet_id(int(self.outlet_of(np.array([imsi]))[0]))
-        at = DAWN - 60 * _DAY
+        at = START - 60 * _DAY
         return Placement(at, f"d{imsi}", at, PlacementType.DELIVERY, outlet, "", imsi, LOT, at)
 
     def outlet_state(self) -> Iterator[tuple[int, bytes, bytes]]:
@@ -173,13 +173,13 @@ class SeededState:
         bounds = np.searchsorted(numbers[order], np.arange(self.outlets + 1))
         for number in range(self.outlets):
             outlet = Outlet(self.outlet_id(number))
-            outlet.folded = DAWN
+            outlet.folded = START
             outlet.shelf(SKU).stock = self.on_shelf[order[bounds[number] : bounds[number + 1]]]
             partition = partition_of_key(outlet.outlet_id, self.partitions)
             yield partition, b"o/" + outlet.outlet_id.encode(), outlet.encode()
-        yield from self._watermarks({f"sims/{p}": DAWN for p in range(self.partitions)})
+        yield from self._watermarks({f"sims/{p}": START for p in range(self.partitions)})
 
     def _watermarks(self, marks: dict[str, int]) -> Iterator[tuple[int, bytes, bytes]]:
-        watermarks = msgspec.msgpack.encode(Watermarks(marks, reached=DAWN))
+        encoded = msgspec.msgpack.encode(Watermarks(marks, reached=START))
         for partition in range(self.partitions):
-            yield partition, WATERMARKS_KEY, watermarks
+            yield partition, WATERMARKS_KEY, encoded

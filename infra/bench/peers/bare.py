@@ -18,6 +18,7 @@ from pipelines.core.stock.outlet_stage import OutletStage
 from pipelines.core.stock.sim_registry import SimRange, SimRegistry
 from pipelines.core.stock.sim_stage import SimStage
 from pipelines.ingest.reference import load_reference
+from pipelines.kafka import read_to_end
 from schemas import topics
 from schemas.envelope import pack, unpack
 
@@ -30,7 +31,7 @@ async def follow(broker: str, reference: Path, partitions: int) -> None:
     """Recover, then work until killed."""
     found = load_reference(reference).reference
     registry = SimRegistry(
-        [SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid) for b in found.batches]
+        [SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid, b.luhn) for b in found.batches]
     )
     stages: dict[TopicPartition, tuple[str, Any]] = {}
     for p in range(partitions):
@@ -55,7 +56,7 @@ async def follow(broker: str, reference: Path, partitions: int) -> None:
     )
     await consumer.start()
     await producer.start()
-    await recover(consumer, {_CHANGELOG.format(n): n for n, _ in stages.values()}, stages)
+    await recover(consumer, stages)
     consumer.assign(list(stages))
     await consumer.seek_to_beginning()
     sent: list[Awaitable[Any]] = []
@@ -88,25 +89,12 @@ async def follow(broker: str, reference: Path, partitions: int) -> None:
 
 
 async def recover(
-    consumer: AIOKafkaConsumer,
-    changelogs: dict[str, str],
-    stages: dict[TopicPartition, tuple[str, Any]],
+    consumer: AIOKafkaConsumer, stages: dict[TopicPartition, tuple[str, Any]]
 ) -> None:
     """Give each stage its entries back."""
-    by_place = {(name, part.partition): stage for part, (name, stage) in stages.items()}
-    parts = [TopicPartition(t, p) for t, name in changelogs.items() for n, p in by_place
-             if n == name]  # fmt: skip
-    consumer.assign(parts)
-    await consumer.seek_to_beginning()
-    left = {part for part, end in (await consumer.end_offsets(parts)).items() if end}
-    while left:
-        some = await consumer.getmany(timeout_ms=500)
-        for part, messages in some.items():
-            for message in messages:
-                stage = by_place[changelogs[part.topic], part.partition]
-                stage.restore(message.key, message.value[8:])
-        if not some:
-            left.clear()
+    for part, (name, stage) in stages.items():
+        async for message in read_to_end(consumer, _CHANGELOG.format(name), part.partition):
+            stage.restore(message.key, message.value[8:])
 
 
 if __name__ == "__main__":

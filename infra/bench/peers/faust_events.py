@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import faust
@@ -25,6 +26,8 @@ def build(broker: str, partitions: int, shelves: dict[str, str]) -> faust.App:
         broker_session_timeout=2,
         broker_rebalance_timeout=2,
         broker_heartbeat_interval=0.5,
+        # Faust makes a folder for tables on disk even when there are none.
+        datadir=str(Path(tempfile.gettempdir()) / "zerostock-peer-faust"),
         worker_redirect_stdouts=False,
     )
     calls = app.topic("peer-calls", value_type=bytes, value_serializer="json")

@@ -11,7 +11,7 @@ import typer
 
 from infra.desk.access.passwords import check_password
 from infra.desk.access.store import AccessStore
-from infra.desk.access.visitor import Visitor
+from infra.desk.visitor import Visitor
 from schemas.errors import InputError, UsageError
 
 

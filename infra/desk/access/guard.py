@@ -1,4 +1,4 @@
-"""The desk's doorkeeper: no page without a session, no action without the session's own word."""
+"""The desk's guard: no page without a session, no action without the session's CSRF token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.desk.access.store import AccessStore
-from infra.desk.access.visitor import ANONYMOUS, STRANGER, Visitor
+from infra.desk.visitor import ANONYMOUS, STRANGER, Visitor
 from infra.webhook.http import HEADERS, LONGEST, MOST_BYTES
 from schemas.errors import InputError
 
@@ -93,14 +93,14 @@ class Guard:
             return False
         if origin is not None and origin.rpartition("//")[2] not in ours:
             return False
-        if request.url.path == "/login":  # has a word of its own, and checks it
+        if request.url.path == "/login":  # has a token of its own, and checks it
             return True
         try:
             form = dict(parse_qsl(body.decode("utf-8", "replace"), max_num_fields=200))
         except ValueError:
             return False
-        word = form.get("csrf", "")
-        return bool(visitor.csrf) and secrets.compare_digest(word.encode(), visitor.csrf.encode())
+        token = form.get("csrf", "")
+        return bool(visitor.csrf) and secrets.compare_digest(token.encode(), visitor.csrf.encode())
 
 
 def by_https(url: str | None) -> bool:

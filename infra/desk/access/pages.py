@@ -20,11 +20,11 @@ from starlette.routing import Route
 from infra.desk.access.guard import cookie_name, local
 from infra.desk.access.passwords import SHORTEST
 from infra.desk.access.store import SESSION_LASTS, AccessStore
-from infra.desk.access.visitor import ROLES, STRANGER, Visitor
 from infra.desk.page import Page
 from infra.desk.parts import ColumnSpec, CustomSection, TableSection
 from infra.desk.render import Render
 from infra.desk.translation import N_
+from infra.desk.visitor import ROLES, STRANGER, Visitor
 from infra.webhook.http import form_of
 from schemas.errors import UsageError
 
@@ -66,9 +66,9 @@ class AccessPages:
             return self._login_page(request)
         form = dict(await form_of(request))
         again = partial(self._login_page, request, going=form.get("next"))
-        given, kept = form.get("word", ""), request.cookies.get(_FORM_COOKIE, "")
+        given, kept = form.get("token", ""), request.cookies.get(_FORM_COOKIE, "")
         if not kept or not secrets.compare_digest(given.encode(), kept.encode()):
-            return again(N_("The form was too old. Try again."), 403)
+            return again(N_("The form has expired. Try again."), 403)
         name, address = form.get("name", "").strip()[:100], _address(request)
         wait = self._wait(name.lower(), address)
         if wait:
@@ -140,8 +140,8 @@ class AccessPages:
                 await self._note(request, form["do"], form.get("name", "") + role)
                 return RedirectResponse("/users", 303)
         users = await run_in_threadpool(self._store.users)
-        shows = {"users": users, "roles": ROLES, "trouble": trouble, "shortest": SHORTEST}
-        parts = [CustomSection("users.html.j2", shows)]
+        context = {"users": users, "roles": ROLES, "trouble": trouble, "shortest": SHORTEST}
+        parts = [CustomSection("users.html.j2", context)]
         return self._page(request, Page(N_("Users"), parts), 422 if trouble else 200)
 
     def _change(self, visitor: Visitor, form: dict[str, str]) -> None:
@@ -173,10 +173,10 @@ class AccessPages:
         more = f"/trail?before={notes[-1][0]}" if len(notes) == _TRAIL_ROWS else ""
         table = TableSection(N_("Newest first"), (
             ColumnSpec("at", N_("When"), "second"), ColumnSpec("who", N_("Who")),
-            ColumnSpec("action", N_("What"), "word"), ColumnSpec("about", N_("About"), "long"),
+            ColumnSpec("action", N_("What"), "status"), ColumnSpec("about", N_("About"), "long"),
             ColumnSpec("why", N_("Why"), "long"), ColumnSpec("address", N_("Address")),
-        ), rows, N_("Nobody did anything yet."), more=more)  # fmt: skip
-        return self._page(request, Page(N_("Trail"), [table]))
+        ), rows, N_("Nothing was recorded yet."), more=more)  # fmt: skip
+        return self._page(request, Page(N_("Audit trail"), [table]))
 
     def _login_page(
         self,
@@ -186,26 +186,31 @@ class AccessPages:
         name: str = "",
         going: str | None = None,
     ) -> Response:
-        word = secrets.token_urlsafe(24)
+        token = secrets.token_urlsafe(24)
         going = local(going or request.query_params.get("next", "/"))
-        shows = {"trouble": trouble, "word": word, "name": name, "next": going}
+        context = {"trouble": trouble, "token": token, "name": name, "next": going}
         request.scope["visitor"] = STRANGER
         response = self._page(
-            request, Page(N_("Log in"), [CustomSection("login.html.j2", shows)]), status
+            request, Page(N_("Log in"), [CustomSection("login.html.j2", context)]), status
         )
         response.set_cookie(
-            _FORM_COOKIE, word, path="/login", secure=self._secure, httponly=True, samesite="strict"
+            _FORM_COOKIE,
+            token,
+            path="/login",
+            secure=self._secure,
+            httponly=True,
+            samesite="strict",
         )
         return response
 
     def _account_page(self, request: Request, trouble: str = "", status: int = 200) -> Response:
-        shows = {"trouble": trouble, "shortest": SHORTEST}
+        context = {"trouble": trouble, "shortest": SHORTEST}
         return self._page(
-            request, Page(N_("Your login"), [CustomSection("account.html.j2", shows)]), status
+            request, Page(N_("Your login"), [CustomSection("account.html.j2", context)]), status
         )
 
     def _not_allowed(self, request: Request) -> Response:
-        text = N_("Your role does not allow this. Ask whoever runs the desk for another.")
+        text = N_("Your role does not allow this. Ask an admin for another one.")
         page = Page(N_("Not allowed"), [CustomSection("notice.html.j2", {"text": text})])
         return self._page(request, page, 403)
 

@@ -15,8 +15,8 @@ from typing import Final
 
 from infra.desk.access.file import AccessFile
 from infra.desk.access.passwords import Passwords, check_password
-from infra.desk.access.visitor import ROLES, Visitor
 from infra.desk.translation import N_
+from infra.desk.visitor import ROLES, Visitor
 from schemas.errors import UsageError
 
 #: Seconds: a session ends so long after it began, and after it was last used.

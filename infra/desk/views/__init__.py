@@ -1,4 +1,4 @@
-"""Every view of the desk, and how they stand in the menu."""
+"""Every view of the desk, and the menu."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from infra.desk.tables import table_page
 from infra.desk.translation import N_
 from infra.desk.views import (
     arrears,
+    dead_letters,
     diversion,
     lists,
     loss,
@@ -20,18 +21,21 @@ from infra.desk.views import (
     system,
     wholesaler,
 )
-from infra.desk.views import dead_letters as letters
 
 _LISTS: Final = {
     one.path: View(one.path, one.title, partial(table_page, one))
-    for one in (*lists.TABLES, loss.READINGS, letters.LETTERS)
+    for one in (*lists.TABLES, loss.READINGS, dead_letters.DEAD_LETTERS)
 }
 _NOW: Final = View("/", N_("Now"), now.page, live=now.live)
 _LOSS: Final = View("/loss", N_("Loss"), loss.page)
 _ARREARS: Final = View("/arrears", N_("Arrears"), arrears.page)
 _SYSTEM: Final = View("/system", N_("System"), system.page)
-_LETTERS: Final = View(
-    "/dead-letters", letters.LETTERS.title, letters.page, letters.replay, "replay"
+_DEAD_LETTERS: Final = View(
+    "/dead-letters",
+    dead_letters.DEAD_LETTERS.title,
+    dead_letters.page,
+    dead_letters.replay,
+    "replay",
 )
 
 MENU: Final = (
@@ -45,9 +49,10 @@ MENU: Final = (
     MenuGroup(N_("Energy and bills"), [
         _LOSS, _LISTS["/meter-suspects"], _ARREARS, _LISTS["/credit"],
     ]),
-    MenuGroup(N_("Workings"), [
-        _LISTS["/batch-runs"], _LETTERS, _SYSTEM,
-        MenuEntry("/users", N_("Users"), "administer"), MenuEntry("/trail", N_("Trail"), "administer"),
+    MenuGroup(N_("Operations"), [
+        _LISTS["/batch-runs"], _DEAD_LETTERS, _SYSTEM,
+        MenuEntry("/users", N_("Users"), "administer"), MenuEntry("/trail",
+        N_("Audit trail"), "administer"),
     ]),
 )  # fmt: skip
 
@@ -56,7 +61,7 @@ VIEWS: Final = (
     _LOSS,
     _ARREARS,
     _SYSTEM,
-    _LETTERS,
+    _DEAD_LETTERS,
     *(view for path, view in _LISTS.items() if path != "/dead-letters"),
     View("/outlets/{outlet}", "", outlet.page),
     View("/wholesalers/{wholesaler}", "", wholesaler.page),
@@ -64,5 +69,5 @@ VIEWS: Final = (
     View("/loss/units/{unit}", "", loss.unit),
     View("/sims/{card}", "", sim.page),
     View("/search", "", search.page),
-    View("/dead-letters/one", "", letters.one),
+    View("/dead-letters/one", "", dead_letters.one),
 )

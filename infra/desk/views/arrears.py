@@ -1,4 +1,4 @@
-"""*Arrears*: what customers owe and since when, and how fast each month's bills are recovered."""
+"""*Arrears*: what customers owe and for how long, and how fast each month's bills are recovered."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Final
 from urllib.parse import urlencode
 
 from infra.desk.page import Page, ViewRequest
-from infra.desk.parts import Chart, ColumnSpec, CustomSection, Figure, Figures, Row, TableSection
+from infra.desk.parts import Chart, ColumnSpec, Figure, Figures, Row, TableSection
 from infra.desk.translation import N_
-from infra.desk.views.choose import choose, of_values
+from infra.desk.views.common import choose, of_values, unfilled
 
 _JOB: Final = "zerostock batch arrears --as-of YYYY-MM-DD --input DIR --data DATA"
 BUCKETS: Final = (
@@ -42,16 +42,16 @@ FROM arrears_ageing WHERE dimension = 'all' GROUP BY day ORDER BY day
 _DIMENSIONS: Final = (N_("segment"), N_("hall"), N_("all"))
 
 
-def page(asked: ViewRequest) -> Page:
+def page(request: ViewRequest) -> Page:
     """All that is open on one day."""
-    days = [row["day"] for row in asked.rows(_DAYS)]
+    days = [row["day"] for row in request.rows(_DAYS)]
     if not days:
-        return Page(N_("Arrears"), [CustomSection("unfilled.html.j2", {"command": _JOB})])
-    wanted, by = asked.query.get("as_of", ""), asked.query.get("by", "")
+        return unfilled(N_("Arrears"), _JOB)
+    wanted, by = request.query.get("as_of", ""), request.query.get("by", "")
     day = wanted if wanted in days else days[0]
     by = by if by in _DIMENSIONS else _DIMENSIONS[0]
-    rows = _greatest_first(asked.rows(_AGEING, {"day": day, "by": by}))
-    total = asked.row(_ALL, {"day": day}) or {}
+    rows = _greatest_first(request.rows(_AGEING, {"day": day, "by": by}))
+    total = request.row(_ALL, {"day": day}) or {}
     due, overdue = total.get("open_fen") or 0, total.get("overdue_fen") or 0
     return Page(
         N_("Arrears"),
@@ -67,14 +67,14 @@ def page(asked: ViewRequest) -> Page:
                 Figure(N_("Open bills"), total.get("bills")),
             ]),
             _ageing(rows, by),
-            TableSection(N_("Buckets, down to their bills"), (
-                ColumnSpec("key", N_("Of"), "word"), ColumnSpec("bucket", N_("Bucket"), "word"),
+            TableSection(N_("Buckets, each with its bills"), (
+                ColumnSpec("key", N_("Of"), "status"), ColumnSpec("bucket", N_("Bucket"), "status"),
                 ColumnSpec("amount_fen", N_("Open"), "fen"),
                 ColumnSpec("customers", N_("Customers"), "number"),
                 ColumnSpec("bills", N_("Bills"), "number", link="/arrears/bills?", to="bills_of"),
             ), _opening(rows, day, by), N_("Nothing is open.")),
-            *_recovery(asked.rows(_COHORTS, {"day": day})),
-            _course(asked.rows(_RUNS)),
+            *_recovery(request.rows(_COHORTS, {"day": day})),
+            _course(request.rows(_RUNS)),
         ],
         about=N_("What customers owe, by how long they have owed it. Amounts are in yuan."),
     )  # fmt: skip
@@ -96,7 +96,10 @@ def _ageing(rows: list[Row], by: str) -> Chart:
     for row in rows:
         one = table.setdefault(row["key"], {"key": row["key"], **dict.fromkeys(BUCKETS, 0)})
         one[row["bucket"]] = row["amount_fen"]
-    columns = (ColumnSpec("key", by, "word"), *(ColumnSpec(name, name, "fen") for name in BUCKETS))
+    columns = (
+        ColumnSpec("key", by, "status"),
+        *(ColumnSpec(name, name, "fen") for name in BUCKETS),
+    )
     return Chart(
         N_("Open by age"),
         "stack",
@@ -135,7 +138,7 @@ def _recovery(rows: list[Row]) -> list[Chart | TableSection]:
             *(ColumnSpec(name, name, "share") for name in cohorts),
         ),
         [ages[age] for age in sorted(ages)] if len(ages) > 1 else [],
-        N_("A curve needs the job in two months or more."),
+        N_("A curve needs runs in two months or more."),
     )
     months = TableSection(
         N_("By month billed"),
@@ -154,7 +157,7 @@ def _recovery(rows: list[Row]) -> list[Chart | TableSection]:
 
 def _course(rows: list[Row]) -> Chart:
     return Chart(
-        N_("Open and overdue, day by day of the job"),
+        N_("Open and overdue, by run"),
         "line",
         (
             ColumnSpec("day", N_("As of")),
@@ -162,5 +165,5 @@ def _course(rows: list[Row]) -> Chart:
             ColumnSpec("overdue_fen", N_("Overdue"), "fen"),
         ),
         rows if len(rows) > 1 else [],
-        N_("A course needs the job on two days or more."),
+        N_("A chart needs runs on two days or more."),
     )

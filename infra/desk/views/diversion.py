@@ -1,4 +1,4 @@
-"""*Diversion case*: the SIMs that were carried off, what was decided, and deciding."""
+"""*Diversion case*: the SIMs used elsewhere, what was decided, and deciding."""
 
 from __future__ import annotations
 
@@ -12,20 +12,9 @@ import pyarrow as pa
 from infra.desk.page import Answer, Page, Redirect, ViewRequest
 from infra.desk.parts import ColumnSpec, CustomSection, Facts, Figure, Figures, Row, TableSection
 from infra.desk.translation import N_
-from infra.desk.views.not_found import missing
+from infra.desk.views.common import named, not_found
 
-_CASE: Final = """
-SELECT x.case_id AS case_id, x.case_key AS case_key, x.evidence_hash AS evidence_hash,
-       x.period AS period, x.outlet_id AS outlet_id, x.wholesaler_id AS wholesaler_id,
-       x.sims AS sims, x.away AS away, x.share AS share, x.low AS low, x.high AS high,
-       x.level AS level, x.status AS status,
-       if(o.name = '', x.outlet_id, o.name) AS outlet,
-       if(w.name = '', x.wholesaler_id, w.name) AS wholesaler
-FROM diversion_cases AS x
-LEFT JOIN outlets AS o ON o.outlet_id = x.outlet_id
-LEFT JOIN wholesalers AS w ON w.wholesaler_id = x.wholesaler_id
-WHERE x.case_id = {case:String}
-"""
+_CASE: Final = named("(SELECT * FROM diversion_cases WHERE case_id = {case:String})")
 _EVIDENCE: Final = """
 SELECT imsi, iccid, activated_at, calls, seconds, seconds_away, away_share
 FROM diversion_evidence WHERE case_id = {case:String}
@@ -41,12 +30,12 @@ DECISIONS: Final = (N_("confirmed"), N_("dismissed"), N_("suspected"))
 _LONGEST: Final = 1_000
 
 
-def page(asked: ViewRequest, trouble: str = "") -> Page:
+def page(request: ViewRequest, trouble: str = "") -> Page:
     """One case and its evidence; 404 for one that there is not."""
-    case = _case(asked)
+    case = _case(request)
     if case is None:
-        return missing(N_("Diversion case"), N_("See all cases"), "/diversion")
-    history = asked.rows(_HISTORY, {"key": case["case_key"], "hash": case["evidence_hash"]})
+        return not_found(N_("Diversion case"), N_("See all cases"), "/diversion")
+    history = request.rows(_HISTORY, {"key": case["case_key"], "hash": case["evidence_hash"]})
     return Page(
         N_("Diversion case"),
         [
@@ -63,15 +52,16 @@ def page(asked: ViewRequest, trouble: str = "") -> Page:
                 Figure(N_("Wholesaler"), case["wholesaler"], "text",
                        link=f"/wholesalers/{quote(case['wholesaler_id'], '')}"),
                 Figure(N_("Period"), case["period"], "text"),
-                Figure(N_("Level"), case["level"], "word"),
-                Figure(N_("Status"), case["status"], "word"),
+                Figure(N_("Level"), case["level"], "status"),
+                Figure(N_("Status"), case["status"], "status"),
             ]),
-            CustomSection("decide.html.j2", {"case": case, "decisions": DECISIONS, "trouble": trouble,
-                                     "most": _LONGEST, "why": asked.form.get("why", "")}),
+            CustomSection("decide.html.j2", {"case": case, "decisions": DECISIONS,
+                "trouble": trouble,
+                                     "most": _LONGEST, "why": request.form.get("why", "")}),
             TableSection(N_("What was decided"), (
                 ColumnSpec("decided_at", N_("When"), "time"),
-                ColumnSpec("decision", N_("Decision"), "word"),
-                ColumnSpec("decided_by", N_("Who"), "text"), ColumnSpec("of", N_("On"), "word"),
+                ColumnSpec("decision", N_("Decision"), "status"),
+                ColumnSpec("decided_by", N_("Who"), "text"), ColumnSpec("of", N_("On"), "status"),
                 ColumnSpec("why", N_("Why"), "long"),
             ), history, N_("Nothing was decided about this outlet and wholesaler yet.")),
             TableSection(N_("The evidence: SIMs used away from where they were sold"), (
@@ -82,46 +72,48 @@ def page(asked: ViewRequest, trouble: str = "") -> Page:
                 ColumnSpec("seconds", N_("Call time (s)"), "number"),
                 ColumnSpec("seconds_away", N_("Elsewhere (s)"), "number"),
                 ColumnSpec("away_share", N_("Share"), "share"),
-            ), asked.rows(_EVIDENCE, {"case": case["case_id"]}), N_("No SIM was carried off.")),
+            ), request.rows(_EVIDENCE, {"case": case["case_id"]}),
+                N_("No SIM was used elsewhere.")),
         ],
         name=f"{case['outlet']} · {case['wholesaler']}",
         status=422 if trouble else 200,
     )  # fmt: skip
 
 
-def decide(asked: ViewRequest) -> Answer:
+def decide(request: ViewRequest) -> Answer:
     """A decision was sent; it holds for the evidence that its form showed."""
-    case = _case(asked)
+    case = _case(request)
     if case is None:
-        return page(asked)
-    decision, why = asked.form.get("decision", ""), asked.form.get("why", "").strip()
+        return page(request)
+    decision, why = request.form.get("decision", ""), request.form.get("why", "").strip()
     if decision not in DECISIONS:
-        return page(asked, N_("Choose what you decide."))
+        return page(request, N_("Choose a decision."))
     if not 0 < len(why) <= _LONGEST:
-        return page(asked, N_("Say why, in a sentence: others will read it."))
-    if asked.form.get("evidence") != case["evidence_hash"]:
+        return page(request, N_("Give the reason in a sentence: others will read it."))
+    if request.form.get("evidence") != case["evidence_hash"]:
         return page(
-            asked, N_("The evidence has changed since you looked. Look again, then decide.")
+            request,
+            N_("The evidence has changed since you looked. Look again, then decide."),
         )
     if decision == case["status"]:  # sent twice
         return Redirect(f"/diversion/{quote(case['case_id'])}")
-    asked.warehouse.insert("diversion_decisions", _row(asked, case, decision, why))
-    asked.note("decide", f"{decision}: {case['case_id']}", why)
+    request.warehouse.insert("diversion_decisions", _row(request, case, decision, why))
+    request.note("decide", f"{decision}: {case['case_id']}", why)
     return Redirect(f"/diversion/{quote(case['case_id'])}")
 
 
-def _case(asked: ViewRequest) -> Row | None:
-    return asked.row(_CASE, {"case": asked.path["case"]})
+def _case(request: ViewRequest) -> Row | None:
+    return request.row(_CASE, {"case": request.path["case"]})
 
 
-def _row(asked: ViewRequest, case: Row, decision: str, why: str) -> pa.Table:
+def _row(request: ViewRequest, case: Row, decision: str, why: str) -> pa.Table:
     now = pa.array([time.time_ns() // 1_000_000], pa.timestamp("ms", tz="UTC"))
     return pa.table({
         "decision_id": [uuid.uuid4().hex],
         "case_key": [case["case_key"]],
         "evidence_hash": [case["evidence_hash"]],
         "decision": [decision],
-        "decided_by": [asked.visitor.name],
+        "decided_by": [request.visitor.name],
         "decided_at": now,
         "why": [why],
     })  # fmt: skip

@@ -14,11 +14,12 @@ from infra.desk.parts import (
     Figures,
     Row,
     TableSection,
+    column,
+    columns,
 )
 from infra.desk.tables import Listing
 from infra.desk.translation import N_
-from infra.desk.views.choose import choose, of_values
-from infra.desk.views.not_found import missing
+from infra.desk.views.common import choose, not_found, of_values, unfilled
 
 _JOB: Final = "zerostock batch line-loss --period YYYY-MM --readings --input DIR --data DATA"
 _PERIODS: Final = "SELECT DISTINCT period FROM line_loss ORDER BY period DESC LIMIT 60"
@@ -27,7 +28,7 @@ _UNIT: Final = (
     " own_loss_kwh, loss_kwh, loss_rate, estimated_share, theoretical_kwh, unexplained_kwh, status,"
     " reason"
 )
-# The top two levels; a page of each unit shows those below it.
+# The top two levels; a page of each unit context those below it.
 _TOP: Final = f"""
 WITH tops AS (SELECT unit_id FROM line_loss WHERE period = {{period:String}} AND parent_id = '')
 SELECT {_UNIT} FROM line_loss
@@ -64,32 +65,28 @@ FROM line_loss_readings WHERE unit_id = {unit:String} AND period = {period:Strin
 GROUP BY side ORDER BY side
 """
 
-_COLUMNS: Final = (
-    ColumnSpec("unit_id", N_("Unit"), link="/loss/units/"),
-    ColumnSpec("level", N_("Level"), "word"),
-    ColumnSpec("supplied_kwh", N_("Supplied (kWh)"), "kwh"),
-    ColumnSpec("sold_total_kwh", N_("Sold (kWh)"), "kwh"),
-    ColumnSpec("loss_kwh", N_("Lost (kWh)"), "kwh"),
-    ColumnSpec("loss_rate", N_("Loss"), "share"),
-    ColumnSpec("status", N_("Status"), "word"),
-)
+_COLUMNS: Final = columns(
+    "line_loss", column("line_loss", "unit_id", link="/loss/units/"), "level", "supplied_kwh",
+    "sold_total_kwh", "loss_kwh", "loss_rate", "status",
+)  # fmt: skip
 READINGS: Final = Listing(
     "/loss/readings",
     N_("Readings"),
-    N_("The readings behind a unit's figures; they add up to them."),
+    N_("The readings behind a unit's figures, which are their sum."),
     "SELECT * FROM line_loss_readings",
-    (
-        ColumnSpec("period", N_("Period")),
-        ColumnSpec("unit_id", N_("Unit"), link="/loss/units/"),
-        ColumnSpec("side", N_("Side"), "name"),
-        ColumnSpec("meter_id", N_("Meter")),
-        ColumnSpec("start", N_("From"), "time"),
-        ColumnSpec("end", N_("To"), "time"),
-        ColumnSpec("kwh", N_("Read (kWh)"), "kwh"),
-        ColumnSpec("kwh_in_period", N_("In the month (kWh)"), "kwh"),
-        ColumnSpec("quality", N_("Quality"), "word"),
-        ColumnSpec("source", N_("Source")),
-        ColumnSpec("row", N_("Row"), "number"),
+    columns(
+        "line_loss_readings",
+        "period",
+        column("line_loss_readings", "unit_id", link="/loss/units/"),
+        "side",
+        "meter_id",
+        "start",
+        "end",
+        "kwh",
+        "kwh_in_period",
+        "quality",
+        "source",
+        "row",
     ),
     "kwh_in_period",
     filled_by=_JOB,
@@ -98,15 +95,15 @@ READINGS: Final = Listing(
 )
 
 
-def page(asked: ViewRequest) -> Page:
+def page(request: ViewRequest) -> Page:
     """The grid in one month."""
-    periods = [row["period"] for row in asked.rows(_PERIODS)]
+    periods = [row["period"] for row in request.rows(_PERIODS)]
     if not periods:
-        return Page(N_("Loss"), [CustomSection("unfilled.html.j2", {"command": _JOB})])
-    wanted = asked.query.get("period", "")
+        return unfilled(N_("Loss"), _JOB)
+    wanted = request.query.get("period", "")
     period = wanted if wanted in periods else periods[0]
     this = {"period": period}
-    top, levels = asked.rows(_TOP, this), asked.rows(_LEVELS, this)
+    top, levels = request.rows(_TOP, this), request.rows(_LEVELS, this)
     roots = [row for row in top if not row["parent_id"]]
     supplied = sum(row["supplied_kwh"] or 0 for row in roots)
     lost = sum(row["loss_kwh"] or 0 for row in roots)
@@ -121,26 +118,28 @@ def page(asked: ViewRequest) -> Page:
                 Figure(N_("Units over their limit"), sum(row["high"] for row in levels),
                        tone="bad" if any(row["high"] for row in levels) else ""),
             ]),
-            Chart(N_("Where it is lost: kWh of each level's own"), "bar", (
-                ColumnSpec("level", N_("Level"), "word"), ColumnSpec("own", N_("Of its own (kWh)"), "kwh"),
+            Chart(N_("Where it is lost: own loss of each level (kWh)"), "bar", (
+                ColumnSpec("level", N_("Level"), "status"), ColumnSpec("own",
+                N_("Own loss (kWh)"), "kwh"),
             ), levels, ""),
             TableSection(N_("By level"), (
-                ColumnSpec("level", N_("Level"), "word"), ColumnSpec("units", N_("Units"), "number"),
+                ColumnSpec("level", N_("Level"), "status"), ColumnSpec("units",
+                N_("Units"), "number"),
                 ColumnSpec("supplied", N_("Supplied (kWh)"), "kwh"),
-                ColumnSpec("own", N_("Of its own (kWh)"), "kwh"),
-                ColumnSpec("lost", N_("Lost, with all below (kWh)"), "kwh"),
-                ColumnSpec("rate", N_("Loss, with all below"), "share"),
+                ColumnSpec("own", N_("Own loss (kWh)"), "kwh"),
+                ColumnSpec("lost", N_("Lost, with all units below (kWh)"), "kwh"),
+                ColumnSpec("rate", N_("Loss, with all units below"), "share"),
                 ColumnSpec("high", N_("Too high"), "number"),
                 ColumnSpec("negative", N_("Negative"), "number"),
                 ColumnSpec("skipped", N_("No reading"), "number"),
             ), levels, ""),
-            CustomSection("tree.html.j2", {"rows": tree(top), "columns": _COLUMNS, "period": period}),
-            TableSection(N_("Over the limit, or below nothing"), (
-                *_COLUMNS, ColumnSpec("own_loss_kwh", N_("Of its own (kWh)"), "kwh"),
-                ColumnSpec("unexplained_kwh", N_("Not explained (kWh)"), "kwh"),
-            ), asked.rows(_WORST, this), N_("No unit is over its limit.")),
+            CustomSection("tree.html.j2", {"rows": tree(top),
+                "columns": _COLUMNS, "period": period}),
+            TableSection(N_("Over the limit, or negative"), (
+                *_COLUMNS, *columns("line_loss", "own_loss_kwh", "unexplained_kwh"),
+            ), request.rows(_WORST, this), N_("No unit is over its limit.")),
         ],
-        about=N_("What the grid was supplied and what was sold, down to readings."),
+        about=N_("Energy supplied to the grid and sold, down to the readings."),
     )  # fmt: skip
 
 
@@ -161,14 +160,14 @@ def tree(rows: list[Row]) -> list[Row]:
     return found
 
 
-def unit(asked: ViewRequest) -> Answer:
+def unit(request: ViewRequest) -> Answer:
     """One unit: its balance, those below it, its readings, its months."""
-    this: dict[str, Any] = {"unit": asked.path["unit"]}
-    months = asked.rows(_ONE, this)
-    wanted = asked.query.get("period", "")
+    this: dict[str, Any] = {"unit": request.path["unit"]}
+    months = request.rows(_ONE, this)
+    wanted = request.query.get("period", "")
     one = next((row for row in months if row["period"] == wanted), months[-1] if months else None)
     if one is None:
-        return missing(N_("Unit"), N_("See the whole grid"), "/loss")
+        return not_found(N_("Unit"), N_("See the whole grid"), "/loss")
     this["period"] = one["period"]
     return Page(
         N_("Unit of the grid"),
@@ -180,31 +179,33 @@ def unit(asked: ViewRequest) -> Answer:
                 Figure(N_("Passed on (kWh)"), one["transferred_kwh"], "kwh"),
                 Figure(N_("Sold here (kWh)"), one["sold_kwh"], "kwh"),
                 Figure(N_("Lost here (kWh)"), one["own_loss_kwh"], "kwh"),
-                Figure(N_("Loss, with all below"), one["loss_rate"], "share",
+                Figure(N_("Loss, with all units below"), one["loss_rate"], "share",
                        tone="bad" if one["status"] in ("high", "negative") else ""),
             ]),
             Facts([
-                Figure(N_("Level"), one["level"], "word"),
+                Figure(N_("Level"), one["level"], "status"),
                 Figure(N_("Part of"), one["parent_id"], "text",
                        link=f"/loss/units/{one['parent_id']}" if one["parent_id"] else ""),
-                Figure(N_("Status"), one["status"], "word"),
+                Figure(N_("Status"), one["status"], "status"),
                 Figure(N_("Note"), one["reason"], "reasons"),
                 Figure(N_("Estimated share of sales"), one["estimated_share"], "share"),
                 Figure(N_("Expected by physics (kWh)"), one["theoretical_kwh"], "kwh"),
-                Figure(N_("Not explained (kWh)"), one["unexplained_kwh"], "kwh"),
+                Figure(N_("Unexplained (kWh)"), one["unexplained_kwh"], "kwh"),
             ]),
-            TableSection(N_("Below it"), _COLUMNS, asked.rows(_BELOW, this), N_("Nothing is below it.")),
+            TableSection(N_("Units below"), _COLUMNS, request.rows(_BELOW, this),
+                N_("No unit is below it.")),
             TableSection(N_("Readings"), (
-                ColumnSpec("side", N_("Side"), "name"), ColumnSpec("meters", N_("Meters"), "number"),
+                ColumnSpec("side", N_("Side"), "name"), ColumnSpec("meters",
+                N_("Meters"), "number"),
                 ColumnSpec("readings", N_("Readings"), "number"),
                 ColumnSpec("estimated", N_("Estimated"), "number"),
                 ColumnSpec("kwh", N_("In the month (kWh)"), "kwh"),
-            ), asked.rows(_READINGS, this),
+            ), request.rows(_READINGS, this),
                 N_("Readings were not kept: run the job with --readings."),
                 more=f"/loss/readings?period={one['period']}&unit_id={one['unit_id']}"),
             Chart(N_("Loss by month"), "line", (
                 ColumnSpec("period", N_("Period")), ColumnSpec("loss_rate", N_("Loss"), "share"),
-            ), months if len(months) > 1 else [], N_("Two months or more make a picture.")),
+            ), months if len(months) > 1 else [], N_("A chart needs two months or more.")),
         ],
         name=one["unit_id"],
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""*Now*: the shops at zero, since when and told when; stock-outs by the hour; messages; delays."""
+"""*Now*: what is empty, since when, who was notified; stock-outs by the hour; messages; delays."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from infra.desk.parts import (
     Pair,
     Row,
     TableSection,
+    column,
+    columns,
 )
 from infra.desk.translation import N_
-from infra.desk.views.choose import choose, of_named
-from infra.desk.views.holder import holder
-from infra.desk.views.notified import TOLD
+from infra.desk.views.common import NOTIFIED, choose, named, of_named
+from infra.desk.views.lists import OUTLET, TERRITORY, WHOLESALER
 
 _MOST: Final = 50
 _MOST_OF_ALL: Final = 6
@@ -35,25 +36,19 @@ WITH open AS
     SELECT incident_id, outlet_id, sku, wholesaler_id, opened_at
     FROM stock_incidents_rows FINAL WHERE closed_at IS NULL
 )
-SELECT i.outlet_id AS outlet_id, if(o.name = '', i.outlet_id, o.name) AS outlet,
-       o.territory_id AS territory_id, t.name AS territory,
-       i.wholesaler_id AS wholesaler_id,
-       {holder("i")},
-       i.sku AS sku,
-       i.opened_at AS since, told.at AS told, said.kind AS answer
-FROM open AS i
-LEFT JOIN outlets AS o ON o.outlet_id = i.outlet_id
-LEFT JOIN territories AS t ON t.territory_id = o.territory_id
-LEFT JOIN wholesalers AS w ON w.wholesaler_id = i.wholesaler_id
-{TOLD}LEFT JOIN
+SELECT i.outlet_id AS outlet_id, i.outlet AS outlet, i.territory_of AS territory_of,
+       i.territory AS territory, i.wholesaler_id AS wholesaler_id, i.wholesaler AS wholesaler,
+       i.sku AS sku, i.opened_at AS opened_at, notified.at AS notified_at, answer.kind AS answer
+FROM ({named("open")}) AS i
+{NOTIFIED}LEFT JOIN
 (
     SELECT incident_id, argMax(alert_news.kind, alert_news.at) AS kind
     FROM alert_news
     WHERE alert_news.kind IN ('acknowledged', 'delivering', 'cannot')
       AND incident_id IN (SELECT incident_id FROM open)
     GROUP BY incident_id
-) AS said ON said.incident_id = i.incident_id
-ORDER BY since, outlet_id, sku
+) AS answer ON answer.incident_id = i.incident_id
+ORDER BY opened_at, outlet_id, sku
 """  # noqa: S608 - pieces of our own
 # The clock is that of the newest movement: a run over old files has its own.
 _FLOW: Final = """
@@ -64,11 +59,11 @@ FROM stock_movements
 WHERE at > newest - INTERVAL 1 HOUR
   AND toYYYYMM(at) >= toYYYYMM(newest - INTERVAL 1 HOUR)
 """
-# Nobody is told before a shelf is empty: messages of the last day suffice.
+# Nobody is notified before a shelf is empty: messages of the last day suffice.
 _DELAYS: Final = """
 WITH (SELECT max(opened_at) FROM stock_incidents_rows) AS newest
-SELECT quantileExact(0.5)(dateDiff('second', i.opened_at, told.at)) AS half,
-       quantileExact(0.9)(dateDiff('second', i.opened_at, told.at)) AS most,
+SELECT quantileExact(0.5)(dateDiff('second', i.opened_at, notified.at)) AS half,
+       quantileExact(0.9)(dateDiff('second', i.opened_at, notified.at)) AS most,
        toInt64(count()) AS n
 FROM
 (
@@ -81,7 +76,7 @@ JOIN
     FROM sms_messages ARRAY JOIN incident_ids AS incident_id
     WHERE status IN ('sent', 'delivered', 'read') AND created_at > newest - INTERVAL 1 DAY
     GROUP BY incident_id
-) AS told ON told.incident_id = i.incident_id
+) AS notified ON notified.incident_id = i.incident_id
 """
 _HOURS: Final = """
 WITH (SELECT toDate(max(opened_at), {zone:String}) FROM stock_incidents_rows) AS day
@@ -90,11 +85,11 @@ FROM stock_incidents_rows FINAL
 WHERE toDate(opened_at, {zone:String}) = day
 GROUP BY hour ORDER BY hour
 """
-_MESSAGES: Final = """
-SELECT m.created_at AS at, w.name AS wholesaler, m.status AS status, m.body AS body
-FROM sms_messages AS m LEFT JOIN wholesalers AS w ON w.wholesaler_id = m.wholesaler_id
-ORDER BY m.created_at DESC, m.message_id LIMIT 5
-"""
+_MESSAGES: Final = named(
+    "(SELECT created_at AS at, message_id, wholesaler_id, status, body FROM sms_messages)",
+    "ORDER BY at DESC, message_id LIMIT 5",
+    outlet=False,
+)
 
 _PLACES: Final = """
 SELECT territory_id AS value, name FROM territories
@@ -105,14 +100,13 @@ SELECT wholesaler_id AS value, name FROM wholesalers ORDER BY name, value LIMIT 
 """
 
 _COLUMNS: Final = (
-    ColumnSpec("outlet", N_("Outlet"), link="/outlets/", to="outlet_id"),
-    ColumnSpec("territory", N_("Territory")),
-    ColumnSpec("wholesaler", N_("Wholesaler"), "name", link="/wholesalers/", to="wholesaler_id"),
-    ColumnSpec("sku", N_("SKU")),
-    ColumnSpec("since", N_("Since"), "time"),
+    OUTLET,
+    TERRITORY,
+    WHOLESALER,
+    *columns("stock_incidents", "sku", "opened_at"),
     ColumnSpec("hours", N_("Empty for (hours)"), "decimal"),
-    ColumnSpec("told", N_("Told"), "time"),
-    ColumnSpec("answer", N_("Answer"), "word"),
+    column("stock_incidents", "notified_at"),
+    ColumnSpec("answer", N_("Answer"), "status"),
 )
 
 
@@ -129,39 +123,39 @@ class Channel:
     people: list[Row]
 
 
-def live(asked: ViewRequest) -> Callable[[Mapping[str, str]], Page]:
-    """Asks the warehouse, once for all who watch; gives what shows any part of the channel."""
+def live(request: ViewRequest) -> Callable[[Mapping[str, str]], Page]:
+    """Asks the warehouse, once for all who watch; gives what context any part of the channel."""
     now = Channel(
-        asked.rows(_AT_ZERO),
-        asked.row(_FLOW) or {},
-        asked.row(_DELAYS) or {},
-        asked.rows(_HOURS, {"zone": asked.means.zone}),
-        asked.rows(_MESSAGES),
-        asked.rows(_PLACES),
-        asked.rows(_PEOPLE),
+        request.rows(_AT_ZERO),
+        request.row(_FLOW) or {},
+        request.row(_DELAYS) or {},
+        request.rows(_HOURS, {"zone": request.services.zone}),
+        request.rows(_MESSAGES),
+        request.rows(_PLACES),
+        request.rows(_PEOPLE),
     )
     return partial(_page, now)
 
 
-def page(asked: ViewRequest) -> Page:
+def page(request: ViewRequest) -> Page:
     """The state of the channel at this moment, for all of it or one territory or wholesaler."""
-    return live(asked)(asked.query)
+    return live(request)(request.query)
 
 
 def _page(now: Channel, query: Mapping[str, str]) -> Page:
     territory, wholesaler = query.get("territory", ""), query.get("wholesaler", "")
     newest = now.flow.get("newest")
     rows: list[Row] = [
-        {**row, "hours": _hours_until(newest, row["since"])}
+        {**row, "hours": _hours_until(newest, row["opened_at"])}
         for row in now.at_zero
-        if territory in ("", row["territory_id"]) and wholesaler in ("", row["wholesaler_id"])
+        if territory in ("", row["territory_of"]) and wholesaler in ("", row["wholesaler_id"])
     ]
-    untold = sum(row["told"] is None for row in rows)
+    unnotified = sum(row["notified_at"] is None for row in rows)
     waiting = sum(not row["answer"] for row in rows)
     figures = [
         Figure(N_("Outlets at zero"), len({row["outlet_id"] for row in rows}), tone=_bad(rows)),
         Figure(N_("Empty shelves"), len(rows)),
-        Figure(N_("Nobody told yet"), untold, tone="bad" if untold else ""),
+        Figure(N_("Not notified yet"), unnotified, tone="bad" if unnotified else ""),
         *_unheld(rows),
         Figure(N_("No answer yet"), waiting),
     ]
@@ -182,8 +176,8 @@ def _page(now: Channel, query: Mapping[str, str]) -> Page:
         parts=[
             Figures([*figures, *([] if here else _flow(now))]),
             Pair((
-                _most(N_("Where most shelves are empty"), N_("Territory"), "territory", rows),
-                _most(N_("Whose shelves are empty"), N_("Wholesaler"), "wholesaler", rows),
+                _most(N_("Where most shelves are empty"), "territory", "territory_of", rows),
+                _most(N_("Whose shelves are empty"), "wholesaler", "wholesaler_id", rows),
             )),
             # What is not told apart by place and person stands on the page of the whole alone.
             *([] if here else [Pair((
@@ -191,8 +185,8 @@ def _page(now: Channel, query: Mapping[str, str]) -> Page:
                 MessageList(N_("Messages as they go out"), now.messages,
                          N_("No message went out yet.")),
             ))]),
-            TableSection(N_("At zero, the longest first"), _COLUMNS, rows[:_MOST],
-                  N_("No outlet is at zero."),
+            TableSection(N_("Empty shelves, longest first"), _COLUMNS, rows[:_MOST],
+                  N_("No shelf is empty."),
                   more=_all_open(**here)),
         ],
     )  # fmt: skip
@@ -202,8 +196,8 @@ def _flow(now: Channel) -> list[Figure]:
     """How the whole channel goes."""
     delays = now.delays if now.delays.get("n") else {}
     return [
-        Figure(N_("Half are told within (s)"), delays.get("half")),
-        Figure(N_("Nine of ten are told within (s)"), delays.get("most")),
+        Figure(N_("Median time to notify (s)"), delays.get("half")),
+        Figure(N_("90% notified within (s)"), delays.get("most")),
         Figure(N_("SIMs sold in the last hour"), now.flow.get("sold")),
         Figure(N_("Newest movement"), now.flow.get("newest"), "time"),
     ]
@@ -214,15 +208,15 @@ def _hours_until(newest: datetime | None, since: datetime) -> float | None:
 
 
 def _unheld(rows: list[Row]) -> list[Figure]:
-    """Nobody can be told of these: said only when there are some."""
+    """Nobody can be notified of these: shown only when there are some."""
     count = sum(not row["wholesaler_id"] for row in rows)
     link = _all_open(wholesaler="(nobody)")
-    label = N_("At outlets that nobody holds")
+    label = N_("At outlets nobody serves")
     return [Figure(label, count, tone="bad", link=link)] if count else []
 
 
 def _all_open(**only: str) -> str:
-    longest_first = {"month": "", "state": "open", "sort": "since", "dir": "asc"}
+    longest_first = {"month": "", "state": "open", "sort": "opened_at", "dir": "asc"}
     return f"/stock-outs?{urlencode({**longest_first, **only})}"
 
 
@@ -230,18 +224,21 @@ def _bad(rows: list[Row]) -> Literal["bad", "good"]:
     return "bad" if rows else "good"
 
 
-def _most(title: str, heading: str, name: str, rows: list[Row]) -> TableSection:
+def _most(title: str, name: str, of: str, rows: list[Row]) -> TableSection:
     """Those with most empty shelves; each leads to this page of it alone."""
-    found = Counter((row[f"{name}_id"], row[name] or row[f"{name}_id"]) for row in rows)
+    found = Counter((row[of], row[name]) for row in rows)
     top = found.most_common(_MOST_OF_ALL)
     return TableSection(
         title,
         (
-            ColumnSpec("name", heading, "name", link=f"/?{name}=", to="id"),
+            ColumnSpec("name", N_(name.capitalize()), "name", link=f"/?{name}=", to="id"),
             ColumnSpec("shelves", N_("Empty shelves"), "number", bar="of_most"),
         ),
-        [{"id": of, "name": text, "shelves": n, "of_most": n / top[0][1]} for (of, text), n in top],
-        N_("No outlet is at zero."),
+        [
+            {"id": key, "name": text, "shelves": n, "of_most": n / top[0][1]}
+            for (key, text), n in top
+        ],
+        N_("No shelf is empty."),
     )
 
 
@@ -252,7 +249,7 @@ def _hours(rows: list[Row]) -> Chart:
         for hour in range(24)
     ]
     return Chart(
-        N_("Stock-outs by the hour, on the day of the newest"),
+        N_("Stock-outs by hour, on the latest day"),
         "bar",
         (ColumnSpec("hour", N_("Hour")), ColumnSpec("n", N_("Stock-outs"), "number")),
         hours if found else [],

@@ -5,23 +5,33 @@ from __future__ import annotations
 from typing import Final
 
 from infra.desk.page import Page, ViewRequest
-from infra.desk.parts import Chart, ColumnSpec, Facts, Figure, Figures, Row, Shape, TableSection
+from infra.desk.parts import (
+    Chart,
+    ColumnSpec,
+    Facts,
+    Figure,
+    Figures,
+    Row,
+    Shape,
+    TableSection,
+    columns,
+)
 from infra.desk.translation import N_
-from infra.desk.views.holder import holder
-from infra.desk.views.not_found import missing
+from infra.desk.views.common import named, not_found
+from infra.desk.views.lists import WHOLESALER
 
 _SHOP: Final = """
-SELECT o.outlet_id AS outlet_id, o.name AS name, o.kind AS kind, t.name AS territory,
+SELECT n.outlet_id AS outlet_id, n.outlet AS name, n.kind AS kind, n.territory AS territory,
        o.opened_on AS opened_on, o.closed_on AS closed_on
-FROM outlets AS o LEFT JOIN territories AS t ON t.territory_id = o.territory_id
+FROM outlets AS o JOIN outlet_names AS n ON n.outlet_id = o.outlet_id
 WHERE o.outlet_id = {outlet:String}
 """
-_HOLDER: Final = """
-SELECT a.wholesaler_id AS wholesaler_id, if(w.name = '', a.wholesaler_id, w.name) AS name,
-       a.valid_from AS since
-FROM assignments AS a LEFT JOIN wholesalers AS w ON w.wholesaler_id = a.wholesaler_id
-WHERE a.outlet_id = {outlet:String} ORDER BY a.valid_from DESC
-"""
+_HOLDER: Final = named(
+    """(SELECT wholesaler_id, valid_from AS since FROM assignments
+       WHERE outlet_id = {outlet:String})""",
+    "ORDER BY since DESC",
+    outlet=False,
+)
 _STOCK: Final = """
 SELECT sku, on_hand, as_of FROM stock_on_hand WHERE outlet_id = {outlet:String} ORDER BY sku
 """
@@ -35,14 +45,11 @@ _RANK: Final = """
 SELECT period, status, sales, growth, days_of_cover, lost_sales, stock_out_rate, promote, reasons
 FROM outlet_ranking WHERE outlet_id = {outlet:String} ORDER BY period DESC LIMIT 12
 """
-_INCIDENTS: Final = f"""
-SELECT i.sku AS sku, i.opened_at AS opened_at, i.notified_at AS notified_at,
-       i.closed_at AS closed_at, i.wholesaler_id AS wholesaler_id,
-       {holder("i")}
-FROM stock_incidents AS i
-LEFT JOIN wholesalers AS w ON w.wholesaler_id = i.wholesaler_id
-WHERE i.outlet_id = {{outlet:String}} ORDER BY i.opened_at DESC LIMIT 20
-"""  # noqa: S608 - pieces of our own
+_INCIDENTS: Final = named(
+    "(SELECT * FROM stock_incidents WHERE outlet_id = {outlet:String})",
+    "ORDER BY opened_at DESC LIMIT 20",
+    outlet=False,
+)
 _MOVEMENTS: Final = """
 SELECT at, sku, cause, sum(delta) AS sims, min(iccid) AS iccid
 FROM stock_movements
@@ -50,14 +57,18 @@ WHERE outlet_id = {outlet:String} GROUP BY at, sku, cause ORDER BY at DESC LIMIT
 """
 
 
-def page(asked: ViewRequest) -> Page:
+def page(request: ViewRequest) -> Page:
     """One shop; 404 for one that is not in the reference tables."""
-    this = {"outlet": asked.path["outlet"]}
-    shop = asked.row(_SHOP, this)
+    this = {"outlet": request.path["outlet"]}
+    shop = request.row(_SHOP, this)
     if shop is None:
-        return missing(N_("Outlet"), N_("See all outlets"), "/outlets")
-    holders = asked.rows(_HOLDER, this)
-    stock, days, months = asked.rows(_STOCK, this), asked.rows(_DAYS, this), asked.rows(_RANK, this)
+        return not_found(N_("Outlet"), N_("See all outlets"), "/outlets")
+    holders = request.rows(_HOLDER, this)
+    stock, days, months = (
+        request.rows(_STOCK, this),
+        request.rows(_DAYS, this),
+        request.rows(_RANK, this),
+    )
     last = months[0] if months else {}
     on_hand = sum(row["on_hand"] for row in stock) if stock else None
     return Page(
@@ -71,11 +82,11 @@ def page(asked: ViewRequest) -> Page:
             ]),
             Facts([
                 Figure(N_("Number"), shop["outlet_id"], "text"),
-                Figure(N_("Kind"), shop["kind"], "word"),
+                Figure(N_("Kind"), shop["kind"], "status"),
                 Figure(N_("Territory"), shop["territory"], "text"),
                 *_holder(holders),
                 Figure(N_("Newest month ranked"), last.get("period"), "text"),
-                Figure(N_("Status"), last.get("status"), "word"),
+                Figure(N_("Status"), last.get("status"), "status"),
                 *([Figure(N_("Why to promote"), last["reasons"], "reasons")]
                   if last.get("promote") else []),
                 *([Figure(N_("Closed on"), shop["closed_on"], "day")] if shop["closed_on"] else []),
@@ -83,25 +94,21 @@ def page(asked: ViewRequest) -> Page:
             _by_day(N_("On hand at the day's end (UTC), 90 days"), "line", days, "closing"),
             _by_day(N_("Sold by day (UTC), 90 days"), "stack", days, "activated"),
             TableSection(N_("Shelves"), (
-                ColumnSpec("sku", N_("SKU")), ColumnSpec("on_hand", N_("On hand (SIMs)"), "number"),
-                ColumnSpec("as_of", N_("As of"), "time"),
+                *columns("stock_on_hand", "sku", "on_hand", "as_of"),
             ), stock, N_("Nothing was ever delivered here.")),
             TableSection(N_("Stock-outs"), (
-                ColumnSpec("sku", N_("SKU")), ColumnSpec("opened_at", N_("Since"), "time"),
-                ColumnSpec("notified_at", N_("Told"), "time"),
-                ColumnSpec("closed_at", N_("Refilled"), "time"),
-                ColumnSpec("wholesaler", N_("Wholesaler"), "name", link="/wholesalers/",
-                       to="wholesaler_id"),
-            ), asked.rows(_INCIDENTS, this), N_("Never at zero.")),
+                *columns("stock_incidents", "sku", "opened_at", "notified_at", "closed_at"),
+                WHOLESALER,
+            ), request.rows(_INCIDENTS, this), N_("Never empty.")),
             TableSection(N_("Last movements"), (
                 ColumnSpec("at", N_("At"), "second"), ColumnSpec("sku", N_("SKU")),
                 ColumnSpec("cause", N_("Cause"), "name"), ColumnSpec("sims", N_("SIMs"), "number"),
                 ColumnSpec("iccid", N_("First card"), "secret", link="/sims/"),
-            ), asked.rows(_MOVEMENTS, this), N_("No movement yet.")),
-            TableSection(N_("Held by"), (
+            ), request.rows(_MOVEMENTS, this), N_("No movement yet.")),
+            TableSection(N_("Served by"), (
                 ColumnSpec("name", N_("Wholesaler"), link="/wholesalers/", to="wholesaler_id"),
                 ColumnSpec("since", N_("Since"), "time"),
-            ), holders, N_("Nobody holds this outlet: nobody is told when it runs out.")),
+            ), holders, N_("Nobody serves this outlet: nobody is notified when it runs out.")),
         ],
         name=shop["name"] or shop["outlet_id"],
     )  # fmt: skip

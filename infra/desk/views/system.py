@@ -1,4 +1,4 @@
-"""*System*: how old the figures are, what the stream could not make sense of, what is stored."""
+"""*System*: how old the figures are, what contradicts the rules of stock, what is stored."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ FROM reconcile_runs ORDER BY at DESC LIMIT 5
 """
 
 
-def page(asked: ViewRequest) -> Page:
+def page(request: ViewRequest) -> Page:
     """How the system is."""
-    newest = asked.row(_NEWEST) or {}
-    refused = (asked.row(_REFUSED) or {}).get("n")
+    newest = request.row(_NEWEST) or {}
+    refused = (request.row(_REFUSED) or {}).get("n")
     return Page(
         N_("System"),
         [
@@ -54,31 +54,34 @@ def page(asked: ViewRequest) -> Page:
                 Figure(N_("Newest movement"),
                        newest.get("at") if newest.get("movements") else None, "time"),
                 Figure(N_("Movements stored"), newest.get("movements")),
-                Figure(N_("Dead letters that wait"), refused, tone="bad" if refused else "good",
+                Figure(N_("Open dead letters"), refused, tone="bad" if refused else "good",
                        link="/dead-letters"),
             ]),
             Chart(N_("Messages by day, 30 days"), "bar", (
-                ColumnSpec("day", N_("Day"), "day"), ColumnSpec("messages", N_("Messages"), "number"),
-            ), asked.rows(_SMS_DAYS, {"zone": asked.means.zone}), N_("No message went out yet.")),
-            TableSection(N_("What became of messages"), (
-                ColumnSpec("status", N_("Status"), "word"),
+                ColumnSpec("day", N_("Day"), "day"), ColumnSpec("messages",
+                N_("Messages"), "number"),
+            ), request.rows(_SMS_DAYS, {"zone": request.services.zone}),
+                N_("No message went out yet.")),
+            TableSection(N_("Messages by status"), (
+                ColumnSpec("status", N_("Status"), "status"),
                 ColumnSpec("messages", N_("Messages"), "number"),
                 ColumnSpec("segments", N_("Segments"), "number"),
                 ColumnSpec("newest", N_("Newest"), "time"),
-            ), asked.rows(_SMS), N_("No message went out yet.")),
-            TableSection(N_("Events that contradict the books"), (
-                ColumnSpec("kind", N_("Kind"), "word"), ColumnSpec("n", N_("Events"), "number"),
+            ), request.rows(_SMS), N_("No message went out yet.")),
+            TableSection(N_("Events that contradict the stock"), (
+                ColumnSpec("kind", N_("Kind"), "status"), ColumnSpec("n", N_("Events"), "number"),
                 ColumnSpec("newest", N_("Newest"), "time"),
-            ), asked.rows(_ANOMALIES), N_("None.")),
-            TableSection(N_("Comparisons of the tables with the events"), (
-                ColumnSpec("at", N_("At"), "time"), ColumnSpec("rows_read", N_("Read (rows)"), "number"),
+            ), request.rows(_ANOMALIES), N_("None.")),
+            TableSection(N_("Comparisons of the tables with the input"), (
+                ColumnSpec("at", N_("At"), "time"), ColumnSpec("rows_read",
+                N_("Read (rows)"), "number"),
                 ColumnSpec("shelves", N_("Shelves"), "number"),
                 ColumnSpec("differences", N_("Differences"), "number"),
                 ColumnSpec("explained", N_("Explained"), "number"),
-            ), asked.rows(_COMPARED), N_("Never compared: zerostock reconcile does it.")),
+            ), request.rows(_COMPARED), N_("Never compared: run zerostock reconcile.")),
             TableSection(N_("What is stored"), (
-                ColumnSpec("table", N_("TableSection")), ColumnSpec("rows", N_("Rows"), "number"),
+                ColumnSpec("table", N_("Table")), ColumnSpec("rows", N_("Rows"), "number"),
                 ColumnSpec("kilobytes", N_("Size (kB)"), "number"),
-            ), asked.rows(_STORED), N_("Nothing.")),
+            ), request.rows(_STORED), N_("Nothing.")),
         ],
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""*Wholesaler*: whom they serve, what is empty there, what they were told and what they said."""
+"""*Wholesaler*: whom they serve, what is empty there, their messages and answers."""
 
 from __future__ import annotations
 
@@ -15,22 +15,18 @@ from infra.desk.parts import (
     Figures,
     MessageList,
     TableSection,
+    columns,
 )
 from infra.desk.translation import N_
-from infra.desk.views.not_found import missing
-from infra.desk.views.notified import TOLD
+from infra.desk.views.common import NOTIFIED, named, not_found
+from infra.desk.views.lists import OUTLET, TERRITORY
 
 _WHO: Final = """
 SELECT wholesaler_id, name, phone, backup_phone, language FROM wholesalers
 WHERE wholesaler_id = {who:String}
 """
 _OUTLETS: Final = """
-SELECT toInt64(count()) AS n FROM
-(
-    SELECT outlet_id, argMax(wholesaler_id, valid_from) AS holder FROM assignments
-    WHERE valid_from <= (SELECT max(at) FROM stock_movements_rows) GROUP BY outlet_id
-)
-WHERE holder = {who:String}
+SELECT toInt64(count()) AS n FROM outlet_holders WHERE wholesaler_id = {who:String}
 """
 _OPEN: Final = f"""
 WITH open AS
@@ -38,12 +34,10 @@ WITH open AS
     SELECT incident_id, outlet_id, sku, opened_at FROM stock_incidents_rows FINAL
     WHERE wholesaler_id = {{who:String}} AND closed_at IS NULL
 )
-SELECT i.outlet_id AS outlet_id, if(o.name = '', i.outlet_id, o.name) AS outlet,
-       t.name AS territory, i.sku AS sku, i.opened_at AS since, told.at AS told
-FROM open AS i
-LEFT JOIN outlets AS o ON o.outlet_id = i.outlet_id
-LEFT JOIN territories AS t ON t.territory_id = o.territory_id
-{TOLD}ORDER BY since, outlet_id, sku LIMIT 200
+SELECT i.outlet_id AS outlet_id, i.outlet AS outlet, i.territory AS territory, i.sku AS sku,
+       i.opened_at AS opened_at, notified.at AS notified_at
+FROM ({named("open", wholesaler=False)}) AS i
+{NOTIFIED}ORDER BY opened_at, outlet_id, sku LIMIT 200
 """  # noqa: S608 - pieces of our own
 _CARDS: Final = """
 SELECT period, timeliness, incidents, stock_outs_open, activations, completeness, diversion_cases
@@ -58,29 +52,29 @@ SELECT at, kind, by FROM answers
 WHERE wholesaler_id = {who:String} AND kind != 'status' ORDER BY at DESC LIMIT 10
 """
 
-_NO_PHONE: Final = N_("No phone number is on file: nobody is told when an outlet runs out.")
+_NO_PHONE: Final = N_("No phone number is on file: nobody is notified when an outlet runs out.")
 
 
 def _outlets(name: str) -> str:
     return f"/outlets?{urlencode({'wholesaler': name})}" if name else ""
 
 
-def page(asked: ViewRequest) -> Page:
+def page(request: ViewRequest) -> Page:
     """One wholesaler; 404 for one that is not in the reference tables."""
-    this = {"who": asked.path["wholesaler"]}
-    who = asked.row(_WHO, this)
+    this = {"who": request.path["wholesaler"]}
+    who = request.row(_WHO, this)
     if who is None:
-        return missing(N_("Wholesaler"), N_("See all wholesalers"), "/wholesalers")
-    opened, cards = asked.rows(_OPEN, this), asked.rows(_CARDS, this)
+        return not_found(N_("Wholesaler"), N_("See all wholesalers"), "/wholesalers")
+    opened, cards = request.rows(_OPEN, this), request.rows(_CARDS, this)
     last = cards[-1] if cards else {}
-    held = asked.row(_OUTLETS, this)
+    held = request.row(_OUTLETS, this)
     return Page(
         N_("Wholesaler"),
         [
             Figures([
-                Figure(N_("Outlets held"), held and held["n"], link=_outlets(who["name"])),
+                Figure(N_("Outlets served"), held and held["n"], link=_outlets(who["name"])),
                 Figure(N_("Empty shelves"), len(opened), tone="bad" if opened else "good"),
-                Figure(N_("In time, newest month"), last.get("timeliness"), "share"),
+                Figure(N_("On time, newest month"), last.get("timeliness"), "share"),
                 Figure(N_("New subscribers, newest month"), last.get("activations")),
                 Figure(N_("Papers complete, newest month"), last.get("completeness"), "share"),
             ]),
@@ -89,33 +83,28 @@ def page(asked: ViewRequest) -> Page:
                 Figure(N_("Number"), who["wholesaler_id"], "text"),
                 Figure(N_("Phone"), who["phone"], "secret"),
                 Figure(N_("Backup phone"), who["backup_phone"], "secret"),
-                Figure(N_("Language of messages"), who["language"], "word"),
+                Figure(N_("Language of messages"), who["language"], "status"),
             ]),
-            TableSection(N_("Empty now, the longest first"), (
-                ColumnSpec("outlet", N_("Outlet"), link="/outlets/", to="outlet_id"),
-                ColumnSpec("territory", N_("Territory")), ColumnSpec("sku", N_("SKU")),
-                ColumnSpec("since", N_("Since"), "time"), ColumnSpec("told", N_("Told"), "time"),
-            ), opened, N_("No outlet is at zero.")),
+            TableSection(N_("Empty now, longest first"), (
+                OUTLET, TERRITORY,
+                *columns("stock_incidents", "sku", "opened_at", "notified_at"),
+            ), opened, N_("No shelf is empty.")),
             Chart(N_("New subscribers by period"), "bar", (
                 ColumnSpec("period", N_("Period")),
                 ColumnSpec("activations", N_("New subscribers"), "number"),
             ), cards if len(cards) > 1 else [],
-                N_("Two periods or more make a picture: the channel job adds one each month.")),
+                N_("A chart needs two periods or more: the channel job adds one each month.")),
             TableSection(N_("By period"), (
                 ColumnSpec("period", N_("Period")),
-                ColumnSpec("timeliness", N_("In time"), "share"),
-                ColumnSpec("incidents", N_("Stock-outs"), "number"),
-                ColumnSpec("stock_outs_open", N_("Still open"), "number"),
-                ColumnSpec("activations", N_("New subscribers"), "number"),
-                ColumnSpec("completeness", N_("Papers complete"), "share"),
-                ColumnSpec("diversion_cases", N_("Diversion cases"), "number"),
+                *columns("wholesaler_scorecard", "timeliness", "incidents", "stock_outs_open",
+                         "activations", "completeness", "diversion_cases"),
             ), cards[::-1], N_("The channel job has not run yet.")),
-            MessageList(N_("Last messages"), asked.rows(_MESSAGES, this),
+            MessageList(N_("Last messages"), request.rows(_MESSAGES, this),
                      N_("No message went out yet.")),
             TableSection(N_("Last answers"), (
-                ColumnSpec("at", N_("At"), "time"), ColumnSpec("kind", N_("Answer"), "word"),
-                ColumnSpec("by", N_("By"), "word"),
-            ), asked.rows(_ANSWERS, this), N_("No answer came yet.")),
+                ColumnSpec("at", N_("At"), "time"), ColumnSpec("kind", N_("Answer"), "status"),
+                ColumnSpec("by", N_("By"), "status"),
+            ), request.rows(_ANSWERS, this), N_("No answer came yet.")),
         ],
         name=who["name"] or who["wholesaler_id"],
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """All that is one customer's, settled: credit pays the oldest bills, the rest ages.
 
 Open bills, doubled payments and credit grades go to the results; sums by segment and hall are
-yielded, to be added up. The rules are in `pipelines.core.billing.arrears` and `pipelines.core.billing.credit`.
+yielded, to be added up. The rules are in `pipelines.core.billing`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import polars as pl
 
 from pipelines.batch.arrears.files import CREDIT, DOUBLES, OPEN_BILLS, PAID
 from pipelines.batch.arrears.reconciliation import doubles
-from pipelines.batch.engine.deduplicate import once
+from pipelines.batch.engine.deduplicate import deduplicate
 from pipelines.batch.engine.transforms import JoinedRows, Results
 from pipelines.core.billing import arrears, credit
 
@@ -22,8 +22,8 @@ from pipelines.core.billing import arrears, credit
 def settle(group: JoinedRows, as_of: date, results: Results) -> Iterator[object]:
     """All that is one customer's → sums by segment and hall; details go to the results."""
     frames = group.frames
-    customers, twice = once(frames["customers"], ["customer_id"])
-    records, noted_twice = once(frames["records"], ["record_id"])
+    customers, twice = deduplicate(frames["customers"], ["customer_id"])
+    records, noted_twice = deduplicate(frames["records"], ["record_id"])
     results.refuse(f"customers-{group.name}", twice, noted_twice)
     who = customers.select(
         "customer_id",
@@ -48,13 +48,8 @@ def settle(group: JoinedRows, as_of: date, results: Results) -> Iterator[object]
         .group_by("customer_id", billing_period=pl.col("paid_on").dt.strftime("%Y-%m"))
         .agg(pl.col("amount_fen").sum())
     )
-    day_of = pl.lit(as_of).alias("as_of")
-    results.put(
-        OPEN_BILLS.name,
-        group.name,
-        bills.filter(pl.col("open_fen") > 0).with_columns(day_of).select(*OPEN_BILLS.columns),
-    )
-    results.put(DOUBLES.name, group.name, doubles(frames["payments"]).with_columns(day_of))
+    results.put(OPEN_BILLS.name, group.name, bills.filter(pl.col("open_fen") > 0))
+    results.put(DOUBLES.name, group.name, doubles(frames["payments"]))
     due = frames["bills"].select("bill_id", "customer_id", "due_on")
     paid = pl.concat([frames["paid"], paid_late.join(due, on="bill_id").select(*PAID)])
     results.put(
@@ -95,10 +90,7 @@ def _credit(
         credit.credit(everyone, bills, paid, records, as_of)
         .join(owed, on="customer_id", how="left")
         .join(left, on="customer_id", how="left")
-        .with_columns(
-            pl.col("open_fen", "overdue_fen", "unallocated_fen").fill_null(0),
-            as_of=pl.lit(as_of),
-        )
+        .with_columns(pl.col("open_fen", "overdue_fen", "unallocated_fen").fill_null(0))
     )
 
 

@@ -1,9 +1,9 @@
 """Arrears as of a day: ageing, recovery, credit, and the money the channels say they took.
 
 Rows come together three times: payments by their id (each counts once), bills with the payments
-that name them, and all that is one customer's (`customer_books`), whose credit then pays the oldest
-bills. Sums by segment and hall are added up last. The rules are in `pipelines.core.billing.arrears`, data
-sets and tables in `arrears_files`.
+that name them, and all of one customer's (`customer_books`), whose credit then pays the oldest
+bills. Sums by segment and hall are added up last. The rules are in `pipelines.core.billing`, data
+sets and tables in `files`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ import polars as pl
 from pipelines.batch.arrears.customer_books import settle
 from pipelines.batch.arrears.files import (
     AGEING,
-    BILL,
     BILLS,
     CREDIT,
-    CUSTOMER,
     CUSTOMERS,
     DOUBLES,
     GIVEN,
@@ -30,19 +28,16 @@ from pipelines.batch.arrears.files import (
     OWED,
     PAID,
     PAID_ONCE,
-    PAYMENT,
     PAYMENTS,
     RECEIVED,
     RECONCILIATION,
-    RECORD,
     RECORDS,
     RECOVERY,
-    STATEMENT,
     STATEMENTS,
 )
 from pipelines.batch.arrears.reconciliation import received_by_channel, reconcile
 from pipelines.batch.engine.columns import ROW, SOURCE
-from pipelines.batch.engine.deduplicate import once
+from pipelines.batch.engine.deduplicate import deduplicate
 from pipelines.batch.engine.job import Job, Plan
 from pipelines.batch.engine.transforms import (
     FramePart,
@@ -75,11 +70,11 @@ class _Sides:
     def in_parts(parts: int) -> _Sides:
         """Split into so many groups."""
         return _Sides(
-            JoinInput("payments", "payment_id", PAYMENT, parts),
-            JoinInput("bills", "bill_id", BILL, parts),
+            JoinInput("payments", "payment_id", PAYMENTS.schema, parts),
+            JoinInput("bills", "bill_id", BILLS.schema, parts),
             JoinInput("named", "bill_id", PAID_ONCE, parts),
-            JoinInput("customers", "customer_id", CUSTOMER, parts),
-            JoinInput("records", "customer_id", RECORD, parts),
+            JoinInput("customers", "customer_id", CUSTOMERS.schema, parts),
+            JoinInput("records", "customer_id", RECORDS.schema, parts),
             JoinInput("payments", "customer_id", PAID_ONCE, parts),
             JoinInput("bills", "customer_id", OWED, parts),
             JoinInput("paid", "customer_id", PAID, parts),
@@ -129,7 +124,10 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
             | f"Add up {name}" >> beam.CombineGlobally(SumFrames(keys)).without_defaults()
             | f"Write {name}" >> beam.Map(finish, as_of, results)
         )
-    received, stated = JoinInput("received", "day", RECEIVED), JoinInput("stated", "day", STATEMENT)
+    received, stated = (
+        JoinInput("received", "day", RECEIVED),
+        JoinInput("stated", "day", STATEMENTS.schema),
+    )
     total = (
         payments["received"]
         | "Add up channels"
@@ -162,7 +160,7 @@ def _payments_once(
     group: JoinedRows, sides: _Sides, as_of: date, results: Results
 ) -> Iterator[object]:
     """Payments by id → each once, by customer; on the side by the bill named, and as credit."""
-    kept, rejects = once(group.frames["payments"], ["payment_id"])
+    kept, rejects = deduplicate(group.frames["payments"], ["payment_id"])
     results.refuse(f"payments-{group.name}", rejects)
     payments = kept.filter(pl.col("paid_on") <= as_of).select(*PAID_ONCE)
     names = pl.col("bill_id").is_not_null()
@@ -175,7 +173,7 @@ def _payments_once(
 
 def _pay_named(group: JoinedRows, sides: _Sides, as_of: date, results: Results) -> Iterator[object]:
     """Bills with the payments that name them → bills owed; on the side who paid, what is left."""
-    bills, rejects = once(group.frames["bills"], ["bill_id"])
+    bills, rejects = deduplicate(group.frames["bills"], ["bill_id"])
     results.refuse(f"bills-{group.name}", rejects)
     bills = bills.filter(pl.col("issued_on") <= as_of).with_columns(
         pl.coalesce("due_on", "issued_on").alias("due_on")
@@ -196,12 +194,12 @@ def _check_balance(sums: pl.DataFrame, as_of: date, results: Results) -> None:
         )
 
 
-def _write_ageing(sums: pl.DataFrame, as_of: date, results: Results) -> None:
-    results.put(AGEING.name, "all", sums.with_columns(as_of=pl.lit(as_of)))
+def _write_ageing(sums: pl.DataFrame, _: date, results: Results) -> None:
+    results.put(AGEING.name, "all", sums)
 
 
-def _write_recovery(sums: pl.DataFrame, as_of: date, results: Results) -> None:
-    results.put(RECOVERY.name, "all", arrears.rates(sums).with_columns(as_of=pl.lit(as_of)))
+def _write_recovery(sums: pl.DataFrame, _: date, results: Results) -> None:
+    results.put(RECOVERY.name, "all", arrears.rates(sums))
 
 
 JOB = Job(

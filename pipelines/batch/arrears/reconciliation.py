@@ -8,7 +8,7 @@ from datetime import date
 import polars as pl
 
 from pipelines.batch.arrears.files import RECONCILIATION
-from pipelines.batch.engine.deduplicate import once
+from pipelines.batch.engine.deduplicate import deduplicate
 from pipelines.batch.engine.transforms import JoinedRows, Results
 from pipelines.core.billing.arrears import UNKNOWN
 
@@ -22,7 +22,7 @@ def received_by_channel(payments: pl.DataFrame) -> pl.DataFrame:
 
 def reconcile(group: JoinedRows, as_of: date, results: Results) -> Iterator[object]:
     """Day by day and channel by channel, what was received against what the channel states."""
-    stated, rejects = once(group.frames["stated"], ["day", "channel"])
+    stated, rejects = deduplicate(group.frames["stated"], ["day", "channel"])
     results.refuse("statements", rejects)
     both = group.frames["received"].join(
         stated.filter(pl.col("day") <= as_of).select(
@@ -46,7 +46,6 @@ def reconcile(group: JoinedRows, as_of: date, results: Results) -> Iterator[obje
         .otherwise(pl.lit("ok"))
     )
     rows = both.select(
-        pl.lit(as_of).alias("as_of"),
         "day",
         "channel",
         received.alias("received_fen"),

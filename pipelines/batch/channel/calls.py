@@ -68,8 +68,8 @@ def first_calls(piece: FramePart, kept: Kept[WatchedSims], side: JoinInput) -> I
         .join(watched.cells, on="cell_id", how="left")
         .join(watched.home, on=["wholesaler_id", "area"], how="left")
     )
-    told = pl.col("early") & pl.col("area").is_not_null()
-    seconds = pl.when(told).then(pl.col("duration_s").fill_null(0).round().cast(pl.Int64))
+    known_place = pl.col("early") & pl.col("area").is_not_null()
+    seconds = pl.when(known_place).then(pl.col("duration_s").fill_null(0).round().cast(pl.Int64))
     calls = rows.select(
         "imsi",
         call=pl.col("call_id").hash(),

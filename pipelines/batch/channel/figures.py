@@ -18,22 +18,12 @@ from pipelines.batch.channel.files import (
     SCORECARD,
 )
 from pipelines.batch.channel.stock import DAY
-from pipelines.batch.engine.columns import ORIGIN, REJECTS, ROW, SOURCE
-from pipelines.batch.engine.deduplicate import once
+from pipelines.batch.engine.columns import REJECTS, ROW, SOURCE
+from pipelines.batch.engine.deduplicate import deduplicate
 from pipelines.batch.engine.transforms import FramePart, JoinedRows, JoinInput, Kept, Keyed, Results
 from pipelines.core.channel import commission, diversion, scorecard
-from pipelines.core.channel.commission import ChannelFile
-from pipelines.core.channel.coverage import covered
+from pipelines.core.channel.commission import ChannelFile, covered
 
-MARK = {
-    "period": pl.String,
-    "outlet_id": pl.String,
-    "target": pl.Int64,
-    "inspection": pl.Float64,
-    "satisfaction": pl.Float64,
-    "complaints": pl.Float64,
-    **ORIGIN,
-}
 _SIM = [
     "outlet_id", "wholesaler_id", "imsi", "iccid", "sku", "activated_at",
     "plan", "dead_days", "silent_days",
@@ -58,7 +48,7 @@ class Month:
 
 
 def marks(piece: FramePart, side: JoinInput) -> Iterator[Keyed]:
-    yield from side.split(piece.frame.select(*MARK))
+    yield from side.split(piece.frame)
 
 
 def figures(
@@ -74,12 +64,11 @@ def figures(
     )
     key = pl.format("{}/{}", "outlet_id", "wholesaler_id")
     named = [key.alias("case_key"), pl.format(month.period + "/{}", key).alias("case_id")]
-    results.put(CASES.name, "all", columns(found.with_columns(named), CASES.columns, month.period))
-    told = evidence.with_columns(named).with_columns(_time("activated_at"))
-    results.put(EVIDENCE.name, "all", columns(told, EVIDENCE.columns, month.period))
+    results.put(CASES.name, "all", found.with_columns(named))
+    results.put(EVIDENCE.name, "all", evidence.with_columns(*named, _time("activated_at")))
     card = scorecard.scorecard(month.wholesalers, *month.parts, scorecard.diverted(found))
-    results.put(SCORECARD.name, "all", columns(card, SCORECARD.columns, month.period))
-    of_halls, rejects = once(group.frames["marks"], ["period", "outlet_id"])
+    results.put(SCORECARD.name, "all", card)
+    of_halls, rejects = deduplicate(group.frames["marks"], ["period", "outlet_id"])
     of_halls = of_halls.filter(pl.col("period") == month.period)
     known = pl.col("outlet_id").is_in(month.outlets)
     nowhere = of_halls.filter(~known).select(
@@ -88,15 +77,15 @@ def figures(
     of_halls = of_halls.filter(known)
     results.refuse("marks", rejects, nowhere)
     halls = commission.assessment(of_halls.drop("period"), month.sales, month.rules.assessment)
-    results.put(HALLS.name, "all", columns(halls, HALLS.columns, month.period))
+    results.put(HALLS.name, "all", halls)
     _pay(sims, covered(days), of_halls, month, results)
     return ()
 
 
 def _pay(
-    sims: pl.DataFrame, told: set[int], of_halls: pl.DataFrame, month: Month, results: Results
+    sims: pl.DataFrame, recorded: set[int], of_halls: pl.DataFrame, month: Month, results: Results
 ) -> None:
-    """Commission; `told` are the days, since the epoch, of which there are call records.
+    """Commission; `recorded` are the days, since the epoch, of which there are call records.
 
     A SIM is dead only if it was silent on days of which there are records: no record is no silence.
     """
@@ -110,7 +99,7 @@ def _pay(
     )
     days = silent.select("last", "silent_days").unique()
     judged = days.filter(
-        [told.issuperset(range(last - days, last + 1)) for last, days in days.iter_rows()]
+        [recorded.issuperset(range(last - days, last + 1)) for last, days in days.iter_rows()]
     )
     dead = silent.join(judged, on=["last", "silent_days"], how="semi")
     if silent.height > dead.height:
@@ -125,18 +114,14 @@ def _pay(
         month.rules.plan,
     )
     shown = of_lines.with_columns(_time("activated_at"))
-    results.put(LINES.name, "all", columns(shown, LINES.columns, month.period))
+    results.put(LINES.name, "all", shown)
     targets = dict(of_halls.select("outlet_id", "target").iter_rows())
     rows = commission.totals(of_lines, targets, paid)
     if rows:
         total = pl.DataFrame(rows, infer_schema_length=None).with_columns(
             pl.col("target").cast(pl.Int64), pl.col("attainment").cast(pl.Float64)
         )
-        results.put(COMMISSION.name, "all", columns(total, COMMISSION.columns, month.period))
-
-
-def columns(rows: pl.DataFrame, names: Iterable[str], period: str) -> pl.DataFrame:
-    return rows.with_columns(period=pl.lit(period)).select(*names)
+        results.put(COMMISSION.name, "all", total)
 
 
 def _time(name: str) -> pl.Expr:

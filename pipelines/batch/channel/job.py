@@ -1,6 +1,6 @@
 """The channel's figures of a month: outlets, wholesalers, diversion, commission, halls.
 
-What the warehouse knows (movements, stock-outs, papers) is asked when the pipeline is built.
+What the warehouse knows (movements, stock-outs, papers) is queried when the pipeline is built.
 Call records go through it: of each SIM activated lately the first calls are brought together by
 SIM, each call once, and become a few sums; rankings and money follow from both. Rules are in
 `pipelines.core`: shelf_days, ranking, scorecard, diversion, commission, coverage.
@@ -20,7 +20,7 @@ from apache_beam.io.filesystems import FileSystems
 from pipelines.batch.attribution import reference_of
 from pipelines.batch.channel import places as channel_places
 from pipelines.batch.channel.calls import DAYS, WatchedSims, calls_side, first_calls, sums_of
-from pipelines.batch.channel.figures import MARK, Month, columns, figures, marks
+from pipelines.batch.channel.figures import Month, figures, marks
 from pipelines.batch.channel.files import CALLS, MARKS, RANKING, TABLES
 from pipelines.batch.channel.plans import read_plans
 from pipelines.batch.channel.stock import DAY, Stock
@@ -42,12 +42,12 @@ _OUTLET = dict.fromkeys(("outlet_id", "kind", "territory_id", "wholesaler_id"), 
 
 def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     if plan.warehouse is None:
-        raise UsageError("channel wants a warehouse")
+        raise UsageError("channel needs a warehouse")
     reference = reference_of(plan)
     rules = _rules(plan, reference)
     stock, keep = Stock(plan.warehouse, plan.options.time_zone), plan.results.keep
-    month, watched = _asked(stock, reference, rules, plan)
-    calls, of_halls = calls_side(plan.parts), JoinInput("marks", "outlet_id", MARK)
+    month, watched = _query(stock, reference, rules, plan)
+    calls, of_halls = calls_side(plan.parts), JoinInput("marks", "outlet_id", MARKS.schema)
     read = plan.read(
         pipeline,
         CALLS,
@@ -71,7 +71,7 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     )
 
 
-def _asked(
+def _query(
     stock: Stock, reference: Reference, rules: ChannelFile, plan: Plan
 ) -> tuple[Month, WatchedSims]:
     """All that the warehouse knows of the month; the ranking is written on the way."""
@@ -114,7 +114,7 @@ def _asked(
 
 
 def _no_marks(_: object, side: JoinInput) -> Iterator[Keyed]:
-    yield from side.split(pl.DataFrame(schema=MARK))
+    yield from side.split(pl.DataFrame(schema=MARKS.schema))
 
 
 def _rules(plan: Plan, reference: Reference) -> ChannelFile:
@@ -122,7 +122,7 @@ def _rules(plan: Plan, reference: Reference) -> ChannelFile:
     if FileSystems.exists(path):
         with FileSystems.open(path) as stream:
             rules = read_plans(stream.read().decode(), _PLAN_FILE)
-        wrong = channel_places.strangers(reference, rules.diversion)
+        wrong = channel_places.unknown_ids(reference, rules.diversion)
     else:
         rules = ChannelFile()
         wrong = ["missing: no commission is worked out without a plan file"]
@@ -158,7 +158,7 @@ def _rank(stock: Stock, reference: Reference, plan: Plan, newest: int | None) ->
         shelf_days.figures(shelf_days.while_open(days, closings), (first - begin).days),
         sales,
     )
-    plan.results.put(RANKING.name, "all", columns(ranked, RANKING.columns, plan.period))
+    plan.results.put(RANKING.name, "all", ranked)
     return sales
 
 

@@ -25,7 +25,7 @@ def _areas(reference: Reference) -> dict[str, str]:
     return found
 
 
-def strangers(reference: Reference, rules: DiversionRules) -> list[str]:
+def unknown_ids(reference: Reference, rules: DiversionRules) -> list[str]:
     """What the rules name that the reference tables do not know, in words: it has no effect."""
     areas = set(_areas(reference).values())
     named = (

@@ -27,14 +27,14 @@ _WHEN = (
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """The warehouse, asked for one time zone's days."""
+    """Queries to the warehouse; days are those of a time zone."""
 
     warehouse: Warehouse
     zone: str
 
     def newest(self, end: int) -> int | None:
         """The newest movement before `end`, ms; None where there is none."""
-        found = self._ask(
+        found = self._query(
             f"SELECT count() AS moves, {_MS}(max(at)) AS newest FROM stock_movements"  # noqa: S608 - names of our own
             " WHERE at < fromUnixTimestamp64Milli({end:Int64}, 'UTC')",
             {"end": end},
@@ -44,12 +44,12 @@ class Stock:
     def days(self, start: int, end: int) -> ShelfDays:
         """All shelves on the days that begin in [start, end)."""
         span = {"start": start, "end": end, "zone": self.zone}
-        opening = self._ask(
+        opening = self._query(
             "SELECT outlet_id, sku, sum(toInt64(delta)) AS on_hand FROM stock_movements"
             " WHERE at < fromUnixTimestamp64Milli({start:Int64}, 'UTC') GROUP BY outlet_id, sku",
             span,
         )
-        moved = self._ask(
+        moved = self._query(
             "SELECT outlet_id, sku, dateDiff('day',"  # noqa: S608 - names of our own
             " toDate(fromUnixTimestamp64Milli({start:Int64}, 'UTC'), {zone:String}),"
             " toDate(at, {zone:String})) AS day, sum(toInt64(delta)) AS net,"
@@ -64,7 +64,7 @@ class Stock:
     def sales(self, before: tuple[int, int], start: int, end: int) -> pl.DataFrame:
         """outlet_id, sales, sales_before (in the span `before`; NULL without a movement before
         `start`), deliveries, received."""
-        return self._ask(
+        return self._query(
             "WITH fromUnixTimestamp64Milli({start:Int64}, 'UTC') AS month,"
             " fromUnixTimestamp64Milli({before:Int64}, 'UTC') AS earlier,"
             " fromUnixTimestamp64Milli({until:Int64}, 'UTC') AS then"
@@ -82,7 +82,7 @@ class Stock:
     def first_uses(self, start: int, end: int) -> pl.DataFrame:
         """SIMs sold from shelves, and all that are evidence of diversion, whenever they were sold:
         imsi, iccid, outlet_id, sku, wholesaler_id (who held it then), activated_at."""
-        return self._ask(
+        return self._query(
             f"SELECT imsi, iccid, outlet_id, sku, wholesaler_id, {_MS}(at) AS activated_at"  # noqa: S608 - names of our own
             f" FROM stock_movements WHERE cause = 'first_use' AND ({_WHEN}"
             " OR imsi IN (SELECT imsi FROM diversion_evidence))",
@@ -91,7 +91,7 @@ class Stock:
 
     def incidents(self, start: int, end: int) -> pl.DataFrame:
         """Stock-outs that opened: wholesaler_id, opened_at, closed_at, delivered."""
-        found = self._ask(
+        found = self._query(
             f"SELECT outlet_id, sku, wholesaler_id, {_MS}(opened_at) AS opened_ms,"  # noqa: S608 - names of our own
             f" {_MS}(closed_at) AS closed_ms FROM stock_incidents"
             f" WHERE {_WHEN.replace('at ', 'opened_at ')}",
@@ -104,7 +104,7 @@ class Stock:
             opened_at="opened_ms",
             closed_at=pl.col("closed_ms").cast(pl.Int64),
         )
-        deliveries = self._ask(
+        deliveries = self._query(
             f"SELECT DISTINCT outlet_id, sku, {_MS}(at) AS closed_at"  # noqa: S608 - names of our own
             " FROM stock_movements WHERE cause = 'delivery'"
             " AND at >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')",
@@ -116,7 +116,7 @@ class Stock:
 
     def complete_papers(self, end: int) -> pl.DataFrame:
         """imsi of subscribers whose complete papers came back by then."""
-        return self._ask(
+        return self._query(
             "SELECT DISTINCT imsi FROM registrations WHERE complete = 1"
             " AND at < fromUnixTimestamp64Milli({end:Int64}, 'UTC')",
             {"end": end},
@@ -124,7 +124,7 @@ class Stock:
 
     def decided(self, end: int) -> pl.DataFrame:
         """imsi, decision: the SIMs of cases on which something was decided before `end`."""
-        return self._ask(
+        return self._query(
             "SELECT DISTINCT evidence.imsi AS imsi, decided.decision AS decision"
             " FROM diversion_evidence AS evidence"
             " JOIN diversion_cases AS found ON found.case_id = evidence.case_id"
@@ -140,14 +140,14 @@ class Stock:
     def taken_back(self, period: str) -> pl.DataFrame:
         """imsi of SIMs that other months than `period` took back and did not give back; whether
         for diversion (diverted)."""
-        return self._ask(
+        return self._query(
             "SELECT imsi, countIf(kind = 'diverted') > countIf(kind = 'dismissed') AS diverted"
             " FROM commission_lines WHERE kind != 'activation' AND period != {period:String}"
             " GROUP BY imsi HAVING diverted OR countIf(kind = 'dead') > 0",
             {"period": period},
         ).with_columns(pl.col("diverted").cast(pl.Boolean))
 
-    def _ask(self, sql: str, parameters: Mapping[str, object]) -> pl.DataFrame:
+    def _query(self, sql: str, parameters: Mapping[str, object]) -> pl.DataFrame:
         found = pl.from_arrow(self.warehouse.query(sql, parameters))
         assert isinstance(found, pl.DataFrame)
         return found

@@ -28,10 +28,13 @@ _LONGEST_VALUE = 60
 class FileColumn:
     """A column a job reads. `parse` turns what it cannot use into null; empty cells are null.
 
+    `kind` is the Polars type of what comes out of `parse`.
+
     `required` says that a row without a value is unusable, `present` that every file must have it.
     """
 
     name: str
+    kind: Any
     parse: Callable[[pl.Series], pl.Series]
     wanted: str
     required: bool = True
@@ -56,6 +59,16 @@ class Dataset:
         """The columns read; others in the file are left alone."""
         return [column.name for column in self.columns]
 
+    @property
+    def values(self) -> dict[str, Any]:
+        """Name → Polars type of the columns of usable rows."""
+        return {column.name: column.kind for column in self.columns}
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """Those of usable rows, with SOURCE and ROW."""
+        return self.values | ORIGIN
+
 
 def empty_rejects() -> pl.DataFrame:
     """No rejects."""
@@ -76,7 +89,7 @@ def check_header(dataset: Dataset, names: Sequence[str], source: str) -> list[st
 def check(raw: pl.DataFrame, dataset: Dataset) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(usable rows with parsed columns and SOURCE, ROW; rejects with the first thing wrong)."""
     raw = raw.with_columns(
-        _in_words(raw[name]) for name in dataset.names if _is_strange(raw.schema.get(name))
+        _as_text(raw[name]) for name in dataset.names if _is_unknown_type(raw.schema.get(name))
     )
     parsed: dict[str, pl.Series] = {}
     bad: list[tuple[FileColumn, pl.Series]] = []
@@ -120,13 +133,13 @@ def _reason(raw: pl.DataFrame, column: FileColumn) -> pl.Expr:
     return pl.when(empty).then(pl.lit(f"invalid_field: {column.name}: missing")).otherwise(said)
 
 
-def _is_strange(kind: pl.DataType | None) -> bool:
+def _is_unknown_type(kind: pl.DataType | None) -> bool:
     """Whether Parquet has a type here that no kind of column knows."""
     known = (pl.String, pl.Date, pl.Datetime, pl.Null)
     return kind is not None and not kind.is_numeric() and not isinstance(kind, known)
 
 
-def _in_words(values: pl.Series) -> pl.Series:
+def _as_text(values: pl.Series) -> pl.Series:
     """As a CSV file would have them; bytes that are not UTF-8 become U+FFFD, as they do there."""
     if values.dtype in (pl.Categorical, pl.Enum, pl.Boolean):
         return values.cast(pl.String)
@@ -134,8 +147,8 @@ def _in_words(values: pl.Series) -> pl.Series:
         value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
         for value in values.drop_nulls().to_list()
     ]
-    told = _none(values, pl.String())
-    return told.scatter(values.is_not_null().arg_true(), words) if words else told
+    nulls = _none(values, pl.String())
+    return nulls.scatter(values.is_not_null().arg_true(), words) if words else nulls
 
 
 def _blank_to_null(values: pl.Series) -> pl.Series:
@@ -175,7 +188,7 @@ def text(name: str, *, required: bool = True, present: bool = True) -> FileColum
             words = words.zip_with(_whole(values).is_null(), _whole(values).cast(pl.String))
         return words
 
-    return FileColumn(name, parse, "a text", required, present)
+    return FileColumn(name, pl.String, parse, "a text", required, present)
 
 
 def choice(name: str, options: Sequence[str]) -> FileColumn:
@@ -185,7 +198,7 @@ def choice(name: str, options: Sequence[str]) -> FileColumn:
         words = values.cast(pl.String)
         return _unless(words, ~words.is_in(list(options)))
 
-    return FileColumn(name, parse, f"one of {', '.join(options)}")
+    return FileColumn(name, pl.String, parse, f"one of {', '.join(options)}")
 
 
 def time(name: str) -> FileColumn:
@@ -193,7 +206,7 @@ def time(name: str) -> FileColumn:
 
     A Parquet timestamp without a zone is UTC.
     """
-    return FileColumn(name, parse_time, "an ISO 8601 time with an offset")
+    return FileColumn(name, pl.Int64, parse_time, "an ISO 8601 time with an offset")
 
 
 def parse_time(values: pl.Series) -> pl.Series:
@@ -225,7 +238,7 @@ def day(name: str, *, required: bool = True, present: bool = True) -> FileColumn
         shape = words.str.contains(r"^\d{4}-\d{2}-\d{2}$")
         return _unless(words.str.to_date("%Y-%m-%d", strict=False), ~shape)
 
-    return FileColumn(name, parse, "a day (YYYY-MM-DD)", required, present)
+    return FileColumn(name, pl.Date, parse, "a day (YYYY-MM-DD)", required, present)
 
 
 def month(name: str) -> FileColumn:
@@ -235,7 +248,7 @@ def month(name: str) -> FileColumn:
         words = values.cast(pl.String)
         return _unless(words, ~words.str.contains(r"^\d{4}-(0[1-9]|1[0-2])$"))
 
-    return FileColumn(name, parse, "a month (YYYY-MM)")
+    return FileColumn(name, pl.String, parse, "a month (YYYY-MM)")
 
 
 def whole(
@@ -252,7 +265,7 @@ def whole(
         return numbers if least is None else _unless(numbers, numbers < least)
 
     wanted = "a whole number" if least is None else f"a whole number of {least} or more"
-    return FileColumn(name, parse, wanted, required, present)
+    return FileColumn(name, pl.Int64, parse, wanted, required, present)
 
 
 def imsi(name: str) -> FileColumn:
@@ -265,7 +278,7 @@ def imsi(name: str) -> FileColumn:
         numbers = _whole(values)
         return _unless(numbers, (numbers < 0) | (numbers >= 10**15))
 
-    return FileColumn(name, parse, "an IMSI of 15 digits")
+    return FileColumn(name, pl.Int64, parse, "an IMSI of 15 digits")
 
 
 def number(
@@ -281,4 +294,4 @@ def number(
         return _unless(numbers, ~numbers.is_between(low, most))
 
     wanted = f"a number up to {most:g}" if least is None else f"a number from {low:g} to {most:g}"
-    return FileColumn(name, parse, wanted, required)
+    return FileColumn(name, pl.Float64, parse, wanted, required)

@@ -7,7 +7,7 @@ import polars as pl
 from pipelines.batch.engine.columns import ROW, SOURCE, empty_rejects
 
 
-def once(rows: pl.DataFrame, key: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def deduplicate(rows: pl.DataFrame, key: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(one row a key; rejects: rows that repeat a key with other values).
 
     All rows of a key must be present. Which of differing rows is kept depends on their values

@@ -81,7 +81,7 @@ class Plan:
 
     @property
     def span(self) -> tuple[int, int]:
-        """The start and end, ms UTC, of the month in the time zone asked for."""
+        """The start and end, ms UTC, of the month in the run's time zone."""
         start, end = month_span(self.period, self.options.zone)
         if self.until is not None:
             end = min(end, _midnight(self.until + timedelta(days=1), self.options.zone))
@@ -108,6 +108,11 @@ class Job:
     build: Callable[[beam.Pipeline, Plan], None]
     part_bytes: int = 16 << 20
 
+    def constants(self, plan: Plan) -> dict[str, object]:
+        """Values of columns that are the same in all rows of a run."""
+        as_of = {"as_of": plan.as_of} if self.when == "as_of" else {}
+        return {"job": self.name, "period": plan.period, **as_of}
+
     def parts(self, size: int) -> int:
         """Into how many groups the keys of `size` bytes of input are split."""
         return min(_MOST_PARTS, 1 + size // self.part_bytes)
@@ -129,6 +134,14 @@ def _midnight(day: date, zone: ZoneInfo) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)
 
 
+def _share(text: str) -> float:
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(%?)", text)
+    share = float(found[1]) / (100 if found[2] else 1) if found else -1.0
+    if not 0 <= share <= 1:
+        raise UsageError(f"{text!r} is not a share: write it like 5% or 0.05")
+    return share
+
+
 def _days(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) == 0:
         raise UsageError(f"{text!r} is not a number of days: give it like --inactive-days=30")
@@ -142,6 +155,12 @@ class JobOptions(PipelineOptions):  # type: ignore[misc]
     def _add_argparse_args(cls, parser: Any) -> None:
         parser.add_argument(
             "--time-zone", default="UTC", help="the months of which place (Asia/Shanghai)"
+        )
+        parser.add_argument(
+            "--most-refused",
+            type=_share,
+            default=0.05,
+            help="fail if a larger share of any one input is refused",
         )
         parser.add_argument(
             "--readings", action="store_true", help="line loss: keep what each unit opens down to"

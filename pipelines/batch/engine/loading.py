@@ -58,7 +58,7 @@ def rows_read(folder: str) -> int:
 
 
 def rows_of(
-    folder: str, table: ResultTable, constants: Mapping[str, str]
+    folder: str, table: ResultTable, constants: Mapping[str, object]
 ) -> Iterator[pl.DataFrame]:
     """The result rows of a table with exactly its columns, gathered into frames worth inserting.
 
@@ -85,7 +85,7 @@ def load(
     folder: str,
     table: ResultTable,
     run_id: str,
-    constants: Mapping[str, str],
+    constants: Mapping[str, object],
 ) -> int:
     """Insert a table's rows under the run's id; how many there are.
 
@@ -126,7 +126,7 @@ def compare(
     table: ResultTable,
     job: str,
     period: str,
-    constants: Mapping[str, str],
+    constants: Mapping[str, object],
 ) -> Changes:
     """What publishing the folder's rows would change in `table`."""
     names = list(table.columns)

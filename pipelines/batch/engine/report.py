@@ -24,7 +24,7 @@ class RunReport:
     """One finished run of a batch job.
 
     `period` is what it was for (YYYY-MM, or the day as of which). `rows_written` is by table.
-    `changes` (by table, against what stood before) is told by a dry run, which writes nothing.
+    `changes` (by table, against what stood before) is what a dry run reports, which writes nothing.
     """
 
     run_id: str

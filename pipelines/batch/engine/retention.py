@@ -1,4 +1,4 @@
-"""Rows of runs that nobody looks at any more are dropped, a partition at a time."""
+"""Rows of runs that are no longer shown are dropped, a partition at a time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The run ledger: one run from its lock to the row that publishes it.
 
 Publishing is one insert of one row, so it happens or does not. Who may run is in `run_lock`, what
-is recorded in `run_states`, and `old_rows` drops what is shown no more.
+is recorded in `run_states`, and `retention` drops what is shown no more.
 """
 
 from __future__ import annotations
@@ -17,18 +17,16 @@ import pyarrow as pa
 
 from pipelines.batch.engine.run_lock import alive_here, exists, take_lock
 from pipelines.batch.engine.run_states import FAILED, SUCCEEDED, RunState, database_time, record
-from pipelines.batch.engine.tables import COUNT, TEXT, TIME
+from pipelines.batch.engine.tables import schema_of
 from schemas.errors import BatchError, ZerostockError
 
 if TYPE_CHECKING:
     from pipelines.warehouse.port import Warehouse
 
-#: A live run shows a sign of life this often.
+#: A live run sends a heartbeat this often.
 BEAT_EVERY = timedelta(seconds=15)
 
-_PUBLICATIONS = pa.schema(
-    {"job": TEXT, "period": TEXT, "generation": COUNT, "run_id": TEXT, "published_at": TIME}
-)
+_PUBLICATIONS = schema_of("batch_publications")
 
 
 class Run:
@@ -53,7 +51,7 @@ class Run:
             self._lock = take_lock(self._warehouse, self._state)
             self._record()
         except BaseException:
-            self._silence()
+            self._stop_heartbeat()
             self._leave()
             raise
         self._beats.start()
@@ -66,7 +64,7 @@ class Run:
         trace: TracebackType | None,
     ) -> None:
         """Record a failure, and give the lock back."""
-        self._silence()
+        self._stop_heartbeat()
         if error is None:
             self._leave()
             return
@@ -76,8 +74,8 @@ class Run:
         with suppress(ZerostockError):
             self._leave()
 
-    def _silence(self) -> None:
-        """No more signs of life."""
+    def _stop_heartbeat(self) -> None:
+        """Stop the heartbeat."""
         self._over.set()
         if self._beats.is_alive():
             self._beats.join()
@@ -100,11 +98,13 @@ class Run:
     def publish(self) -> None:
         """Show this run's rows instead of those shown so far, in one step.
 
-        Raises `BatchError` where the lock was lost (the run stood still for so long that another
-        took it for dead).
+        Raises `BatchError` where the lock was lost (the run was suspended for so long that another
+        counted it as dead).
         """
         if not exists(self._warehouse, self._lock):
-            raise BatchError(f"run {self._state.run_id} was taken for dead; its rows are not shown")
+            raise BatchError(
+                f"run {self._state.run_id} was counted as dead; its rows are not shown"
+            )
         state = self._state
         newest = self._warehouse.query(
             "SELECT max(generation) AS newest FROM batch_publications"

@@ -29,10 +29,10 @@ from schemas.errors import BatchError, BusyError, WarehouseError
 if TYPE_CHECKING:
     from pipelines.warehouse.port import Warehouse
 
-#: A run is taken for dead after so long without a sign of life.
+#: A run counts as dead after so long without a heartbeat.
 DEAD_AFTER = timedelta(seconds=60)
 
-#: Runs alive in this process; another process is asked for by its id.
+#: Runs alive in this process; another process is looked up by its id.
 alive_here: set[str] = set()
 
 

@@ -4,37 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipelines.batch.engine.tables import COUNT, TEXT, TIME
+from pipelines.batch.engine.tables import schema_of
 
 if TYPE_CHECKING:
     from pipelines.warehouse.port import Warehouse
 
 RUNNING, SUCCEEDED, FAILED = "running", "succeeded", "failed"
 
-STATES = pa.schema(
-    {
-        "run_id": TEXT,
-        "revision": pa.uint32(),
-        "job": TEXT,
-        "period": TEXT,
-        "started_at": TIME,
-        "beat_at": TIME,
-        "finished_at": TIME,
-        "rows_read": COUNT,
-        "rows_rejected": COUNT,
-        "rows_written": COUNT,
-        "status": TEXT,
-        "error": TEXT,
-        "version": TEXT,
-        "inputs": TEXT,
-    }
-)
+STATES = schema_of("batch_run_states")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +39,9 @@ class RunState:
 
 
 def record(warehouse: Warehouse, state: RunState, revision: int) -> None:
-    row = {
-        "run_id": state.run_id,
+    row = asdict(state) | {
         "revision": revision,
-        "job": state.job,
-        "period": state.period,
-        "started_at": state.started_at,
         "beat_at": database_time(warehouse),
-        "finished_at": state.finished_at,
-        "rows_read": state.rows_read,
-        "rows_rejected": state.rows_rejected,
-        "rows_written": state.rows_written,
-        "status": state.status,
-        "error": state.error,
-        "version": state.version,
         "inputs": json.dumps(dict(state.inputs), ensure_ascii=False, sort_keys=True),
     }
     warehouse.insert("batch_run_states", pa.Table.from_pylist([row], schema=STATES))

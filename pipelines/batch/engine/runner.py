@@ -3,10 +3,11 @@
 1. find the input and plan its chunks; a missing file or column ends the run here;
 2. take the lock of the job and period, and record the run;
 3. run the pipeline, which leaves its results in a folder;
-4. load them under the run's id, and compare totals with what was sent;
-5. show them (one insert), and drop what nobody looks at any more.
+4. stop here if too much of any input was refused;
+5. load them under the run's id, and compare totals with what was sent;
+6. show them (one insert), and drop what is no longer shown.
 
-A failure before 5 leaves what was shown before; the next run drops what this one left.
+A failure before 6 leaves what was shown before; the next run drops what this one left.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from apache_beam.runners.worker.statesampler import StateSampler
 
 from pipelines.batch.engine.job import Job, JobOptions, Plan, month_span
 from pipelines.batch.engine.loading import compare, frames, load, rows_read
+from pipelines.batch.engine.refusals import Refusals, refusals
 from pipelines.batch.engine.report import Progress, RunReport
 from pipelines.batch.engine.retention import drop_old, drop_run
 from pipelines.batch.engine.run_ledger import Run
@@ -67,7 +69,7 @@ def run(
     chunk_rows: int = CHUNK_ROWS,
     parts: int | None = None,
 ) -> RunReport:
-    """Run a job and tell what came of it; see `pipelines.batch.run_job`."""
+    """Run a job; see `pipelines.batch.run_job`."""
     began = time.monotonic()
     options = PipelineOptions(list(beam_args))
     _refuse_unknown(options)
@@ -90,19 +92,23 @@ def run(
     state = RunState(_run_id(job, when), job.name, when, datetime.now(UTC), _version())
     with _work_folder(options, state.run_id) as folder:
         made = replace(made, results=Results(folder))
+        most_refused = made.options.most_refused
         if dry_run:
             compute(job, made, options, progress)
-            return _dry_report(job, warehouse, state, folder, began)
+            _refusals(job, folder, progress).check(most_refused)
+            return _dry_report(job, made, warehouse, state, began)
         with Run(warehouse, state) as entry, ThreadPoolExecutor(1) as background:
             sums = background.submit(_checksums, files)
             compute(job, made, options, progress)
-            written = _load(job, warehouse, state, folder, progress)
+            refused = _refusals(job, folder, progress)
             entry.note(
                 rows_read=rows_read(folder),
-                rows_rejected=written[REJECTED],
-                rows_written=sum(written.values()) - written[REJECTED],
+                rows_rejected=sum(frame.height for frame in frames(folder, REJECTED)),
                 inputs=sums.result(),
             )
+            refused.check(most_refused)
+            written = _load(job, made, warehouse, state, progress)
+            entry.note(rows_written=sum(written.values()) - written[REJECTED])
             entry.publish()
             state = entry.state
             drop_old(warehouse, (*job.tables, REJECTS_TABLE), job.name, when)
@@ -120,7 +126,7 @@ def run(
 
 
 def _refuse_unknown(options: PipelineOptions) -> None:
-    """Raise `UsageError` for an option that nobody knows; a cluster's runner may have its own."""
+    """Raise `UsageError` for an unknown option; a cluster's runner may have its own."""
     if _runner_named(options):
         return
     given = options.get_all_options(drop_default=True, retain_unknown_options=True)
@@ -131,14 +137,14 @@ def _refuse_unknown(options: PipelineOptions) -> None:
 
 def _when(job: Job, period: str | None, as_of: date | None, zone: ZoneInfo) -> str:
     if (period is None) == (as_of is None):
-        raise UsageError(f"{job.name} wants either a period or a day as of which")
+        raise UsageError(f"{job.name} takes either --period or --as-of")
     if job.when == "as_of":
         if as_of is None:
-            raise UsageError(f"{job.name} wants --as-of DATE")
+            raise UsageError(f"{job.name} takes --as-of DATE")
         return as_of.isoformat()
     if period is None:
         if as_of is None or job.when == "period":
-            raise UsageError(f"{job.name} wants --period YYYY-MM")
+            raise UsageError(f"{job.name} takes --period YYYY-MM")
         return f"{as_of:%Y-%m}"
     month_span(period, zone)
     return period
@@ -176,13 +182,13 @@ def compute(job: Job, plan: Plan, options: PipelineOptions, progress: Progress) 
     Raises `BatchError` where it fails, `InputError` where a file turns out to be unreadable.
     """
     options.view_as(TypeOptions).pipeline_type_check = False  # mypy has; this takes half a second
-    # In process unless told otherwise: Beam's own default downloads a program first.
+    # In process unless a runner is named: Beam's own default downloads a program first.
     runner = None if _runner_named(options) else FnApiRunner()
     pipeline = beam.Pipeline(runner=runner, options=options)
     job.build(pipeline, plan)
     progress(f"{job.name} {plan.period}: computing")
     try:
-        with _errors_told_once(), _bundles_end_at_once():
+        with _errors_logged_once(), _bundles_end_at_once():
             pipeline.run().wait_until_finish()
     except ZerostockError as error:
         raise type(error)(_without_step(str(error))) from error
@@ -198,7 +204,7 @@ def _runner_named(options: PipelineOptions) -> bool:
 
 
 @contextmanager
-def _errors_told_once() -> Iterator[None]:
+def _errors_logged_once() -> Iterator[None]:
     """Beam logs every error with its whole trace before it raises it."""
     beam_log = logging.getLogger("apache_beam.runners.common")
     level = beam_log.level
@@ -213,12 +219,12 @@ def _errors_told_once() -> Iterator[None]:
 def _bundles_end_at_once() -> Iterator[None]:
     """Beam waits after every bundle until its profiler wakes up, which takes up to 0.2 s."""
     begin = StateSampler.__init__
-    usual = begin.__defaults__
+    default = begin.__defaults__
     begin.__defaults__ = (_PROFILER_SLEEP_MS,)
     try:
         yield
     finally:
-        begin.__defaults__ = usual
+        begin.__defaults__ = default
 
 
 def _without_step(message: str) -> str:
@@ -237,18 +243,24 @@ def _last_line(error: Exception) -> str:
     return lines[-1].strip() if lines else type(error).__name__
 
 
-def _constants(state: RunState) -> dict[str, str]:
-    return {"job": state.job, "period": state.period}
+def _refusals(job: Job, folder: str, progress: Progress) -> Refusals:
+    """What was refused, reported."""
+    found = refusals(folder, job.datasets)
+    for line in found.lines():
+        progress(line)
+    return found
 
 
 def _load(
-    job: Job, warehouse: Warehouse, state: RunState, folder: str, progress: Progress
+    job: Job, plan: Plan, warehouse: Warehouse, state: RunState, progress: Progress
 ) -> dict[str, int]:
     tables: tuple[ResultTable, ...] = (*job.tables, REJECTS_TABLE)
     written = {}
     try:
         for table in tables:
-            written[table.name] = load(warehouse, folder, table, state.run_id, _constants(state))
+            written[table.name] = load(
+                warehouse, plan.results.folder, table, state.run_id, job.constants(plan)
+            )
             progress(f"{job.name} {state.period}: {written[table.name]} rows of {table.name}")
     except BaseException:
         with suppress(ZerostockError):  # else the next run drops them
@@ -258,10 +270,11 @@ def _load(
 
 
 def _dry_report(
-    job: Job, warehouse: Warehouse, state: RunState, folder: str, began: float
+    job: Job, plan: Plan, warehouse: Warehouse, state: RunState, began: float
 ) -> RunReport:
+    folder, constants = plan.results.folder, job.constants(plan)
     changes = {
-        table.name: compare(warehouse, folder, table, job.name, state.period, _constants(state))
+        table.name: compare(warehouse, folder, table, job.name, state.period, constants)
         for table in (*job.tables, REJECTS_TABLE)
     }
     return RunReport(

@@ -247,7 +247,7 @@ def _read_csv(file: File, dataset: Dataset) -> Iterator[tuple[pl.DataFrame, pl.D
         misfits.append((row.number - 1, reason))  # its number counts the header
         return "skip"
 
-    rows_before, told = 0, 0
+    rows_before, reported = 0, 0
     try:
         for batch in _csv_batches(file, names, refuse):
             numbers = _row_numbers(rows_before, batch.num_rows, [row for row, _ in misfits])
@@ -255,11 +255,11 @@ def _read_csv(file: File, dataset: Dataset) -> Iterator[tuple[pl.DataFrame, pl.D
             rows = _decode(batch, names).with_columns(
                 pl.lit(file.source, pl.Categorical()).alias(SOURCE), numbers.alias(ROW)
             )
-            yield rows, _misfit_rejects(file, misfits[told:])
-            told = len(misfits)
+            yield rows, _misfit_rejects(file, misfits[reported:])
+            reported = len(misfits)
     except (pa.ArrowException, EOFError, OSError) as error:
         raise InputError(f"{file.source} cannot be read as CSV: {error}") from error
-    yield _no_rows(names), _misfit_rejects(file, misfits[told:])
+    yield _no_rows(names), _misfit_rejects(file, misfits[reported:])
 
 
 def _csv_batches(

@@ -80,6 +80,10 @@ class Results:
         """Leave rejects."""
         self.put(REJECTED, name, *rejects)
 
+    def count(self, name: str, source: str, rows: int) -> None:
+        """Leave how many rows of a file were read."""
+        self.put(COUNTED, name, pl.DataFrame({"source": [source], "rows": [rows]}))
+
     def keep(self, name: str, value: T) -> Kept[T]:
         """Leave what steps need, for them to fetch, as it is made when the pipeline is built."""
         path = f"{self.folder}/_kept/{name}"
@@ -153,7 +157,7 @@ class ReadDataset(beam.DoFn):  # type: ignore[misc]
         for block, (raw, misfits) in enumerate(read(chunk, self._dataset)):
             name = f"{self._dataset.name}-{chunk.number:06d}-{block:06d}"
             good, rejects = check(raw, self._dataset)
-            self._results.put(COUNTED, name, pl.DataFrame({"rows": [raw.height + misfits.height]}))
+            self._results.count(name, chunk.file.source, raw.height + misfits.height)
             self._results.refuse(name, misfits, rejects)
             if good.height:
                 yield from self._then(FramePart(name, good), *sides)

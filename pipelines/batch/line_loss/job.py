@@ -5,7 +5,7 @@ Three passes in one pipeline:
 - settle: what overlapping readings of one meter added too much is taken off again (`overlaps`);
 - roll up: sums by unit become balances up the tree (`balance`).
 
-Data sets and the table are in `line_loss_files`. What a balance is, is in `pipelines.core.energy.line_loss`.
+Data sets and tables are in `files`, the rules in `pipelines.core.energy`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import partial
 import apache_beam as beam
 
 from pipelines.batch.engine.columns import Dataset
-from pipelines.batch.engine.deduplicate import once
+from pipelines.batch.engine.deduplicate import deduplicate
 from pipelines.batch.engine.job import Job, Plan
 from pipelines.batch.engine.transforms import (
     FramePart,
@@ -33,29 +33,26 @@ from pipelines.batch.line_loss.files import (
     CUSTOMER,
     ENERGY,
     GRID_UNITS,
-    LINE,
     LINE_LOSS,
     LINES,
     READINGS,
-    THRESHOLD,
     THRESHOLDS,
     UNCOUNTED,
-    UNIT,
 )
 from pipelines.batch.line_loss.overlaps import Search, compared, counted_twice
 from pipelines.batch.line_loss.readings import (
     SHOWN,
     SOUND,
     energy_by_unit,
+    of_known_units,
     shown,
     sound,
-    without_strangers,
 )
 
 
 def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     results, span = plan.results, plan.span
-    grid = JoinInput("units", "unit_id", UNIT)
+    grid = JoinInput("units", "unit_id", GRID_UNITS.schema)
     units = together(
         "Units once",
         [plan.read(pipeline, GRID_UNITS, grid.of_piece)],
@@ -84,8 +81,8 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
         | "Total" >> beam.FlatMap(energy.split)
     )
     thresholds, lines = (
-        JoinInput("thresholds", "level", THRESHOLD),
-        JoinInput("lines", "unit_id", LINE),
+        JoinInput("thresholds", "level", THRESHOLDS.schema),
+        JoinInput("lines", "unit_id", LINES.schema),
     )
     together(
         "Balance",
@@ -96,13 +93,13 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
             plan.read(pipeline, LINES, lines.of_piece),
         ],
         [energy, grid, thresholds, lines],
-        partial(balance, period=plan.period, span=span, results=results),
+        partial(balance, span=span, results=results),
     )
 
 
 def _units_once(group: JoinedRows, results: Results) -> Iterator[bytes]:
     """The grid, each unit once."""
-    kept, rejects = once(group.frames["units"], ["unit_id"])
+    kept, rejects = deduplicate(group.frames["units"], ["unit_id"])
     results.refuse("units", rejects)
     yield to_bytes(kept)
 
@@ -122,13 +119,13 @@ def _add_up(
     """
     rows, unfit = sound(piece.frame, dataset, search.span, SHOWN if keep else SOUND)
     sums = energy_by_unit(rows, search.span)
-    rows, sums, unknown = without_strangers(rows, sums, units)
+    rows, sums, unknown = of_known_units(rows, sums, units)
     results.refuse(f"unfit-{piece.name}", unfit, unknown)
     if keep:
         results.put(READINGS.name, piece.name, shown(rows, search.span))
     yield sums
-    for told in compared(rows, search):
-        yield beam.pvalue.TaggedOutput("seen", told)
+    for prints in compared(rows, search):
+        yield beam.pvalue.TaggedOutput("seen", prints)
 
 
 JOB = Job(

@@ -17,7 +17,7 @@ import polars as pl
 
 from pipelines.batch.engine.columns import Dataset, choice, number, text, time
 from pipelines.batch.engine.job import Job, Plan, month_span
-from pipelines.batch.engine.tables import REAL, TEXT, WHOLE, ResultTable
+from pipelines.batch.engine.tables import ResultTable
 from pipelines.batch.engine.transforms import (
     FramePart,
     JoinedRows,
@@ -42,23 +42,7 @@ READINGS = Dataset(
     ),
 )
 
-SUSPECTS = ResultTable(
-    "meter_suspects",
-    ("period", "meter_id"),
-    {
-        "period": TEXT,
-        "meter_id": TEXT,
-        "customer_id": TEXT,
-        "unit_id": TEXT,
-        "kwh": REAL,
-        "usual_kwh": REAL,
-        "months": WHOLE,
-        "change": REAL,
-        "neighbours_change": REAL,
-        "score": REAL,
-        "reasons": TEXT,
-    },
-)
+SUSPECTS = ResultTable("meter_suspects")
 
 _USED = {
     "unit_id": pl.String,
@@ -75,8 +59,7 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     spans = _months(plan.period, plan.options.zone)
     side = JoinInput("used", "unit_id", _USED, plan.parts)
     used = plan.read(pipeline, READINGS, partial(_by_month, spans=spans, side=side))
-    compare = partial(_compare, period=plan.period, results=plan.results)
-    together("Compare meters of a unit", [used], [side], compare)
+    together("Compare meters of a unit", [used], [side], partial(_compare, results=plan.results))
 
 
 def _months(period: str, zone: ZoneInfo) -> list[tuple[int, int]]:
@@ -109,13 +92,12 @@ def _by_month(piece: FramePart, spans: list[tuple[int, int]], side: JoinInput) -
     yield from side.split(pl.concat(parts))
 
 
-def _compare(group: JoinedRows, period: str, results: Results) -> Iterator[object]:
+def _compare(group: JoinedRows, results: Results) -> Iterator[object]:
     once = group.frames["used"].unique(["unit_id", "meter_id", "age", "start", "end"])
     months = once.group_by("unit_id", "meter_id", "customer_id", "age").agg(
         kwh=pl.col("micro").sum() / MICRO
     )
-    found = meter_suspects(months).with_columns(period=pl.lit(period))
-    results.put(SUSPECTS.name, group.name, found.select(*SUSPECTS.columns))
+    results.put(SUSPECTS.name, group.name, meter_suspects(months))
     yield from ()
 
 

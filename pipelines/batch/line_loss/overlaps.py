@@ -1,7 +1,7 @@
 """Readings of one meter that overlap: found among all chunks, read again, and taken off the sums.
 
 At most 16 bytes a reading come together to find them; the files are read again only where any are
-found, and then only those meters' rows travel. What overlaps is in `pipelines.core.energy.overlaps`.
+found, and then only those meters' rows travel. The rules are in `pipelines.core.energy.overlaps`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from pipelines.batch.engine.job import Plan
 from pipelines.batch.engine.sources import FilePart, read
 from pipelines.batch.engine.transforms import JoinedRows, JoinInput, Keyed, Results, together
 from pipelines.batch.line_loss.files import UNCOUNTED
-from pipelines.batch.line_loss.readings import energy_by_unit, sound, without_strangers
-from pipelines.core.energy import overlaps as overlapping
-from pipelines.core.energy.overlaps import Prints, UInt64s
+from pipelines.batch.line_loss.readings import energy_by_unit, of_known_units, sound
+from pipelines.core.energy.overlaps import MeterReading, Prints, UInt64s, settle, tick_of
 
 #: Fingerprints of so many chunks are compared at a time.
 _COMPARE_EVERY = 4
@@ -55,7 +54,7 @@ class Search:
         """One that suits the first readings of each data set."""
         first = [rows for dataset in datasets if (rows := plan.peek(dataset)) is not None]
         times = [rows[name].to_numpy() for rows in first for name in ("start", "end")]
-        return Search(plan.span, plan.parts, Prints(overlapping.tick_of(times)))
+        return Search(plan.span, plan.parts, Prints(tick_of(times)))
 
     @property
     def _part_bits(self) -> int:
@@ -104,7 +103,7 @@ def counted_twice(
 ) -> beam.PCollection:
     """Sums by unit, negative, of readings that must not count; what is refused goes to results.
 
-    `seen` is what `compared` told of each data set.
+    `seen` is what `compared` yields of each data set.
     """
     suspects = (
         # Each by itself, to be compared where it is read: moving it takes longer.
@@ -124,12 +123,12 @@ def counted_twice(
         >> beam.ParDo(_ReadSuspects(dataset, search, side), found, known)
         for dataset in seen
     ]
-    settle = partial(_settle, span=plan.span, results=plan.results, keep=plan.options.readings)
-    return together("Settle", rows, [side], settle)
+    settled = partial(_settle, span=plan.span, results=plan.results, keep=plan.options.readings)
+    return together("Settle", rows, [side], settled)
 
 
 class _Overlaps(beam.CombineFn):  # type: ignore[misc]
-    """What chunks told of their readings → the hashes of suspect meters of a part."""
+    """What chunks yield of their readings → the hashes of suspect meters of a part."""
 
     def __init__(self, prints: Prints) -> None:
         self._prints = prints
@@ -138,11 +137,11 @@ class _Overlaps(beam.CombineFn):  # type: ignore[misc]
         """Nothing yet."""
         return [], []
 
-    def add_input(self, seen: _Seen, told: tuple[bytes, bytes]) -> _Seen:
+    def add_input(self, seen: _Seen, prints: tuple[bytes, bytes]) -> _Seen:
         """Keep it, and compare what has gathered now and then."""
         runs, found = seen
-        runs.append(np.frombuffer(told[0], np.uint64))
-        found.append(np.frombuffer(told[1], np.uint64))
+        runs.append(np.frombuffer(prints[0], np.uint64))
+        found.append(np.frombuffer(prints[1], np.uint64))
         return seen if len(runs) < _COMPARE_EVERY else self._compared(*seen)
 
     def merge_accumulators(self, many: Iterable[_Seen]) -> _Seen:
@@ -196,7 +195,7 @@ class _ReadSuspects(beam.DoFn):  # type: ignore[misc]
             good, _ = check(raw, self._dataset)
             rows, _ = sound(good, self._dataset, self._search.span, ("hash", *_SUSPECT))
             rows = rows.filter(pl.Series(self._search.hashes(rows)).is_in(wanted.implode()))
-            rows, _, _ = without_strangers(rows, rows.select("unit_id").unique(), known)
+            rows, _, _ = of_known_units(rows, rows.select("unit_id").unique(), known)
             yield from self._side.split(rows.select(*_SUSPECT))
 
 
@@ -210,7 +209,7 @@ def _settle(
     off: list[int] = []
     rejects: dict[str, list[object]] = {SOURCE: [], ROW: [], "reason": []}
     for meter in clashing.partition_by("meter"):
-        repeated, clashes = overlapping.settle(_readings(meter))
+        repeated, clashes = settle(_readings(meter))
         off += [reading.place for reading in repeated]
         for reading, clash in clashes:
             off.append(reading.place)
@@ -228,6 +227,6 @@ def _settle(
     yield energy.with_columns(pl.exclude("unit_id") * -1)
 
 
-def _readings(rows: pl.DataFrame) -> list[overlapping.MeterReading]:
+def _readings(rows: pl.DataFrame) -> list[MeterReading]:
     columns = rows.select("estimated", "start", "end", "kwh", "unit_id", SOURCE, ROW, "_n")
-    return [overlapping.MeterReading(*row) for row in columns.iter_rows()]
+    return [MeterReading(*row) for row in columns.iter_rows()]

@@ -31,7 +31,7 @@ def sound(
     return rows if fit.all() else rows.filter(fit), rejects
 
 
-def without_strangers(
+def of_known_units(
     rows: pl.DataFrame, sums: pl.DataFrame, units: Iterable[bytes]
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """(rows, sums by unit; rejects) without the units that the grid does not have."""
@@ -118,8 +118,8 @@ def _fit(rows: pl.DataFrame, span: tuple[int, int]) -> tuple[pl.Series, pl.DataF
     """(which readings touch the month and tell an amount; rejects among those that touch it)."""
     backwards = pl.col("end") <= pl.col("start")
     amiss = backwards | pl.col("kwh").is_null() | (pl.col("kwh") < 0)
-    told = (pl.col("quality") != "missing") & (overlaps(*span) | backwards)
-    judged = rows.select(fit=told & ~amiss, amiss=told & amiss)
+    counts = (pl.col("quality") != "missing") & (overlaps(*span) | backwards)
+    judged = rows.select(fit=counts & ~amiss, amiss=counts & amiss)
     if not judged["amiss"].any():
         return judged["fit"], empty_rejects()
     reason = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from pipelines.batch.engine.columns import ORIGIN, Dataset, imsi, text, time, whole
-from pipelines.batch.engine.tables import REAL, TEXT, TIME, WHOLE, ResultTable
+from pipelines.batch.engine.tables import ResultTable
 
 CALLS = Dataset(
     "cdr",
@@ -24,52 +24,9 @@ KEY_ACCOUNTS = Dataset(
     folders=("reference", ""),
 )
 
-LOSS = ResultTable(
-    "subscriber_loss",
-    ("period", "dimension", "key"),
-    {
-        "period": TEXT,
-        "dimension": TEXT,
-        "key": TEXT,
-        "base": WHOLE,
-        "lost": WHOLE,
-        "pre_lost": WHOLE,
-        "loss_rate": REAL,
-        "pre_loss_rate": REAL,
-        "annualised_rate": REAL,
-    },
-)
-
-RETENTION = ResultTable(
-    "subscriber_retention",
-    ("period", "dimension", "key", "cohort"),
-    {
-        "period": TEXT,
-        "dimension": TEXT,
-        "key": TEXT,
-        "cohort": TEXT,
-        "activated": WHOLE,
-        "in_service": WHOLE,
-        "retention_rate": REAL,
-    },
-)
-
-SILENT = ResultTable(
-    "silent_subscribers",
-    ("period", "imsi"),
-    {
-        "period": TEXT,
-        "imsi": WHOLE,
-        "first_use": TIME,
-        "last_seen": TIME,
-        "silent_days": WHOLE,
-        "outlet_id": TEXT,
-        "wholesaler_id": TEXT,
-        "territory_id": TEXT,
-        "account": TEXT,
-        "manager": TEXT,
-    },
-)
+LOSS = ResultTable("subscriber_loss")
+RETENTION = ResultTable("subscriber_retention")
+SILENT = ResultTable("silent_subscribers")
 
 
 # --- rows as they travel ------------------------------------------------------------------------
@@ -97,13 +54,7 @@ PLACED = {
     **ORIGIN,
 }
 
-ACCOUNT = {
-    "imsi": pl.Int64,
-    "account": pl.String,
-    "manager": pl.String,
-    **ORIGIN,
-    "block": pl.Int64,
-}
+ACCOUNT = KEY_ACCOUNTS.schema | {"block": pl.Int64}
 
 #: Calls and activations alike; `charge_fen` is null for an activation, which is no call.
 HAPPENED = {

@@ -1,9 +1,9 @@
 """Subscriber loss of a month, from call records and the events of the SIM cards.
 
 Every chunk of calls becomes a few figures a SIM: first use, last chargeable event. Those of a SIM
-come together, the deliveries (`sim_events`) say from which outlet it was sold (`sold_by`), and sums
-by territory, outlet, wholesaler and cohort are added up. The rules are in `pipelines.core.channel.churn`
-and `pipelines.core.stock.placement`, data sets and tables in `subscriber_files`.
+come together, the deliveries (`sim_events`) say which outlet sold it (`with_seller`), and sums by
+territory, outlet, wholesaler and cohort are added up. The rules are in `core.channel.churn` and
+`core.stock.placement`, data sets and tables in `files`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from functools import partial
 import apache_beam as beam
 import polars as pl
 
-from pipelines.batch.attribution import reference_of, sold_by
-from pipelines.batch.engine.deduplicate import once
+from pipelines.batch.attribution import reference_of, with_seller
+from pipelines.batch.engine.deduplicate import deduplicate
 from pipelines.batch.engine.job import Job, Plan
 from pipelines.batch.engine.sources import find
 from pipelines.batch.engine.transforms import (
@@ -52,7 +52,6 @@ _BLOCK = pl.col("imsi") // 1000
 class _Month:
     """What every step must know."""
 
-    period: str
     start: int
     end: int
     inactive_days: int
@@ -64,9 +63,7 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     options, results = plan.options, plan.results
     if not find(plan.root, CALLS) and not find(plan.root, EVENTS):
         raise InputError(f"{plan.root} has nothing to read: it needs a folder events/ or cdr/")
-    month = _Month(
-        plan.period, *plan.span, options.inactive_days, options.silent_days, options.time_zone
-    )
+    month = _Month(*plan.span, options.inactive_days, options.silent_days, options.time_zone)
     reference = reference_of(plan)
     uses = JoinInput("uses", "block", USE, plan.parts)
     accounts = JoinInput("accounts", "block", ACCOUNT, plan.parts)
@@ -103,7 +100,7 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
         _ = (
             judged[tag]
             | f"Add up {name}" >> beam.CombineGlobally(SumFrames(keys)).without_defaults()
-            | f"Write {name}" >> beam.Map(finish, month.period, results)
+            | f"Write {name}" >> beam.Map(finish, results)
         )
 
 
@@ -176,7 +173,7 @@ def _judge(
     # An export without any charges (flat rates) has calls only to tell by.
     kind = "charged" if charged else "called"
     sims = (
-        sold_by(uses, placed, reference)
+        with_seller(uses, placed, reference)
         .with_columns(
             seen_before=pl.col(f"{kind}_before"),
             seen=pl.col(kind),
@@ -186,14 +183,13 @@ def _judge(
             churn.standing(month.start, month.end, month.inactive_days, month.silent_days)
         )
     )
-    accounts, rejects = once(group.frames["accounts"], ["imsi"])
+    accounts, rejects = deduplicate(group.frames["accounts"], ["imsi"])
     results.refuse(f"accounts-{group.name}", rejects)
     silent = sims.filter("pre_lost").join(accounts, on="imsi", how="left")
     results.put(
         SILENT.name,
         group.name,
         silent.select(
-            pl.lit(month.period).alias("period"),
             "imsi",
             _day_time("first_use"),
             _day_time(pl.max_horizontal("seen", "first_use")).alias("last_seen"),
@@ -214,13 +210,12 @@ def _day_time(ms: str | pl.Expr, zone: str = "UTC") -> pl.Expr:
     return utc if zone == "UTC" else utc.dt.convert_time_zone(zone)
 
 
-def _write_loss(sums: pl.DataFrame, period: str, results: Results) -> None:
-    results.put(LOSS.name, "all", churn.rates(sums).with_columns(period=pl.lit(period)))
+def _write_loss(sums: pl.DataFrame, results: Results) -> None:
+    results.put(LOSS.name, "all", churn.rates(sums))
 
 
-def _write_retention(sums: pl.DataFrame, period: str, results: Results) -> None:
-    rate = pl.col("in_service") / pl.col("activated")
-    rows = sums.with_columns(period=pl.lit(period), retention_rate=rate)
+def _write_retention(sums: pl.DataFrame, results: Results) -> None:
+    rows = sums.with_columns(retention_rate=pl.col("in_service") / pl.col("activated"))
     results.put(RETENTION.name, "all", rows.sort("dimension", "key", "cohort"))
 
 

@@ -1,6 +1,6 @@
 """Arrears: which payment pays which bill, how old the rest is, how much of a period came in.
 
-Frames in, frames out; money in whole fen (Int64). Every function wants all rows of the bills or
+Frames in, frames out; money in whole fen (Int64). Every function needs all rows of the bills or
 customers it is given, and none depends on the order of the rows. Files and shuffles live in
 `pipelines.batch`.
 """
@@ -43,16 +43,16 @@ def pay_named(
     left keeps the columns of `payments`. A credit note (amount ≤ 0) takes no payment.
     """
     whole = pl.col("amount_fen").clip(0)
-    told = payments.sort("bill_id", "paid_on", "payment_id").join(
+    named = payments.sort("bill_id", "paid_on", "payment_id").join(
         bills.select("bill_id", open=whole), on="bill_id", how="left"
     )
     before = pl.col("amount_fen").cum_sum().over("bill_id") - pl.col("amount_fen")
     room = (pl.col("open").fill_null(0) - before).clip(0)
-    told = told.with_columns(paid_fen=pl.min_horizontal(room, "amount_fen"))
-    left = told.with_columns(pl.col("amount_fen") - pl.col("paid_fen")).filter(
+    named = named.with_columns(paid_fen=pl.min_horizontal(room, "amount_fen"))
+    left = named.with_columns(pl.col("amount_fen") - pl.col("paid_fen")).filter(
         pl.col("amount_fen") > 0
     )
-    allocations = told.filter(pl.col("paid_fen") > 0).select(*ALLOCATION)
+    allocations = named.filter(pl.col("paid_fen") > 0).select(*ALLOCATION)
     paid = allocations.group_by("bill_id").agg(pl.col("paid_fen").sum())
     rest = bills.join(paid, on="bill_id", how="left").with_columns(
         open_fen=whole - pl.col("paid_fen").fill_null(0)

@@ -18,7 +18,7 @@ Int64s = npt.NDArray[np.int64]
 
 DAY = 86_400_000
 
-#: Key of a subscriber whose outlet (wholesaler, territory) nobody knows.
+#: Key of a subscriber whose outlet (wholesaler, territory) is unknown.
 UNKNOWN = "unknown"
 
 #: Dimensions of subscriber_loss and the column that holds each one's key.

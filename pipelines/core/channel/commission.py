@@ -18,6 +18,9 @@ from msgspec import Meta
 from pipelines.core.channel.diversion import DiversionRules
 from schemas import sentences as said
 
+#: An exchange's day counts if it has at least so much of what its median day has.
+_ENOUGH = 0.5
+
 #: Yuan, shares, factors and weights: none is below zero.
 NotNegative = Annotated[float, Meta(ge=0)]
 
@@ -265,3 +268,20 @@ def assessment(marks: pl.DataFrame, sales: pl.DataFrame, weights: Assessment) ->
             / whole
         )
     )
+
+
+def covered(counts: pl.DataFrame) -> set[int]:
+    """The days of which every exchange has its records.
+
+    `counts`: exchange, day, rows (any number of rows an exchange and day, which add up). A day on
+    which an exchange has less than half of its own median day is not covered, and neither is one of
+    which it has nothing: its files may be missing, late or cut short. A wrong "not covered" costs
+    a claw-back that may be made up for; a wrong "covered" takes money from an honest seller.
+    """
+    if counts.is_empty():
+        return set()
+    days = counts.group_by("exchange", "day").agg(pl.col("rows").sum())
+    enough = days.filter(pl.col("rows") >= pl.col("rows").median().over("exchange") * _ENOUGH)
+    full = enough.group_by("day").agg(exchanges=pl.col("exchange").n_unique())
+    exchanges = days["exchange"].n_unique()
+    return set(full.filter(pl.col("exchanges") == exchanges)["day"])

@@ -25,7 +25,10 @@ WINDOW: Final = 28
 PHANTOM: Final = 0.01
 
 #: Days a delivery takes while nothing is known of anybody's.
-USUAL_LEAD: Final = 1.0
+DEFAULT_LEAD: Final = 1.0
+
+#: The list of shelves soon empty is made so often.
+_REVIEW_DAYS = 1.0
 
 #: No shelf holds more cards than the distribution is spelt out for.
 _MOST_COUNTED: Final = 4_096
@@ -98,22 +101,20 @@ def chance_of_running_out(on_hand: Floats, mean: Floats, variance: Floats) -> Fl
     return np.where(held == 0, 1.0, np.clip(1.0 - below, 0.0, 1.0))
 
 
-def soon_empty(
-    shelves: pl.DataFrame, leads: pl.DataFrame, *, review_days: float = 1.0
-) -> pl.DataFrame:
+def soon_empty(shelves: pl.DataFrame, leads: pl.DataFrame) -> pl.DataFrame:
     """The chance that each stocked shelf is empty before a delivery ordered now would come.
 
     `shelves` is what `consumption` gives, with wholesaler_id; `leads` what `lead_times` gives. The
-    list is made every `review_days`, so demand counts over the lead time and until the next list.
+    list is made every day, so demand counts over the lead time and until the next list.
     Adds lead_days, days_of_cover (null where nothing is sold), reorder_point (cards, for one
-    chance in twenty) and risk (0 to 1, null where nobody knows what is sold).
+    chance in twenty) and risk (0 to 1, null where sales are unknown).
     """
     everybody = leads["lead_days"].mean() if leads.height else None
-    fallback = float(everybody) if isinstance(everybody, float) else USUAL_LEAD
+    fallback = float(everybody) if isinstance(everybody, float) else DEFAULT_LEAD
     found = shelves.join(leads, on="wholesaler_id", how="left").with_columns(
         pl.col("lead_days").fill_null(fallback), pl.col("lead_variance").fill_null(0.0)
     )
-    span = pl.col("lead_days") + review_days
+    span = pl.col("lead_days") + _REVIEW_DAYS
     d, variance = pl.col("sold_a_day"), pl.col("variance")
     found = found.with_columns(
         demand=span * d,

@@ -1,6 +1,6 @@
 """How each outlet does: sales, growth, stock-outs, cover, status, and whom to promote.
 
-From the figures of its shelves (`shelf_days`); where those come from is not asked here.
+From the figures of its shelves (`shelf_days`).
 """
 
 from __future__ import annotations

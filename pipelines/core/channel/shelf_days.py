@@ -1,6 +1,6 @@
 """Shelves day by day: what stood there, what came, what sold. A shelf is an outlet and SKU.
 
-Whole arrays, one row a shelf and one column a day. Rankings are in `pipelines.core.channel.ranking`.
+Whole arrays, one row a shelf and one column a day. Rankings are in `ranking`.
 """
 
 from __future__ import annotations

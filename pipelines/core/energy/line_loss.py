@@ -1,6 +1,6 @@
 """Line loss: balances up the grid's tree, what is high or unknown, and what physics expects.
 
-Energies are whole microwatt-hours (see `energy`). Which readings count is in `overlapping`; reading
+Energies are whole microwatt-hours (see `energy`). Which readings count is in `overlaps`; reading
 files, shuffling and writing live in `pipelines.batch`.
 """
 
@@ -43,7 +43,7 @@ class Energy:
 
 @dataclass(slots=True)
 class Loss:
-    """One row of line_loss: energies in µWh, None where nobody can know."""
+    """One row of line_loss: energies in µWh, None where unknown."""
 
     unit: GridNode
     supplied: int | None
@@ -183,7 +183,6 @@ class Conductor:
 
 
 def to_columns(
-    period: str,
     losses: Sequence[Loss],
     lines: Mapping[str, Conductor] | None = None,
     hours: float = 1.0,
@@ -199,7 +198,6 @@ def to_columns(
 
     theory = [in_theory(row) for row in losses]
     return {
-        "period": [period] * len(losses),
         "level": [row.unit.level for row in losses],
         "unit_id": [row.unit.unit_id for row in losses],
         "parent_id": [row.unit.parent_id for row in losses],

@@ -17,7 +17,7 @@ import numpy.typing as npt
 UInt64s = npt.NDArray[np.uint64]
 Int64s = npt.NDArray[np.int64]
 
-#: Ticks that times may be told in, in ms, the longest first: quarter hours, minutes, seconds.
+#: Ticks that times may be multiples of, in ms, the longest first: quarter hours, minutes, seconds.
 TICKS = (900_000, 60_000, 1_000)
 
 _MONTH = 32 * 86_400_000
@@ -29,7 +29,7 @@ _BLOCK = 1 << 15
 class Prints:
     """How a reading becomes two numbers, one for its start and one for its end.
 
-    Times are told in ticks of `tick` ms, starts rounded down and ends up, so that no overlap is
+    Times are counted in ticks of `tick` ms, starts rounded down and ends up, so that no overlap is
     missed; where readings meet within a tick, a few too many are suspected. The bits that a long
     tick saves tell more meters apart.
     """
@@ -90,9 +90,9 @@ class Prints:
 
 def tick_of(times: Iterable[Int64s]) -> int:
     """The longest tick that all `times` (ms) are multiples of, or the shortest there is."""
-    told = list(times)
+    arrays = list(times)
     return next(
-        (tick for tick in TICKS if not any(np.any(some % tick) for some in told)), TICKS[-1]
+        (tick for tick in TICKS if not any(np.any(some % tick) for some in arrays)), TICKS[-1]
     )
 
 
@@ -114,7 +114,7 @@ def settle(
 ) -> tuple[list[MeterReading], list[tuple[MeterReading, MeterReading]]]:
     """(repeated, refused with the reading each clashes with) among one meter's readings.
 
-    A reading said again word for word is repeated and simply does not count twice. Of readings that
+    A reading repeated with the same values does not count twice. Of readings that
     overlap the measured one stands before the estimated, then the one that starts (ends) earlier,
     then the smaller; the other is refused whole. The order of the rows decides nothing.
     """

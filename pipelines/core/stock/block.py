@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pipelines.core.stock import placement as rules
 from pipelines.core.stock.placement import Placement, PlacementType, Use
-from pipelines.core.stock.sim_registry import UNUSED, Int64s
+from pipelines.core.stock.sim_registry import UNUSED, Int64s, SimRegistry
 from schemas.topics import SIM_BLOCK
 
 
@@ -64,10 +64,12 @@ def block_number(key: bytes) -> int:
 class Block:
     """The facts about `SIM_BLOCK` consecutive SIMs."""
 
-    def __init__(self, number: int, first_use: Int64s) -> None:
+    def __init__(self, number: int, registry: SimRegistry) -> None:
         self.number = number
         self.first_imsi = number * SIM_BLOCK
-        self.first_use = first_use
+        self._registry = registry
+        self._view = registry.block_view(number)
+        self._viewed = registry.first_use
         self.folded = 0
         self.history: list[Placement] = []
         self.held_placements: dict[tuple[str, int], Placement] = {}
@@ -79,6 +81,14 @@ class Block:
         # Where each SIM is, as an index into `_outlets`; follows from the history.
         self._outlets: list[str] = [rules.NOWHERE]
         self._place = np.zeros(SIM_BLOCK, np.int16)
+
+    @property
+    def first_use(self) -> Int64s:
+        """When each SIM was first used, ms: the block's part of `SimRegistry.first_use`."""
+        if self._viewed is not self._registry.first_use:  # which grew
+            self._view = self._registry.block_view(self.number)
+            self._viewed = self._registry.first_use
+        return self._view
 
     def hold_placement(self, fact: Placement) -> bool:
         """Keep a placement until its time; False if it is known already, or was folded.

@@ -7,12 +7,13 @@ Eight bytes a SIM; no object a row.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from schemas.iccids import iccid_in, series_of
 from schemas.topics import SIM_BLOCK, block_of, partition_of_block
 
 Int64s = npt.NDArray[np.int64]
@@ -23,12 +24,21 @@ UNUSED = 0
 
 @dataclass(frozen=True, slots=True)
 class SimRange:
-    """A registered batch: the i-th SIM has `first_imsi + i` and ICCID `first_iccid + i`."""
+    """A registered batch: the i-th SIM has `first_imsi + i` and the i-th ICCID on.
+
+    With `luhn`, ICCIDs end in a check digit.
+    """
 
     first_imsi: int
     count: int
     sku: str
     first_iccid: str
+    luhn: bool = False
+
+    def iccids(self, imsis: Sequence[int]) -> list[str]:
+        """The numbers printed on the cards of some of its SIMs."""
+        series, first = series_of(self.first_iccid, luhn=self.luhn)
+        return [iccid_in(series, first + imsi - self.first_imsi) for imsi in imsis]
 
 
 class SimRegistry:
@@ -38,30 +48,48 @@ class SimRegistry:
     all SIMs that are not registered; it reads as used since ever, hence never as a candidate.
     """
 
-    def __init__(self, ranges: Sequence[SimRange]) -> None:
-        self._ranges = sorted(ranges, key=lambda r: r.first_imsi)
-        self._range_starts = [r.first_imsi for r in self._ranges]
-        blocks = np.unique(
-            np.concatenate(
-                [np.empty(0, np.int64)]
-                + [
-                    np.arange(block_of(r.first_imsi), block_of(r.first_imsi + r.count - 1) + 1)
-                    for r in self._ranges
-                ]
-            )
-        )
-        breaks = np.flatnonzero(np.diff(blocks) != 1) + 1
-        starts = np.concatenate([[0], breaks]) if len(blocks) else np.empty(0, np.int64)
+    def __init__(self, ranges: Iterable[SimRange] = ()) -> None:
+        self._ranges: list[SimRange] = []
+        self._range_starts: list[int] = []
+        self._blocks: Int64s = np.empty(0, np.int64)  # in the order of their slots
+        self.first_use: Int64s = np.ones(1, np.int64)
+        self.extend(ranges)
+
+    def extend(self, ranges: Iterable[SimRange]) -> None:
+        """Register more SIMs; what is registered already stays as it is.
+
+        Of two ranges with an IMSI in common the first one registered holds.
+        """
+        wanted = [np.empty(0, np.int64)]
+        for some in sorted(ranges, key=lambda r: r.first_imsi):
+            index = bisect_right(self._range_starts, some.first_imsi)
+            before, after = self._ranges[max(index - 1, 0) : index], self._ranges[index : index + 1]
+            if any(r.first_imsi + r.count > some.first_imsi for r in before) or any(
+                some.first_imsi + some.count > r.first_imsi for r in after
+            ):
+                continue
+            self._ranges.insert(index, some)
+            self._range_starts.insert(index, some.first_imsi)
+            last = block_of(some.first_imsi + some.count - 1)
+            wanted.append(np.arange(block_of(some.first_imsi), last + 1))
+        self._make_room(np.concatenate(wanted))
+
+    def _make_room(self, blocks: Int64s) -> None:
+        """Give slots to blocks that have none; `first_use` becomes another array."""
+        new = np.setdiff1d(blocks, self._blocks)
+        self._blocks = np.concatenate([self._blocks, new])
+        self.first_use = np.concatenate([self.first_use, np.zeros(len(new) * SIM_BLOCK, np.int64)])
+        slots = np.argsort(self._blocks)
+        numbers = self._blocks[slots]
+        breaks = np.flatnonzero((np.diff(numbers) != 1) | (np.diff(slots) != 1)) + 1
+        starts = np.concatenate([np.zeros(min(len(numbers), 1), np.int64), breaks])
+        ends = np.concatenate([starts[1:], np.full(min(len(numbers), 1), len(numbers))])
         nobody = np.array([np.iinfo(np.int64).min])
-        self._run_first = np.concatenate([nobody, blocks[starts] * SIM_BLOCK])
-        ends = np.concatenate([starts[1:], [len(blocks)]]) if len(blocks) else starts
-        sizes = (ends - starts) * SIM_BLOCK
-        self._run_end = np.concatenate([nobody, self._run_first[1:] + sizes])
+        first = numbers[starts] * SIM_BLOCK
+        self._run_first = np.concatenate([nobody, first])
+        self._run_end = np.concatenate([nobody, first + (ends - starts) * SIM_BLOCK])
         # Slot of an IMSI = IMSI + shift of its run; the first slot belongs to nobody.
-        self._run_shift = np.concatenate([[0], 1 + starts * SIM_BLOCK - self._run_first[1:]])
-        self.first_use: Int64s = np.zeros(1 + len(blocks) * SIM_BLOCK, np.int64)
-        self.first_use[0] = 1
-        self._blocks = blocks
+        self._run_shift = np.concatenate([[0], 1 + slots[starts] * SIM_BLOCK - first])
 
     def __len__(self) -> int:
         """How many SIMs the registered blocks have room for."""
@@ -89,10 +117,16 @@ class SimRegistry:
         return np.flatnonzero(used_until.view(np.uint64) >= at.view(np.uint64))
 
     def block_view(self, block: int) -> Int64s:
-        """The `SIM_BLOCK` entries of one registered block, as a view that writes through."""
-        start = int(self.slots(np.array([block * SIM_BLOCK]))[0])
+        """The `SIM_BLOCK` entries of a block, as a view that writes through to `first_use`.
+
+        A block of which no SIM is registered gets its entries, too: its batch may have been known
+        once, or be known soon.
+        """
+        first = np.array([block * SIM_BLOCK])
+        start = int(self.slots(first)[0])
         if start == 0:
-            raise KeyError(block)
+            self._make_room(np.array([block]))
+            start = int(self.slots(first)[0])
         return self.first_use[start : start + SIM_BLOCK]
 
     def range_of(self, imsi: int) -> SimRange | None:
@@ -108,5 +142,4 @@ class SimRegistry:
         found = self.range_of(imsi)
         if found is None:
             raise KeyError(imsi)
-        number = int(found.first_iccid) + imsi - found.first_imsi
-        return str(number).zfill(len(found.first_iccid))
+        return found.iccids([imsi])[0]

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import astuple
 from heapq import heappop, heappush
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -29,10 +31,14 @@ from pipelines.core.stock.placement import (
     Use,
 )
 from pipelines.core.stock.shelf import Holder
-from pipelines.core.stock.sim_registry import UNUSED, Int64s, SimRegistry
+from pipelines.core.stock.sim_registry import UNUSED, Int64s, SimRange, SimRegistry
 from pipelines.core.watermarks import source_watermark
 from schemas import topics
 from schemas.topics import block_of, partition_of_key
+
+#: The part of the state that says which SIMs are ours; it is written before all blocks.
+_RANGES = -1
+_RANGES_KEY = b"ranges"
 
 
 class SimStage(Stage[int]):
@@ -54,6 +60,7 @@ class SimStage(Stage[int]):
         self.restate_within = restate_within
         registry.reset(partition, partitions)
         self.blocks: dict[int, Block] = {}
+        self.ranges: set[SimRange] = set()
         self._due: list[tuple[int, int]] = []
 
     # Taking facts in
@@ -63,6 +70,16 @@ class SimStage(Stage[int]):
             self._hold_uses(rows)
         elif kind == "placements":
             self._hold_placements(rows)
+        elif kind == "sim_ranges":
+            self._register(rows)
+
+    def _register(self, rows: pa.RecordBatch) -> None:
+        """Take SIMs for ours from here on in the log, whatever the reference tables say later."""
+        ranges = {SimRange(*row.values()) for row in rows.to_pylist()} - self.ranges
+        if ranges:
+            self.ranges |= ranges
+            self.registry.extend(ranges)
+            self._dirty.add(_RANGES)
 
     def _hold_uses(self, rows: pa.RecordBatch) -> None:
         imsis = rows.column(0).to_numpy()
@@ -94,7 +111,7 @@ class SimStage(Stage[int]):
     def _block(self, number: int) -> Block:
         block = self.blocks.get(number)
         if block is None:
-            block = self.blocks[number] = Block(number, self.registry.block_view(number))
+            block = self.blocks[number] = Block(number, self.registry)
         return block
 
     def _wait_for(self, block: Block, known: int) -> None:
@@ -224,9 +241,16 @@ class SimStage(Stage[int]):
     # Keeping state
 
     def _entries(self, part: int) -> Iterator[tuple[bytes, bytes]]:
-        return self.blocks[part].entries(self.restate_within)
+        if part == _RANGES:
+            yield _RANGES_KEY, msgspec.msgpack.encode(sorted(self.ranges, key=astuple))
+        else:
+            yield from self.blocks[part].entries(self.restate_within)
 
     def _restore(self, key: bytes, value: bytes) -> None:
+        if key == _RANGES_KEY:
+            self.ranges = set(msgspec.msgpack.decode(value, type=list[SimRange]))
+            self.registry.extend(self.ranges)
+            return
         block = self._block(block_number(key))
         block.restore(key, value)
         known = block.next_known()
@@ -256,8 +280,7 @@ class _Emitted:
     ) -> None:
         batch = self.registry.range_of(imsis[0])
         assert batch is not None, "facts about unregistered SIMs are not taken"
-        base, width = int(batch.first_iccid) - batch.first_imsi, len(batch.first_iccid)
-        iccids = [str(base + imsi).zfill(width) for imsi in imsis]
+        iccids = batch.iccids(imsis)
         self.movements[partition_of_key(what.outlet_id, self.partitions)].extend(
             len(imsis),
             movement_id=[f"{what.event_id}/{iccid}/{what.cause}" for iccid in iccids],

@@ -60,7 +60,7 @@ class SteadyConsumer(Consumer):  # type: ignore[misc]  # faust ships no types
             return committed
 
     async def verify_all_partitions_active(self) -> None:
-        """Nothing: `Progress` watches for that.
+        """Nothing: `StallGuard` watches for that.
 
         Faust's own look only writes to the log, and ends the worker when it comes while the
         position in a partition that was just assigned is not known yet.

@@ -1,4 +1,4 @@
-"""How a worker ends when it cannot go on, or cannot stop: at once, with a word in its log.
+"""How a worker ends when it cannot go on, or cannot stop: at once, with a line in its log.
 
 Whoever supervises it starts it again, and it goes on from its last commit. To end is always safe
 here; to go on with a broken part is not.
@@ -34,13 +34,13 @@ def die(reason: str) -> None:
         exc_info=None if corrected else error,
     )
     logging.shutdown()
-    if corrected:  # the last word of the log, as of any command
+    if corrected:  # the last line of the log, as of any command
         print(f"zerostock: {error}", file=sys.stderr, flush=True)
     os._exit(1)
 
 
 class EndingWorker(Worker):  # type: ignore[misc]  # mode ships no types
-    """A process that is gone in time once it was told to stop, or failed.
+    """A process that ends in time once it was told to stop, or failed.
 
     It may wait for a warehouse that is down, or for Faust, which never stops when the signal comes
     while it still starts, nor always when a broker was not there for its start. What is not

@@ -1,8 +1,8 @@
-"""The last guard: a worker that stands still, for whatever reason, ends itself.
+"""The last guard: a worker that stalls, for whatever reason, ends itself.
 
-Each way in which Faust or aiokafka were seen to stand still is mended where it happens. This is for
-those that nobody has seen yet: messages wait, the broker answers, nothing outside is waited for,
-and still neither is an offset committed nor any state loaded.
+Each way in which Faust or aiokafka were seen to stall is mended where it happens. This is for those
+that nobody has seen yet: messages wait, the broker answers, no other system is waited for, and
+still neither is an offset committed nor any state loaded.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Hashable, Iterator, Mapping, Set
+from typing import Generic, NamedTuple, TypeVar
 
 import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -23,28 +24,33 @@ log = logging.getLogger(__name__)
 #: Seconds between two looks, and how long an answer may take.
 LOOK_EVERY = 5.0
 
-#: How far each partition is worked off: the committed offset, and the end.
-Reached = Mapping[TopicPartition, tuple[int, int]]
+#: Names a partition.
+P = TypeVar("P", bound=Hashable)
 
 
-class StallDetector:
-    """How long nothing has moved although messages wait.
+class Offset(NamedTuple):
+    """How far a partition is done with, and how far it goes."""
 
-    Counted in looks, not by a clock: a process that was busy, or did not run at all, between two
-    looks has not been seen to stand still.
-    """
+    committed: int
+    end: int
+
+
+class StallDetector(Generic[P]):
+    """How long each partition has not moved although messages wait."""
 
     def __init__(self) -> None:
-        self.looks = 0
-        self._seen: tuple[int, dict[TopicPartition, int]] | None = None
+        self._since: dict[P, tuple[int, float]] = {}
 
-    def look(self, offsets: Reached, loaded: int) -> int:
-        """Take a look; the number of them in a row at which nothing had moved."""
-        waits = any(end > committed for committed, end in offsets.values())
-        seen = loaded, {part: committed for part, (committed, _) in offsets.items()}
-        self.looks = self.looks + 1 if waits and seen == self._seen else 0
-        self._seen = seen
-        return self.looks
+    def look(self, offsets: Mapping[P, Offset], now: float) -> dict[P, float]:
+        """The partitions with messages waiting, and for how many seconds at the same offset."""
+        since: dict[P, tuple[int, float]] = {}
+        for part, offset in offsets.items():
+            if offset.end > offset.committed:
+                known = self._since.get(part)
+                still = known is not None and known[0] == offset.committed
+                since[part] = known if known is not None and still else (offset.committed, now)
+        self._since = since
+        return {part: now - at for part, (_, at) in since.items()}
 
 
 class StallGuard:
@@ -66,7 +72,7 @@ class StallGuard:
 
     @contextlib.contextmanager
     def outside(self) -> Iterator[None]:
-        """While it lasts, what is waited for is somebody else: a warehouse, a provider."""
+        """While it lasts, another system is waited for: a warehouse, a provider."""
         self._outside += 1
         try:
             yield
@@ -82,7 +88,9 @@ class StallGuard:
             self._watching.cancel()
 
     async def _watch(self) -> None:
-        still = StallDetector()
+        detector: StallDetector[TopicPartition] = StallDetector()
+        # Not a clock's time: while the process did not run, nothing was seen to stand still.
+        now, loaded = 0.0, 0
         while not self._app.should_stop:
             await asyncio.sleep(LOOK_EVERY)
             try:
@@ -90,27 +98,31 @@ class StallGuard:
             except (TimeoutError, KafkaError, RuntimeError) as error:
                 log.info("the broker does not say how far this worker is: %r", error)
                 continue
-            if self._outside:
-                still = StallDetector()
-            elif still.look(offsets, self._loaded) * LOOK_EVERY >= self._limit:
+            now += LOOK_EVERY
+            if self._outside or self._loaded != loaded:
+                detector, loaded = StallDetector(), self._loaded
+            waiting = detector.look(offsets, now)
+            if waiting and min(waiting.values()) >= self._limit:
                 die(f"messages wait and nothing has moved for {self._limit:.0f} s")
 
-    async def _offsets(self) -> Reached:
+    async def _offsets(self) -> dict[TopicPartition, Offset]:
         thread = self._app.consumer._thread
         client = thread._ensure_consumer()
         changelogs: Set[str] = self._app.tables.changelog_topics
         parts = [tp for tp in client.assignment() if tp.topic not in changelogs]
         # Not through Faust's queue of calls, which may be what stands still.
-        asked = asyncio.run_coroutine_threadsafe(_ask(client, parts), thread.thread_loop)
-        return await asyncio.wrap_future(asked)
+        found = asyncio.run_coroutine_threadsafe(_read_offsets(client, parts), thread.thread_loop)
+        return await asyncio.wrap_future(found)
 
 
-async def _ask(client: AIOKafkaConsumer, parts: list[TopicPartition]) -> Reached:
+async def _read_offsets(
+    client: AIOKafkaConsumer, parts: list[TopicPartition]
+) -> dict[TopicPartition, Offset]:
     if not parts:
         return {}
     ends = await client.end_offsets(parts)
     committed = await client._coordinator.fetch_committed_offsets(parts)
     return {
-        part: (max(committed[part].offset, 0) if part in committed else 0, end)
+        part: Offset(max(committed[part].offset, 0) if part in committed else 0, end)
         for part, end in ends.items()
     }

@@ -1,4 +1,4 @@
-"""Notices that this process stood still so long that another may have taken its place."""
+"""Notices that this process was suspended so long that another may have taken its place."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ BEAT = 0.1
 
 
 class SuspensionGuard:
-    """Beats in the worker's event loop; `whole` is asked before anything is said or written.
+    """Beats in the worker's event loop; `suspended` is read before anything is sent or written.
 
     A process that was stopped, or whose machine slept, for longer than `limit` seconds has been
-    replaced by the group without knowing it: what it would still send is out of date. Hard work
-    holds up the loop as well, but it uses the processor all the while, and heartbeats go on.
+    replaced in its group without knowing it: what it would still send is out of date. Hard work
+    holds up the loop as well, but it uses the processor, and the group's heartbeats go on.
     """
 
     def __init__(self, limit: float) -> None:
@@ -25,16 +25,16 @@ class SuspensionGuard:
         self._cpu = time.process_time()
 
     @property
-    def whole(self) -> bool:
-        """Whether the process has been running all along."""
+    def suspended(self) -> bool:
+        """Whether the process did not run for too long since the last beat."""
         wall, cpu = self._wall, self._cpu
         self._beat()
-        return self._wall - wall < self.limit or self._cpu - cpu > self.limit / 2
+        return self._wall - wall >= self.limit and self._cpu - cpu <= self.limit / 2
 
     async def beat(self) -> None:
-        """Beat until the process has stood still."""
+        """Beat until the process has been suspended."""
         self._beat()
-        while self.whole:
+        while not self.suspended:
             await asyncio.sleep(BEAT)
 
 

@@ -1,7 +1,7 @@
 """ClickHouse inside this process (chdb), its files under DATA/warehouse.
 
 One process owns a data directory: the lock DATA/warehouse.lock says which. Others ask the owner
-through its door.
+(`pipelines.warehouse.loopback`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pipelines.files import OwnerLock
 from pipelines.warehouse.engines.arrow import plain
 from pipelines.warehouse.engines.chdb_server import Connection, directory, reader
-from pipelines.warehouse.lock import OwnerLock
 from pipelines.warehouse.sql.guard import check_table_name, reading
 from pipelines.warehouse.sql.parameters import bind, identifier
 from schemas.errors import WarehouseDown

@@ -17,33 +17,33 @@ from pipelines.warehouse.sql.parameters import bind
 from schemas.errors import WarehouseDown, WarehouseError
 
 
-class DoorSign(msgspec.Struct):
-    """What DATA/warehouse.json says: where the owner listens, and the word that opens."""
+class Endpoint(msgspec.Struct):
+    """What DATA/warehouse.json says: where the owner listens, and the token it asks for."""
 
     port: int
     token: str
     pid: int
 
 
-def sign_path(data: Path) -> Path:
-    """Where the owner of a data directory leaves its sign."""
+def endpoint_path(data: Path) -> Path:
+    """Where the owner of a data directory publishes its endpoint."""
     return data / "warehouse.json"
 
 
-class DoorClient:
-    """A `Warehouse` to ask, and to tell what people decided. Valid as long as its owner lives."""
+class LoopbackClient:
+    """Another process's `Warehouse`: reading, and rows that people decide. Valid while it lives."""
 
-    def __init__(self, sign: DoorSign) -> None:
-        self._sign = sign
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
 
     @classmethod
-    def find(cls, data: Path) -> DoorClient | None:
-        """The door of the directory's owner; None when there is none, or a dead owner's sign."""
+    def find(cls, data: Path) -> LoopbackClient | None:
+        """A client of the directory's owner; None when there is no owner or it is dead."""
         try:
-            sign = msgspec.json.decode(sign_path(data).read_bytes(), type=DoorSign)
+            endpoint = msgspec.json.decode(endpoint_path(data).read_bytes(), type=Endpoint)
         except (OSError, msgspec.MsgspecError):
             return None
-        client = cls(sign)
+        client = cls(endpoint)
         return client if client.alive() else None
 
     def alive(self) -> bool:
@@ -81,15 +81,15 @@ class DoorClient:
         raise WarehouseError("another process owns this warehouse: it can only be read")
 
     def close(self) -> None:
-        """Nothing to let go of: each question is a connection of its own."""
+        """Nothing to close: each request is a connection of its own."""
 
     def _query(self, sql: str, format: str) -> bytes:
         return self._ask("POST", "/query", json.dumps({"sql": sql, "format": format}).encode())
 
     def _ask(self, method: str, path: str, body: bytes, timeout: float = 660) -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", self._sign.port, timeout=timeout)
+        connection = http.client.HTTPConnection("127.0.0.1", self._endpoint.port, timeout=timeout)
         try:
-            headers = {"Authorization": f"Bearer {self._sign.token}"}
+            headers = {"Authorization": f"Bearer {self._endpoint.token}"}
             connection.request(method, path, body, headers)
             response = connection.getresponse()
             answer = response.read()  # raises IncompleteRead for an answer that was cut short

@@ -1,8 +1,8 @@
-"""The owner's door: lets other processes on this machine use the warehouse while it is in use.
+"""Lets other processes on this machine use an embedded warehouse while its owner uses it.
 
-HTTP on a loopback port that the kernel picks, behind a random word that only the user who runs the
-owner can read (DATA/warehouse.json, mode 0600). Questions come through, and rows for the tables
-of what people decide; an owner who can do without the warehouse may be asked to leave.
+HTTP on a loopback port that the kernel picks, behind a random token that only the user who runs the
+owner can read (DATA/warehouse.json, mode 0600). Queries are answered, and rows are taken for the
+tables of what people decide; an owner who can do without the warehouse may be asked to leave.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import msgspec
 import pyarrow as pa
 from aiohttp import web
 
+from pipelines.files import replace_file
 from pipelines.warehouse.engines.embedded import Embedded
-from pipelines.warehouse.loopback.client import DoorSign, sign_path
+from pipelines.warehouse.loopback.client import Endpoint, endpoint_path
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import ZerostockError
 
@@ -33,7 +34,7 @@ _CHUNK = 1 << 20
 #: Tables of what people decide: rows are only added, a few at a time, whoever owns the warehouse.
 DECIDED = frozenset({"diversion_decisions", "dead_letters_replayed_rows"})
 
-#: Questions that are worked on at a time.
+#: Queries that run at a time.
 _AT_ONCE = 4
 
 
@@ -45,10 +46,10 @@ class QueryRequest(msgspec.Struct):
 
 
 class LoopbackServer:
-    """Answers questions about `warehouse` from `start` to `stop`, without holding up the loop.
+    """Answers queries to `warehouse` from `start` to `stop`, without holding up the loop.
 
     Queries run in threads, a few at a time; the others wait their turn. `leave`, if given, is
-    called in a thread when somebody wants to own the warehouse.
+    called in a thread when another process wants to own the warehouse.
     """
 
     def __init__(
@@ -56,13 +57,13 @@ class LoopbackServer:
     ) -> None:
         self._warehouse = warehouse
         self._leave_now = leave
-        self._sign = sign_path(data)
+        self._path = endpoint_path(data)
         self._token = secrets.token_urlsafe(32)
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
-        """Listen, then put up the sign. Raises OSError when it cannot listen."""
+        """Listen, then publish the endpoint. Raises OSError when it cannot listen."""
         app = web.Application(client_max_size=16 * _CHUNK)
         app.add_routes(
             [
@@ -72,31 +73,24 @@ class LoopbackServer:
                 web.post("/leave", self._leave),
             ]
         )
-        # The owner decides about signals, and a reader's visits are nothing to log.
+        # The owner handles signals, and requests are not logged.
         self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=2)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         port = self._runner.addresses[0][1]
-        self._put_up(DoorSign(port=port, token=self._token, pid=os.getpid()))
+        endpoint = Endpoint(port=port, token=self._token, pid=os.getpid())
+        replace_file(self._path, msgspec.json.encode(endpoint), mode=0o600)
 
     async def stop(self) -> None:
-        """Take the sign down and close; questions under way get two seconds to end."""
+        """Withdraw the endpoint and close; queries under way get two seconds to end."""
         if self._runner is None:
             return
-        self._sign.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
         await self._runner.cleanup()
         self._runner = None
         if isinstance(self._warehouse, Embedded):
             self._warehouse.end_queries()
-
-    def _put_up(self, sign: DoorSign) -> None:
-        new = self._sign.with_suffix(".json.new")
-        new.unlink(missing_ok=True)
-        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.encode(sign))
-        new.replace(self._sign)  # never seen half written
 
     async def _alive(self, request: web.Request) -> web.StreamResponse:
         self._admit(request)
@@ -135,7 +129,7 @@ class LoopbackServer:
         self._admit(request)
         if self._leave_now is None:
             return web.Response(status=409, text="it is needed here")
-        # Not awaited: leaving closes this very door.
+        # Not awaited: leaving stops this very server.
         threading.Thread(target=self._leave_now, name="warehouse-leave", daemon=True).start()
         return web.Response()
 
@@ -145,7 +139,7 @@ class LoopbackServer:
     def _admit(self, request: web.Request) -> None:
         given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
         if not secrets.compare_digest(given, f"Bearer {self._token}".encode()):
-            raise web.HTTPUnauthorized(text="the word of DATA/warehouse.json is wanted")
+            raise web.HTTPUnauthorized(text="missing or wrong token (DATA/warehouse.json has it)")
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
@@ -159,25 +153,25 @@ async def _in_thread(work: Callable[[], T]) -> T:
         except BaseException as error:
             answer.set_exception(error)
 
-    threading.Thread(target=working, name="warehouse-door", daemon=True).start()
+    threading.Thread(target=working, name="warehouse-loopback", daemon=True).start()
     return await asyncio.wrap_future(answer)
 
 
 @contextmanager
-def open_door(
+def serve_loopback(
     warehouse: Warehouse, data: Path, leave: Callable[[], None] | None = None
 ) -> Iterator[None]:
-    """The door of an owner that has no event loop, open while the context lasts."""
+    """Serve the warehouse of an owner that has no event loop while the context lasts."""
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="warehouse-door", daemon=True)
+    thread = threading.Thread(target=loop.run_forever, name="warehouse-loopback", daemon=True)
     thread.start()
-    door = LoopbackServer(warehouse, data, leave)
+    server = LoopbackServer(warehouse, data, leave)
     try:
-        asyncio.run_coroutine_threadsafe(door.start(), loop).result()
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result()
         try:
             yield
         finally:
-            asyncio.run_coroutine_threadsafe(door.stop(), loop).result()
+            asyncio.run_coroutine_threadsafe(server.stop(), loop).result()
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

@@ -1,0 +1,178 @@
+"""The evening's lists on a real warehouse: told once, replaced if made again, nobody forgotten."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from alerts.delivery.refused_numbers import RefusedNumber, RefusedNumbers
+from alerts.message.typical_sales import TypicalSalesFile, write_typical_sales
+from infra.operations.soon_empty import run_soon_empty
+from infra.settings import Settings
+from pipelines.warehouse import migrate, open_warehouse
+from pipelines.warehouse.reference import REFERENCE, replace_reference
+from pipelines.warehouse.rows import to_rows
+from schemas.envelope import SCHEMAS
+from schemas.errors import InputError
+
+START = 1_767_225_600_000  # 2026-01-01
+DAY = 86_400_000
+
+
+def movement(outlet: str, day: int, number: int, delta: int, cause: str) -> dict[str, Any]:
+    return {
+        "movement_id": f"{outlet}/{day}/{number}/{cause}",
+        "at": START + day * DAY + number,
+        "known_at": START + day * DAY + number,
+        "outlet_id": outlet,
+        "sku": "CARD-20",
+        "imsi": 1,
+        "iccid": "89",
+        "delta": delta,
+        "cause": cause,
+        "event_id": f"{outlet}/{day}/{number}",
+        "wholesaler_id": "w1",
+    }
+
+
+def shelf(outlet: str, sold: list[int], left: int) -> list[dict[str, Any]]:
+    """All delivered on the first day, some sold on each day, some left on the last evening."""
+    rows = [movement(outlet, 0, n, 1, "delivery") for n in range(sum(sold) + left)]
+    for day, count in enumerate(sold):
+        rows += [movement(outlet, day, 1_000 + n, -1, "first_use") for n in range(count)]
+    return rows
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    warehouse = open_warehouse(data=tmp_path / "data")
+    migrate(warehouse)
+    rows = (
+        shelf("low", [4] * 10, 2)
+        + shelf("full", [4] * 10, 90)
+        + shelf("silent", [4] * 7 + [0] * 3, 50)
+        + shelf("nobodys", [4] * 10, 2)
+    )
+    batch = pa.RecordBatch.from_pylist(rows, schema=SCHEMAS["movements"])
+    warehouse.insert(*to_rows("movements", batch))
+    tables: dict[str, list[dict[str, Any]]] = {
+        "outlets": [
+            {"outlet_id": o, "name": f"Shop {o}", "kind": "kiosk", "territory_id": "t1"}
+            for o in ("low", "full", "silent", "nobodys")
+        ],
+        "territories": [{"territory_id": "t1", "name": "East"}],
+        "wholesalers": [
+            {
+                "wholesaler_id": "w1",
+                "name": "Li",
+                "phone": "+8613800138000",
+                "backup_phone": "+8613800138001",
+                "language": "en",
+            }
+        ],
+        "assignments": [
+            {"outlet_id": o, "wholesaler_id": "w1", "valid_from": START}
+            for o in ("low", "full", "silent")
+        ],
+    }
+    for name, some in tables.items():
+        filled = [{f.name: row.get(f.name, "" if f.type == pa.string() else None)
+                   for f in REFERENCE[name]} for row in some]  # fmt: skip
+        replace_reference(warehouse, name, pa.Table.from_pylist(filled, schema=REFERENCE[name]))
+    warehouse.close()
+    return Settings(data=tmp_path / "data", sms=f"file:{tmp_path / 'sms.ndjson'}", clock="event")
+
+
+def ask(settings: Settings, sql: str) -> list[dict[str, Any]]:
+    warehouse = open_warehouse(data=settings.data)
+    try:
+        found: list[dict[str, Any]] = warehouse.query(sql).to_pylist()
+        return found
+    finally:
+        warehouse.close()
+
+
+def sent(settings: Settings) -> list[dict[str, Any]]:
+    file = Path(settings.sms.removeprefix("file:"))
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def test_told_once_however_often_it_is_made(settings: Settings) -> None:
+    for _ in range(3):
+        said = run_soon_empty(settings, None, 0.3, dry_run=False)
+        assert said[0] == (
+            "2026-01-10: 2 shelves of 4 will soon be empty, the stock of 1 is doubted"
+        )
+        assert said[1] == "1 of 2 messages went out"
+        assert said[2] == "nobody: nobody holds these shops, or no number of theirs is known"
+        assert said[3].startswith("doubted stock was told to nobody")
+    (message,) = sent(settings)
+    assert message["to"] == "+8613800138000"
+    assert message["body"] == "Soon out of CARD-20 cards (sold a day): East: Shop low (4)."
+    found = ask(settings, "SELECT outlet_id, on_hand, risk FROM soon_empty ORDER BY outlet_id")
+    assert [(r["outlet_id"], r["on_hand"]) for r in found] == [("low", 2), ("nobodys", 2)]
+    assert all(row["risk"] > 0.9 for row in found)
+    assert [r["outlet_id"] for r in ask(settings, "SELECT outlet_id FROM phantom_stock")] == [
+        "silent"
+    ]
+    statuses = ask(settings, "SELECT wholesaler_id, status FROM sms_messages ORDER BY status")
+    assert [(r["wholesaler_id"], r["status"]) for r in statuses] == [
+        ("w1", "sent"), ("", "undeliverable")
+    ]  # fmt: skip
+
+
+def test_a_number_that_takes_no_messages_has_a_second(settings: Settings) -> None:
+    assert settings.data is not None
+    (settings.data / "sms").mkdir()
+    numbers = RefusedNumbers(settings.data / "sms" / "refused-numbers.log")
+    numbers.remember(RefusedNumber("+8613800138000", "30005", "switched off for good", START))
+    numbers.close()
+    run_soon_empty(settings, None, 0.3, dry_run=False)
+    assert [message["to"] for message in sent(settings)] == ["+8613800138001"]
+
+
+def test_a_list_made_again_replaces_the_one_before(settings: Settings) -> None:
+    run_soon_empty(settings, None, 0.3, dry_run=False)
+    run_soon_empty(settings, None, 0.98, dry_run=False)
+    runs = ask(settings, "SELECT target, announced FROM soon_empty_runs ORDER BY run_at")
+    assert [row["target"] for row in runs] == [0.3, 0.98]
+    (count,) = ask(settings, "SELECT count() AS c FROM soon_empty")
+    assert count["c"] == runs[-1]["announced"]
+
+
+def test_messages_of_the_next_day_know_what_is_typically_sold(settings: Settings) -> None:
+    assert settings.data is not None
+    sales = TypicalSalesFile(settings.data / "sms")
+    assert sales("low", "CARD-20") is None
+    run_soon_empty(settings, None, 0.3, dry_run=False)
+    assert sales("low", "CARD-20") == 4.0
+    assert sales("silent", "CARD-20") == 2.8
+    assert sales("low", "CARD-50") is None
+    write_typical_sales(settings.data / "sms", [("low", "CARD-20", 7.5)])
+    assert sales("low", "CARD-20") == 7.5
+
+
+def test_who_wants_it_earlier_is_told_earlier_and_once(settings: Settings) -> None:
+    said = run_soon_empty(settings, None, 0.3, only=["w9"], dry_run=False)
+    assert said[1:] == ["0 of 0 messages went out"]
+    said = run_soon_empty(settings, None, 0.3, only=["w1"], dry_run=False)
+    assert said[1:] == ["1 of 1 message went out"]
+    run_soon_empty(settings, None, 0.3, dry_run=False)
+    assert len(sent(settings)) == 1
+
+
+def test_a_dry_run_tells_and_keeps_nothing(settings: Settings) -> None:
+    said = run_soon_empty(settings, date(2026, 1, 10), 0.3, dry_run=True)
+    assert "w1: Soon out of CARD-20 cards (sold a day): East: Shop low (4)." in said
+    assert sent(settings) == []
+    assert ask(settings, "SELECT * FROM soon_empty_runs") == []
+
+
+def test_a_day_nobody_knows_is_refused(settings: Settings) -> None:
+    with pytest.raises(InputError, match="knows of no day up to 2025-01-10"):
+        run_soon_empty(settings, date(2025, 1, 10), 0.3, dry_run=False)

@@ -21,6 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pipelines.core.stage import RESTATE_WITHIN
 from schemas.durations import parse_duration
 from schemas.errors import SettingsError, UsageError
 
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     replication: int = 1
     clock: Literal["event", "wall"] | None = None
     disorder: Duration = 60_000
+    restate_within: Duration = RESTATE_WITHIN
     idle_after: Duration = 30_000
     absent_after: Duration = 600_000
     ahead: Duration = 300_000

@@ -88,6 +88,7 @@ def stream_options(settings: Settings) -> StreamOptions:
         partitions=settings.partitions,
         clock=settings.clock or "wall",
         disorder=settings.disorder,
+        restate_within=settings.restate_within,
         idle_after=settings.idle_after,
         commit_interval=settings.commit_interval,
         session_timeout=settings.session_timeout,

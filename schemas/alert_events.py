@@ -16,7 +16,7 @@ KINDS: Final = frozenset(
         *("notified", "reminded", "escalated", "note"),
         *("undeliverable", "refused", "failed", "stale"),
         *("acknowledged", "delivering", "cannot", "stop", "start", "status"),
-        *("overdue", "resolved"),
+        *("overdue", "resolved", "withdrawn"),
     }
 )
 

@@ -27,7 +27,7 @@ from schemas.invariants import violation
 
 _PREFIX: Final = struct.Struct("<2sBBIII")
 _MAGIC: Final = b"ZS"
-_VERSION: Final = 2
+_VERSION: Final = 3
 
 #: A watermark lower than any event's time: nothing is known of the input yet.
 NO_WATERMARK: Final = -(2**63)
@@ -67,6 +67,8 @@ SIM_RANGES = pa.schema(
     ]
 )
 
+#: A SIM came to a shelf or left it. A row with `known_at` after `at` restates history; of rows with
+#: one `movement_id` the one known last holds, and says with `withdrawn` that it never was.
 MOVEMENTS = pa.schema(
     [
         ("movement_id", pa.string()),
@@ -80,9 +82,12 @@ MOVEMENTS = pa.schema(
         ("cause", pa.string()),
         ("event_id", pa.string()),
         ("wholesaler_id", pa.string()),
+        ("withdrawn", pa.bool_()),
     ]
 )
 
+#: A stock-out opened (`closed_at` is null), closed, restated or withdrawn; `at` is when that
+#: became known, `restated_at` when it last became another than it had been.
 INCIDENTS = pa.schema(
     [
         ("incident_id", pa.string()),
@@ -92,6 +97,8 @@ INCIDENTS = pa.schema(
         ("opened_at", pa.int64()),
         ("closed_at", pa.int64()),
         ("at", pa.int64()),
+        ("restated_at", pa.int64()),
+        ("withdrawn", pa.bool_()),
     ]
 )
 
@@ -116,6 +123,7 @@ LEVELS = pa.schema(
         ("on_hand", pa.int32()),
         ("wholesaler_id", pa.string()),
         ("as_of", pa.int64()),
+        ("withdrawn", pa.bool_()),
     ]
 )
 
@@ -157,6 +165,8 @@ ANOMALIES = pa.schema(
         ("kind", pa.string()),
         ("at", pa.int64()),
         ("detail", pa.string()),
+        ("known_at", pa.int64()),
+        ("withdrawn", pa.bool_()),
     ]
 )
 

@@ -18,7 +18,16 @@ from schemas.topics import SIM_BLOCK, block_of
 #: The least and the greatest value of numbers, by the name of their column.
 _BOUNDS: Final[dict[str, tuple[int, int]]] = {
     **dict.fromkeys(
-        ("at", "known_at", "opened_at", "closed_at", "created_at", "as_of", "received_at"),
+        (
+            "at",
+            "known_at",
+            "opened_at",
+            "closed_at",
+            "created_at",
+            "as_of",
+            "received_at",
+            "restated_at",
+        ),
         (0, TIME_END),
     ),
     **dict.fromkeys(("imsi", "first_imsi", "range_start"), (0, 10**15 - 1)),
@@ -30,8 +39,8 @@ _BOUNDS: Final[dict[str, tuple[int, int]]] = {
     "version": (0, 2**63 - 1),
 }
 
-#: The only column in which nothing is an answer: the stock-out lasts.
-_MAY_BE_NULL: Final = "closed_at"
+#: The columns in which nothing is an answer: the stock-out lasts, or is as it always was.
+_MAY_BE_NULL: Final = ("closed_at", "restated_at")
 
 
 def violation(rows: pa.RecordBatch) -> str | None:
@@ -41,7 +50,7 @@ def violation(rows: pa.RecordBatch) -> str | None:
     """
     for name, column in zip(rows.schema.names, rows.columns, strict=True):
         if column.null_count:
-            if name != _MAY_BE_NULL:
+            if name not in _MAY_BE_NULL:
                 return f"{name} is missing in some row"
             column = column.drop_null()  # noqa: PLW2901
         bounds = _BOUNDS.get(name)

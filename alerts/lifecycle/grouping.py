@@ -16,7 +16,10 @@ from schemas.messages import ListedIncident
 
 
 class Change(msgspec.Struct, array_like=True, frozen=True):
-    """An incident opened (`closed_at` None) or closed. `at` is when that counts, in ms."""
+    """An incident opened (`closed_at` None) or closed; `at` is when that became known, in ms.
+
+    Late events may change one that was known (`restated_at`, ms), or show that it never was.
+    """
 
     incident_id: str
     outlet_id: str
@@ -25,6 +28,8 @@ class Change(msgspec.Struct, array_like=True, frozen=True):
     opened_at: int
     closed_at: int | None
     at: int
+    restated_at: int | None = None
+    withdrawn: bool = False
 
 
 class Gathering(msgspec.Struct, array_like=True):
@@ -68,14 +73,16 @@ def _named(parts: tuple[str | int, ...]) -> str:
     return blake2b(msgspec.msgpack.encode(parts), digest_size=12).hexdigest()
 
 
-def in_order(change: Change) -> tuple[int, str, bool, int, int, str, str]:
+def in_order(change: Change) -> tuple[int | str, ...]:
     """The key by which changes are folded, whatever order they came in."""
     closed_at = change.closed_at
     return (
         change.at,
         change.incident_id,
+        change.withdrawn,
         closed_at is not None,
         closed_at or 0,
+        change.restated_at or 0,
         change.opened_at,
         change.outlet_id,
         change.sku,

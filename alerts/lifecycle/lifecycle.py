@@ -88,13 +88,27 @@ class _Lifecycle:
     # What happened
 
     def fold(self, change: Change) -> None:
-        """A shelf ran empty or was refilled."""
+        """A shelf ran empty or was refilled, or late events changed what was known of that."""
+        if change.withdrawn:
+            self._withdraw(change)
+            return
         if change.closed_at is not None:
             self._close(change)
             return
         state = self.state
-        alert = Alert(change.incident_id, change.outlet_id, change.sku, change.opened_at)
-        state.alerts[alert.incident_id] = alert
+        alert = state.alerts.get(change.incident_id)
+        if alert is not None and alert.phase != "resolved":
+            alert.opened_at = change.opened_at  # What was said of it stays said.
+            if state.gathering is not None and alert.incident_id in state.gathering.open:
+                state.gathering.open[alert.incident_id] = alert.listed
+            return
+        if alert is None:
+            alert = Alert(change.incident_id, change.outlet_id, change.sku, change.opened_at)
+            state.alerts[alert.incident_id] = alert
+        if self._shelf(alert).over.pop(alert.incident_id, None) is not None:
+            alert.phase, alert.since, alert.notified_at = "notified", change.at, change.at
+            self._plan(alert, change.at)
+            return
         if state.gathering is None:
             state.gathering = Gathering(change.at, change.incident_id, {})
         state.gathering.open[alert.incident_id] = alert.listed
@@ -103,17 +117,30 @@ class _Lifecycle:
             emptied.append(change.at)
             del emptied[: -flapping.incidents]
 
+    def _withdraw(self, change: Change) -> None:
+        """Late events show that the shelf was never empty: nothing is due about it any more."""
+        alert = self.state.alerts.pop(change.incident_id, None)
+        if self.state.gathering is not None:
+            self.state.gathering.open.pop(change.incident_id, None)
+        was = alert.phase if alert is not None else None
+        never = Alert(change.incident_id, change.outlet_id, change.sku, change.opened_at)
+        self.outcome.decided(alert or never, change.at, "withdrawn", {"was": was})
+
     def _close(self, change: Change) -> None:
         alert = self.state.alerts.pop(change.incident_id, None)
         if self.state.gathering is not None:
             self.state.gathering.open.pop(change.incident_id, None)
         if alert is None:
             return
+        if alert.phase == "resolved":  # It was closed at another time: that it is over was said.
+            self.state.alerts[alert.incident_id] = alert
+            return
         if alert.phase == "open":
             why = alert.held or "group_wait"
             self.outcome.decided(alert, change.at, "refilled_in_time", {"waited_for": why})
             return
         self.outcome.decided(alert, change.at, "resolved", {"was": alert.phase})
+        self._shelf(alert).over[alert.incident_id] = change.at
         if alert.messages and self.rules.resolved_notes(self.state.wholesaler_id):
             self.state.alerts[alert.incident_id] = alert
             alert.phase = "resolved"

@@ -60,10 +60,15 @@ class Alert(msgspec.Struct, array_like=True):
 
 
 class ShelfHistory(msgspec.Struct, array_like=True):
-    """When a shelf ran empty lately, and when its wholesaler was last told so (0: never)."""
+    """When a shelf ran empty lately, and when its wholesaler was last told so (0: never).
+
+    `over` has the stock-outs that were told and are over, and since when: late events may open them
+    again, and nobody shall hear of them twice.
+    """
 
     emptied: list[int] = []
     notified_at: int = 0
+    over: dict[str, int] = {}
 
 
 class HeardAnswer(msgspec.Struct, array_like=True, frozen=True):

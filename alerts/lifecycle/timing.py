@@ -5,8 +5,13 @@ Reads alerts and rules and returns times (ms); writing them down is `alerts.life
 
 from __future__ import annotations
 
+from typing import Final
+
 from alerts.lifecycle.state import Alert, ShelfHistory
 from alerts.policy.rules import AlertRules, Held
+
+#: How long (ms) a stock-out that was told and is over is remembered.
+OVER_REMEMBERED: Final = 7 * 86_400_000
 
 
 class Timing:
@@ -93,4 +98,5 @@ class Timing:
         since = folded - (flapping.within if flapping is not None else 0)
         emptied = [then for then in shelf.emptied if then > since]
         damped = shelf.notified_at + self._rules.damped_for > since
-        return ShelfHistory(emptied, shelf.notified_at) if emptied or damped else None
+        over = {name: at for name, at in shelf.over.items() if at > folded - OVER_REMEMBERED}
+        return ShelfHistory(emptied, shelf.notified_at, over) if emptied or damped or over else None

@@ -1,5 +1,6 @@
 -- What came to an outlet and what left it: one row a SIM and change.
--- A row may be written twice and appears once: its key is the row's identity.
+-- A row may be written twice and appears once: its key is the row's identity. What was known last
+-- holds; what late events made never to have happened is withdrawn and does not show.
 CREATE TABLE IF NOT EXISTS stock_movements_rows
 (
     movement_id String,
@@ -12,16 +13,18 @@ CREATE TABLE IF NOT EXISTS stock_movements_rows
     delta Int8,
     cause String,
     event_id String,
-    wholesaler_id String
+    wholesaler_id String,
+    withdrawn UInt8
 )
-ENGINE = ReplacingMergeTree
+ENGINE = ReplacingMergeTree(known_at, withdrawn)
 PARTITION BY toYYYYMM(at)
 ORDER BY (outlet_id, sku, at, movement_id);
 
 -- The key contains `at`, so equal rows share a partition and FINAL may take each by itself.
 CREATE OR REPLACE VIEW stock_movements AS
 SELECT
-    movement_id, at, outlet_id, sku, iccid, delta, cause, event_id, wholesaler_id, imsi, known_at
+    movement_id, at, outlet_id, sku, iccid, delta, cause, event_id, wholesaler_id, imsi, known_at,
+    if(known_at > at, known_at, NULL) AS restated_at
 FROM stock_movements_rows FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
@@ -37,6 +40,8 @@ GROUP BY outlet_id;
 
 -- One row for every day from a shelf's first movement to the last day there is a movement of any
 -- shelf, also for days on which nothing moved; opening + what came - what left = closing.
+-- A day that late events changed after it was over says when (restated_at), and so do those that
+-- followed until then: they opened with other stock.
 -- Shelves are gathered in arrays and not ordered by a window function, because a filter on outlet_id
 -- reaches the movements' key through a GROUP BY but not through a window.
 --
@@ -63,7 +68,8 @@ SELECT
     line.5 AS transferred_in,
     line.6 AS transferred_out,
     line.7 AS written_off,
-    closing
+    closing,
+    if(toDate(changed, 'UTC') > day, changed, NULL) AS restated_at
 FROM
 (
     SELECT
@@ -71,14 +77,22 @@ FROM
         sku,
         arraySort(
             groupArray(
-                (day, received, activated, returned, transferred_in, transferred_out, written_off, net)
+                (
+                    day, received, activated, returned, transferred_in, transferred_out,
+                    written_off, net, known, listed
+                )
             )
         ) AS lines,
         arrayReduceInRanges(
             'sum',
             arrayMap(place -> (1, place), arrayEnumerate(lines)),
             arrayMap(line -> line.8, lines)
-        ) AS closings
+        ) AS closings,
+        arrayReduceInRanges(
+            'max',
+            arrayMap(place -> (1, place), arrayEnumerate(lines)),
+            arrayMap(line -> line.9, lines)
+        ) AS changes
     FROM
     (
         SELECT
@@ -91,7 +105,9 @@ FROM
             sum(moved_in) AS transferred_in,
             sum(moved_out) AS transferred_out,
             sum(lost) AS written_off,
-            sum(moved) AS net
+            sum(moved) AS net,
+            max(late) AS known,
+            max(calendar) AS listed
         FROM
         (
             SELECT
@@ -104,10 +120,17 @@ FROM
                 sumIf(delta, cause = 'transfer_in') AS moved_in,
                 -sumIf(delta, cause IN ('transfer_out', 'moved_out')) AS moved_out,
                 -sumIf(delta, cause = 'write_off') AS lost,
-                sum(delta) AS moved
+                sum(delta) AS moved,
+                toDateTime64(0, 3, 'UTC') AS late,
+                0 AS calendar
             FROM stock_movements
             WHERE at <= last_at
             GROUP BY day, outlet_id, sku
+            UNION ALL
+            SELECT toDate(at, 'UTC'), outlet_id, sku, 0, 0, 0, 0, 0, 0, 0, max(known_at), 0
+            FROM stock_movements_rows
+            WHERE at <= last_at AND known_at > at
+            GROUP BY toDate(at, 'UTC'), outlet_id, sku
             UNION ALL
             SELECT
                 arrayJoin(
@@ -118,11 +141,11 @@ FROM
                         )
                     )
                 ) AS day,
-                outlet_id, sku, 0, 0, 0, 0, 0, 0, 0
+                outlet_id, sku, 0, 0, 0, 0, 0, 0, 0, toDateTime64(0, 3, 'UTC'), 1
             FROM
             (
                 SELECT outlet_id, sku, toDate(min(at), 'UTC') AS first_day
-                FROM stock_movements_rows
+                FROM stock_movements
                 WHERE at <= last_at
                 GROUP BY outlet_id, sku
             )
@@ -131,18 +154,21 @@ FROM
     )
     GROUP BY outlet_id, sku
 )
-ARRAY JOIN lines AS line, closings AS closing;
+ARRAY JOIN lines AS line, closings AS closing, changes AS changed
+WHERE line.10;
 
--- SIMs on hand, written after each change of an outlet's stock; the newest holds.
+-- SIMs on hand, written after each change of an outlet's stock; the newest holds. A shelf on which,
+-- as late events showed, nothing ever was is withdrawn and does not show.
 CREATE TABLE IF NOT EXISTS stock_levels_rows
 (
     outlet_id String,
     sku String,
     on_hand Int32,
     wholesaler_id String,
-    as_of DateTime64(3, 'UTC')
+    as_of DateTime64(3, 'UTC'),
+    withdrawn UInt8
 )
-ENGINE = ReplacingMergeTree(as_of)
+ENGINE = ReplacingMergeTree(as_of, withdrawn)
 ORDER BY (outlet_id, sku);
 
 CREATE OR REPLACE VIEW stock_on_hand AS

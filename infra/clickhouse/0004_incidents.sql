@@ -1,4 +1,5 @@
--- Stock-outs: a row when one opens and a row when it closes, which replaces the first.
+-- Stock-outs: a row when one opens, a row when it closes, and a row when late events made it another
+-- or withdrew it: that it never was. The highest version holds; what is withdrawn does not show.
 CREATE TABLE IF NOT EXISTS stock_incidents_rows
 (
     incident_id String,
@@ -7,9 +8,11 @@ CREATE TABLE IF NOT EXISTS stock_incidents_rows
     wholesaler_id String,
     opened_at DateTime64(3, 'UTC'),
     closed_at Nullable(DateTime64(3, 'UTC')),
-    version UInt8
+    restated_at Nullable(DateTime64(3, 'UTC')),
+    withdrawn UInt8,
+    version UInt64
 )
-ENGINE = ReplacingMergeTree(version)
+ENGINE = ReplacingMergeTree(version, withdrawn)
 ORDER BY (outlet_id, sku, incident_id);
 
 -- notified_at is the time of the first message that told of the incident and went out.
@@ -21,10 +24,11 @@ SELECT
     incident.wholesaler_id AS wholesaler_id,
     incident.opened_at AS opened_at,
     incident.closed_at AS closed_at,
+    incident.restated_at AS restated_at,
     notice.notified_at AS notified_at
 FROM
 (
-    SELECT incident_id, outlet_id, sku, wholesaler_id, opened_at, closed_at
+    SELECT incident_id, outlet_id, sku, wholesaler_id, opened_at, closed_at, restated_at
     FROM stock_incidents_rows FINAL
 ) AS incident
 LEFT JOIN

@@ -1,17 +1,20 @@
--- Events that contradict the rules of stock: one row a SIM, event and kind.
+-- Events that contradict the rules of stock: one row a SIM, event and kind. What late events explain
+-- is withdrawn and does not show.
 CREATE TABLE IF NOT EXISTS anomalies_rows
 (
     event_id String,
     iccid String,
     kind String,
     at DateTime64(3, 'UTC'),
-    detail String
+    detail String,
+    known_at DateTime64(3, 'UTC'),
+    withdrawn UInt8
 )
-ENGINE = ReplacingMergeTree
+ENGINE = ReplacingMergeTree(known_at, withdrawn)
 ORDER BY (kind, event_id, iccid);
 
 CREATE OR REPLACE VIEW anomalies AS
-SELECT event_id, iccid, kind, at, detail
+SELECT event_id, iccid, kind, at, detail, known_at
 FROM anomalies_rows FINAL;
 
 -- Input that could not be used, with its bytes: one row a place in a source, however often read.

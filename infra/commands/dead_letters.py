@@ -14,6 +14,7 @@ from infra.commands.options import (
     Mapping,
     Partitions,
     Reason,
+    RestateWithin,
     Since,
     Source,
     Until,
@@ -82,6 +83,7 @@ def reconcile(
     data: Data = None,
     warehouse: Url = None,
     disorder: Disorder = None,
+    restate_within: RestateWithin = None,
     mapping: Mapping = None,
     log: Annotated[
         bool, typer.Option("--log", help="Read the events from --broker, not from files.")
@@ -97,5 +99,11 @@ def reconcile(
     """
     from infra.operations.reconcile import reconcile as compare
 
-    settings = load_settings(data=data, warehouse=warehouse, disorder=disorder, broker=broker)
+    settings = load_settings(
+        data=data,
+        warehouse=warehouse,
+        disorder=disorder,
+        restate_within=restate_within,
+        broker=broker,
+    )
     compare(input, settings, mapping=mapping, log=log)

@@ -19,6 +19,9 @@ Reference = Annotated[Path | None, typer.Option(help="Folder of reference tables
 Mapping = Annotated[
     Path | None, typer.Option(help="TOML file that describes an operator's own export.")
 ]
+RestateWithin = Annotated[
+    str | None, typer.Option(help="How late an event may come and still change history (35d).")
+]
 Disorder = Annotated[str | None, typer.Option(help="How late events of a source may arrive (60s).")]
 GroupWait = Annotated[
     str | None, typer.Option(help="Gather stock-outs into one message for (60s).")

@@ -17,6 +17,7 @@ from infra.commands.options import (
     Partitions,
     Policy,
     Reference,
+    RestateWithin,
     Sms,
     Url,
     absolute,
@@ -35,6 +36,7 @@ def run(
     policy: Policy = None,
     group_wait: GroupWait = None,
     disorder: Disorder = None,
+    restate_within: RestateWithin = None,
     clock: Annotated[
         str | None,
         typer.Option(help="event: the files' own times (default); wall: a live feed."),
@@ -61,6 +63,7 @@ def run(
         policy=policy,
         group_wait=group_wait,
         disorder=disorder,
+        restate_within=restate_within,
         clock=clock,
         partitions=partitions,
     )
@@ -103,6 +106,7 @@ def worker(
         str | None, typer.Option(help="wall: a live feed (default); event: replayed files.")
     ] = None,
     disorder: Disorder = None,
+    restate_within: RestateWithin = None,
     group_wait: GroupWait = None,
     sms: Sms = None,
     policy: Policy = None,
@@ -130,6 +134,7 @@ def worker(
         policy=policy,
         clock=clock,
         disorder=disorder,
+        restate_within=restate_within,
         group_wait=group_wait,
     )
     start_logging(settings.log_level)

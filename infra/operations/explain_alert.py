@@ -26,12 +26,16 @@ SELECT
     incident.wholesaler_id AS wholesaler_id, wholesalers.name AS wholesaler,
     incident.outlet_id AS outlet_id, outlets.name AS outlet, territories.name AS territory,
     toUnixTimestamp64Milli(incident.opened_at) AS opened_at,
-    toUnixTimestamp64Milli(incident.closed_at) AS closed_at
-FROM stock_incidents AS incident
+    toUnixTimestamp64Milli(incident.closed_at) AS closed_at,
+    incident.withdrawn AS withdrawn
+FROM
+(
+    SELECT * FROM stock_incidents_rows
+    WHERE incident_id = {id:String} ORDER BY version DESC LIMIT 1
+) AS incident
 LEFT JOIN outlets ON outlets.outlet_id = incident.outlet_id
 LEFT JOIN territories ON territories.territory_id = outlets.territory_id
 LEFT JOIN wholesalers ON wholesalers.wholesaler_id = incident.wholesaler_id
-WHERE incident.incident_id = {id:String}
 """
 _OF_OUTLET: Final = """
 SELECT incident_id, toUnixTimestamp64Milli(opened_at) AS opened_at
@@ -172,6 +176,8 @@ def _said(row: Row, zone: tzinfo) -> str:
     if kind == "status":
         code = f" ({detail['code']}: {detail.get('reason', '')})" if detail.get("code") else ""
         return f"the provider says: {detail.get('status', '')}{code}"
+    if kind == "withdrawn":
+        return "withdrawn: late events show that the shelf was not empty"
     if kind == "overdue":
         return "the delivery that was promised has not come"
     if kind in _SAID:
@@ -184,6 +190,9 @@ def _verdict(account: Account) -> str:
     """The answer in one sentence."""
     kinds = [row["kind"] for row in account.news]
     told = [row for row in account.news if row["kind"] in ("notified", "escalated")]
+    if account.incident["withdrawn"]:
+        known = "after somebody was told" if told else "before anybody was told"
+        return f"There was no stock-out: that became known {known}."
     if told:
         after = (told[0]["at"] - account.incident["opened_at"]) // 1_000
         spoken = f"{after // 3_600} h {after % 3_600 // 60} min" if after >= 3_600 else f"{after} s"

@@ -91,7 +91,7 @@ def reconcile(
 ) -> None:
     """Compare, store, and print what differs; with `log` the events come from Kafka.
 
-    Raises `ZerostockError` when something differs that late events do not explain, `InputError`
+    Raises `ZerostockError` when something differs that too late events do not explain, `InputError`
     for a directory that cannot be read or holds no warehouse.
     """
     data = settings.data if settings.warehouse is None else None
@@ -103,7 +103,10 @@ def reconcile(
     warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
     try:
         migrate(warehouse)
-        result = asyncio.run(_compare(input, warehouse, options, screen, settings if log else None))
+        source = settings if log else None
+        result = asyncio.run(
+            _compare(input, warehouse, options, screen, source, settings.restate_within)
+        )
         store(warehouse, input, result)
     finally:
         screen.close()
@@ -122,15 +125,17 @@ async def _compare(
     options: IngestOptions,
     screen: Screen,
     log: Settings | None,
+    restate_within: int,
 ) -> Reconciliation:
     at = time.time_ns() // 1_000_000
-    found = live_standing(warehouse)
+    found = live_state(warehouse, restate_within)
     if log is not None:
-        rebuild, rows = await rebuild_from_log(input, log, found.late_sims)
+        rebuild, rows = await rebuild_from_log(input, log, found.too_late)
     else:
-        rebuild, rows = await rebuild_from(input, options, found.late_sims, screen)
-    expected = rebuild.standing()
-    differences = compare(expected, found, rebuild.passed | _passed(warehouse))
+        rebuild, rows = await rebuild_from(input, options, found.too_late, screen)
+    expected = rebuild.state()
+    passed = rebuild.passed | _passed(warehouse, found.too_late)
+    differences = compare(expected, found, passed)
     return Reconciliation(
         uuid.uuid4().hex, at, rows, len(expected.stock), len(expected.incidents), differences
     )
@@ -157,7 +162,7 @@ async def rebuild_from_log(
     # This brings Faust along, which takes a second to load.
     from infra.wiring import kafka_security
 
-    rebuild, rows = _empty(input, watched), 0
+    rows = 0
     async with open_consumer(settings.broker, kafka_security(settings)) as consumer:
         partitions = sorted(consumer.partitions_for_topic(SIM_EVENTS) or ())
         if not partitions:
@@ -167,16 +172,17 @@ async def rebuild_from_log(
             raise BrokerError(
                 f"Kafka has deleted the beginning of {SIM_EVENTS}: reconcile with the files"
             )
+        rebuild = _empty(input, watched, len(partitions))
         async for message in read_to_end(consumer, SIM_EVENTS, *partitions):
             with contextlib.suppress(EnvelopeError):  # A dead letter, as the workers had it.
                 header, batch = unpack(message.value, SIM_EVENTS)
-                rebuild.hold(header, batch)
+                rebuild.hold(header, batch, message.partition)
                 rows += batch.num_rows if batch is not None else 0
     rebuild.fold()
     return rebuild, rows
 
 
-def _empty(input: Path, watched: set[str]) -> Rebuild:
+def _empty(input: Path, watched: set[str], partitions: int = 1) -> Rebuild:
     reference = load_reference(input / "reference").reference
     registry = SimRegistry(
         [
@@ -184,14 +190,14 @@ def _empty(input: Path, watched: set[str]) -> Rebuild:
             for b in reference.batches
         ]
     )
-    return Rebuild(registry, reference.holder, frozenset(watched))
+    return Rebuild(registry, reference.holder, frozenset(watched), partitions)
 
 
 # The tables
 
 
-def live_standing(warehouse: Warehouse) -> StockState:
-    """What the tables say."""
+def live_state(warehouse: Warehouse, restate_within: int) -> StockState:
+    """What the tables say; events later than `restate_within` ms were too late for it."""
     stock = warehouse.query("SELECT outlet_id, sku, on_hand FROM stock_on_hand").to_pylist()
     incidents = warehouse.query(
         "SELECT incident_id, outlet_id, sku, wholesaler_id,"
@@ -202,22 +208,27 @@ def live_standing(warehouse: Warehouse) -> StockState:
     anomalies = warehouse.query(
         "SELECT kind, iccid, toInt64(count()) AS count FROM anomalies GROUP BY kind, iccid"
     ).to_pylist()
+    too_late = warehouse.query(
+        "SELECT DISTINCT iccid FROM anomalies WHERE kind = 'late'"
+        " AND toUnixTimestamp64Milli(known_at) - toUnixTimestamp64Milli(at) > {within:Int64}",
+        {"within": restate_within},
+    )
     return StockState(
         {(row["outlet_id"], row["sku"]): row["on_hand"] for row in stock},
-        {
-            row["incident_id"]: Stockout(*(row[name] for name in Stockout._fields))
-            for row in incidents
-        },
+        {Stockout(*(row[name] for name in Stockout._fields)) for row in incidents},
         Counter({(row["kind"], row["iccid"]): row["count"] for row in anomalies}),
+        set(too_late["iccid"].to_pylist()),
     )
 
 
-def _passed(warehouse: Warehouse) -> set[Shelf]:
+def _passed(warehouse: Warehouse, too_late: set[str]) -> set[Shelf]:
+    if not too_late:
+        return set()
     rows = warehouse.query(
-        "SELECT DISTINCT outlet_id, sku FROM stock_movements"
+        "SELECT DISTINCT outlet_id, sku, iccid FROM stock_movements"
         " WHERE iccid IN (SELECT iccid FROM anomalies WHERE kind = 'late')"
     ).to_pylist()
-    return {(row["outlet_id"], row["sku"]) for row in rows}
+    return {(row["outlet_id"], row["sku"]) for row in rows if row["iccid"] in too_late}
 
 
 def store(warehouse: Warehouse, input: Path, result: Reconciliation) -> None:
@@ -271,7 +282,7 @@ def show(console: Console, result: Reconciliation) -> None:
     if explained:
         are = "difference is" if explained == 1 else "differences are"
         console.print(
-            f"{explained:,} {are} the work of events that came late: they correct the"
-            " stock, but no stock-out that was final",
+            f"{explained:,} {are} due to events that came later than --restate-within: they"
+            " correct the stock, but not the history before",
             soft_wrap=True,
         )

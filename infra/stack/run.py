@@ -92,6 +92,7 @@ class Stack:
             "ZEROSTOCK_DATA": str(self.data.resolve()),
             "ZEROSTOCK_PARTITIONS": str(self.settings.partitions),
             "ZEROSTOCK_CLOCK": self.settings.clock or "event",
+            "ZEROSTOCK_RESTATE_WITHIN": f"{self.settings.restate_within}ms",
             "ZEROSTOCK_GROUP_WAIT": f"{self.settings.group_wait}ms",
             "ZEROSTOCK_STALE_AFTER": f"{self.settings.stale_after}ms",
             "ZEROSTOCK_SMS": self.settings.sms,

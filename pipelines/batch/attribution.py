@@ -43,7 +43,7 @@ def reference_of(plan: Plan) -> Reference:
 def with_seller(uses: pl.DataFrame, placed: Iterable[bytes], reference: Reference) -> pl.DataFrame:
     """SIMs with outlet_id, territory_id and wholesaler_id as they were at first use."""
     placements = [
-        Placement(at, event_id, at, kind, outlet, to, first_imsi, count)
+        Placement(at, event_id, at, kind, outlet, to, first_imsi, count, at)
         for data in placed
         for at, event_id, kind, outlet, to, first_imsi, count, _, _ in from_bytes(data).iter_rows()
     ]

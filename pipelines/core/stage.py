@@ -25,6 +25,9 @@ from pipelines.core.effects import WatermarkUpdate
 from pipelines.core.watermarks import WatermarkRule, Watermarks
 from schemas.envelope import NO_WATERMARK, Header
 
+#: How late an event may come and still change history in its place, ms: a setting's default.
+RESTATE_WITHIN = 35 * 86_400_000
+
 #: The key under which a stage keeps its watermarks.
 WATERMARKS_KEY = b"watermarks"
 

@@ -32,7 +32,10 @@ MOVEMENTS: Final = Counter(
     "zerostock_movements_total", "SIMs that came to a shelf or left it.", registry=REGISTRY
 )
 INCIDENTS: Final = Counter(
-    "zerostock_incidents_total", "Stock-outs opened and closed.", ["change"], registry=REGISTRY
+    "zerostock_incidents_total",
+    "Stock-outs opened, closed, restated and withdrawn.",
+    ["change"],
+    registry=REGISTRY,
 )
 UNASSIGNED: Final = Counter(
     "zerostock_incidents_unassigned_total",
@@ -150,6 +153,12 @@ def _known_kind(kind: str) -> str:
 
 
 def _count_incidents(rows: pa.RecordBatch) -> None:
+    late = pc.fill_null(pc.equal(rows["restated_at"], rows["at"]), False)
+    restated = rows.filter(late)
+    withdrawn = pc.sum(restated["withdrawn"]).as_py() or 0
+    INCIDENTS.labels("withdrawn").inc(withdrawn)
+    INCIDENTS.labels("restated").inc(restated.num_rows - withdrawn)
+    rows = rows.filter(pc.invert(late))
     opened = rows.filter(pc.is_null(rows["closed_at"]))
     INCIDENTS.labels("opened").inc(opened.num_rows)
     INCIDENTS.labels("closed").inc(rows.num_rows - opened.num_rows)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.core.stage import RESTATE_WITHIN
+
 
 @dataclass(frozen=True)
 class StreamOptions:
@@ -20,6 +22,7 @@ class StreamOptions:
     partitions: int = 4
     clock: str = "event"
     disorder: int = 60_000
+    restate_within: int = RESTATE_WITHIN
     idle_after: int = 30_000
     commit_interval: int = 1_000
     session_timeout: int = 10_000

@@ -6,8 +6,9 @@ import faust
 
 from pipelines.core.effects import Effect
 from pipelines.core.stock.outlet_stage import OutletStage
+from pipelines.core.stock.shelf import Holder
 from pipelines.core.stock.sim_registry import SimRegistry
-from pipelines.core.stock.sim_stage import Holder, SimStage
+from pipelines.core.stock.sim_stage import SimStage
 from pipelines.stream import metrics, trace
 from pipelines.stream.app import new_app
 from pipelines.stream.faust_fixes.stall_guard import StallGuard
@@ -22,12 +23,14 @@ def stock_app(options: StreamOptions, registry: SimRegistry, holder: Holder) -> 
     progress = StallGuard(app, options.give_up_after)
 
     def new_sims(partition: int) -> SimStage:
-        stage = metrics.CountedSimStage(partition, options.partitions, registry, holder)
+        stage = metrics.CountedSimStage(
+            partition, options.partitions, registry, holder, options.restate_within
+        )
         metrics.sim_stages.add(stage)
         return stage
 
     def new_outlets(partition: int) -> OutletStage:
-        return OutletStage(partition, options.partitions, holder)
+        return OutletStage(partition, options.partitions, holder, options.restate_within)
 
     async def fold(stage: SimStage | OutletStage, now: int) -> list[Effect]:
         del now

@@ -37,18 +37,20 @@ def to_rows(kind: str, batch: pa.RecordBatch) -> TableRows:
 
 
 def _movements(columns: Columns) -> Columns:
-    return _timed(columns, "at", "known_at")
+    return _flagged(_timed(columns, "at", "known_at"))
 
 
 def _incidents(columns: Columns) -> Columns:
-    """A closing replaces its opening, whichever comes first."""
-    closed = pc.cast(pc.is_valid(columns["closed_at"]), pa.uint8())
+    """What became known later replaces what was known before; of one moment, an end its opening."""
+    over = pc.or_(pc.is_valid(columns["closed_at"]), columns["withdrawn"])
+    version = pc.add(pc.multiply(columns["at"], 2), pc.cast(over, pa.int64()))
     kept = {name: column for name, column in columns.items() if name != "at"}
-    return _timed(kept, "opened_at", "closed_at") | {"version": closed}
+    times = _timed(kept, "opened_at", "closed_at", "restated_at")
+    return _flagged(times) | {"version": pc.cast(version, pa.uint64())}
 
 
 def _levels(columns: Columns) -> Columns:
-    return _timed(columns, "as_of")
+    return _flagged(_timed(columns, "as_of"))
 
 
 def _messages(columns: Columns) -> Columns:
@@ -64,7 +66,7 @@ def _alert_news(columns: Columns) -> Columns:
 
 
 def _anomalies(columns: Columns) -> Columns:
-    return _timed(columns, "at")
+    return _flagged(_timed(columns, "at", "known_at"))
 
 
 def _registrations(columns: Columns) -> Columns:
@@ -90,6 +92,10 @@ _KINDS: Final[dict[str, tuple[str, Callable[[Columns], Columns]]]] = {
 
 def _timed(columns: Columns, *names: str) -> Columns:
     return columns | {name: columns[name].view(_ms) for name in names}
+
+
+def _flagged(columns: Columns) -> Columns:
+    return columns | {"withdrawn": pc.cast(columns["withdrawn"], pa.uint8())}
 
 
 def _plain(column: pa.Array) -> pa.Array:

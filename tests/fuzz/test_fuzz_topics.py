@@ -70,10 +70,12 @@ GOOD: dict[str, Callable[[int], dict[str, Any]]] = {
         "movement_id": f"d{i}/8986/delivery", "at": T + i, "known_at": T + i, "outlet_id": "o1",
         "sku": "prepaid", "imsi": FIRST + i, "iccid": "8986001000000000000",
         "delta": 1 if i % 3 else -1, "cause": "delivery", "event_id": f"d{i}", "wholesaler_id": "w",
+        "withdrawn": i % 5 == 4,
     },
     "incidents": lambda i: {
         "incident_id": f"o1/prepaid/c{i}", "outlet_id": "o1", "sku": "prepaid",
         "wholesaler_id": "w", "opened_at": T, "closed_at": T + i if i % 2 else None, "at": T + i,
+        "restated_at": T + i if i % 3 else None, "withdrawn": i % 4 == 3,
     },
     "answers": lambda i: {
         "answer_id": f"n{i}", "at": T + i, "wholesaler_id": "w",
@@ -86,6 +88,7 @@ GOOD: dict[str, Callable[[int], dict[str, Any]]] = {
     },
     "levels": lambda i: {
         "outlet_id": "o1", "sku": "prepaid", "on_hand": i, "wholesaler_id": "w", "as_of": T + i,
+        "withdrawn": i == 3,
     },
     "messages": lambda i: {
         "message_id": f"m{i}", "wholesaler_id": "w", "incident_ids": ["i1", "i2"], "body": "呼",
@@ -94,6 +97,7 @@ GOOD: dict[str, Callable[[int], dict[str, Any]]] = {
     },
     "anomalies": lambda i: {
         "event_id": f"d{i}", "iccid": "8986", "kind": "late", "at": T, "detail": "",
+        "known_at": T + i, "withdrawn": i == 3,
     },
     "registrations": lambda i: {
         "event_id": f"r{i}", "imsi": FIRST + i, "at": T, "complete": True,
@@ -232,5 +236,5 @@ def test_what_the_warehouse_takes_is_rows_of_its_tables(topic: str) -> None:
             table.validate(full=True)
             assert table.num_rows == rows.num_rows
             for name, column in zip(table.column_names, table.columns, strict=True):
-                assert not column.null_count or name == "closed_at"
+                assert not column.null_count or name in ("closed_at", "restated_at")
     assert taken > 0.05 * MANY

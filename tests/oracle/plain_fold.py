@@ -22,6 +22,7 @@ class Outcome:
     stock: dict[tuple[str, str], set[int]] = field(default_factory=dict)
     incidents: set[tuple[str, str, int, int | None]] = field(default_factory=set)
     anomalies: set[tuple[str, int, str]] = field(default_factory=set)
+    movements: set[tuple[int, str, int, str, int]] = field(default_factory=set)
 
 
 def fold(facts: list[Fact], sku_of) -> Outcome:
@@ -32,11 +33,13 @@ def fold(facts: list[Fact], sku_of) -> Outcome:
     for fact in sorted({f.event_id: f for f in facts}.values(), key=lambda f: (f.at, f.event_id)):
         before = {shelf: len(sims) for shelf, sims in out.stock.items()}
 
-        def move(imsi: int, target: str) -> None:
+        def move(imsi: int, target: str, fact: Fact = fact) -> None:
             if place.get(imsi):
                 out.stock[place[imsi], sku_of(imsi)].discard(imsi)
+                out.movements.add((fact.at, fact.event_id, imsi, place[imsi], -1))
             place[imsi] = target
             if target:
+                out.movements.add((fact.at, fact.event_id, imsi, target, +1))
                 out.stock.setdefault((target, sku_of(imsi)), set()).add(imsi)
 
         for imsi in fact.imsis:

@@ -7,6 +7,7 @@ from random import Random
 import pyarrow as pa
 
 from oracle.plain_fold import Fact
+from pipelines.core.stage import RESTATE_WITHIN
 from pipelines.core.stock.outlet_stage import OutletStage
 from pipelines.core.stock.placement import PlacementType
 from pipelines.core.stock.sim_registry import SimRange, SimRegistry
@@ -156,7 +157,9 @@ class Stage:
 class Rig:
     """All partitions of both stages over logs in memory."""
 
-    def __init__(self, logs: list[list[bytes]], seed: int) -> None:
+    def __init__(
+        self, logs: list[list[bytes]], seed: int, restate_within: int = RESTATE_WITHIN
+    ) -> None:
         count = len(logs)
         self.random = Random(seed)
         self.topics: dict[str, list[list[bytes]]] = {
@@ -170,7 +173,7 @@ class Rig:
         }
         self.stages = [
             Stage(
-                lambda p=p: SimStage(p, count, SimRegistry(RANGES), holder),
+                lambda p=p: SimStage(p, count, SimRegistry(RANGES), holder, restate_within),
                 logs[p],
                 self.send,
                 self.random,
@@ -178,7 +181,7 @@ class Rig:
             for p in range(count)
         ] + [
             Stage(
-                lambda p=p: OutletStage(p, count, holder),
+                lambda p=p: OutletStage(p, count, holder, restate_within),
                 self.topics[topics.STOCK_MOVEMENTS][p],
                 self.send,
                 self.random,
@@ -216,33 +219,60 @@ class Rig:
 
     def stock(self) -> dict[tuple[str, str], set[int]]:
         return {
-            (outlet.outlet_id, sku): set(imsis.tolist())
+            (outlet.outlet_id, sku): set(shelf.stock.tolist())
             for stage in self.stages
             if isinstance(stage.stage, OutletStage)
             for outlet in stage.stage.outlets.values()
-            for sku, imsis in outlet.stock.items()
+            for sku, shelf in outlet.shelves.items()
+            if not shelf.never_was
         }
 
     def incidents(self) -> set[tuple[str, str, int, int | None]]:
-        found: dict[str, tuple[str, str, int, int | None]] = {}
-        for row in self.rows(topics.STOCK_INCIDENTS):
-            known = found.get(row["incident_id"])
-            if known is None or known[3] is None:
-                found[row["incident_id"]] = (
-                    row["outlet_id"],
-                    row["sku"],
-                    row["opened_at"],
-                    row["closed_at"],
-                )
-        assert len(set(found.values())) == len(found)
-        return set(found.values())
+        found = [
+            (row["outlet_id"], row["sku"], row["opened_at"], row["closed_at"])
+            for row in self.newest(
+                topics.STOCK_INCIDENTS,
+                ("incident_id",),
+                lambda row: 2 * row["at"] + (row["closed_at"] is not None or row["withdrawn"]),
+            )
+        ]
+        assert len(set(found)) == len(found)
+        return set(found)
+
+    def newest(self, topic: str, key: tuple[str, ...], version=lambda row: row["known_at"]):
+        """The rows that the tables show: of each key the newest, if it was not withdrawn.
+
+        Rows of one version are equal: they are said again after a crash, and nothing else.
+        """
+        rows: dict[tuple, dict] = {}
+        for row in self.rows(topic):
+            name = tuple(row[column] for column in key)
+            known = rows.get(name)
+            if known is None or version(row) > version(known):
+                rows[name] = row
+            assert known is None or version(row) != version(known) or row == known
+        return [row for row in rows.values() if not row["withdrawn"]]
+
+    def movements(self) -> set[tuple[int, str, int, str, int]]:
+        """(at, event, imsi, outlet, delta) of all that hold."""
+        found = [
+            (row["at"], row["event_id"], row["imsi"], row["outlet_id"], row["delta"])
+            for row in self.newest(
+                topics.STOCK_MOVEMENTS, ("outlet_id", "sku", "at", "movement_id")
+            )
+        ]
+        assert len(set(found)) == len(found)
+        return set(found)
 
     def anomalies(self) -> set[tuple[str, str, str]]:
-        return {(r["event_id"], r["iccid"], r["kind"]) for r in self.rows(topics.ANOMALIES)}
+        rows = self.newest(topics.ANOMALIES, ("kind", "event_id", "iccid"))
+        return {(r["event_id"], r["iccid"], r["kind"]) for r in rows}
 
     def levels(self) -> dict[tuple[str, str], int]:
-        newest: dict[tuple[str, str], tuple[int, int]] = {}
+        """On hand by shelf; of levels of one time the one written last holds."""
+        newest: dict[tuple[str, str], dict] = {}
         for r in self.rows(topics.STOCK_LEVELS):
-            shelf = (r["outlet_id"], r["sku"])
-            newest[shelf] = max(newest.get(shelf, (0, 0)), (r["as_of"], r["on_hand"]))
-        return {shelf: on_hand for shelf, (_, on_hand) in newest.items()}
+            known = newest.setdefault((r["outlet_id"], r["sku"]), r)
+            if r["as_of"] >= known["as_of"]:
+                newest[r["outlet_id"], r["sku"]] = r
+        return {shelf: r["on_hand"] for shelf, r in newest.items() if not r["withdrawn"]}

@@ -159,22 +159,23 @@ def test_an_order_is_carried_out_once_at_rest_and_folds_as_late(city: Path, tmp_
         await read_directory(city, post, options=IngestOptions())
 
     asyncio.run(read())
-    assert rebuild.standing().stock == {("o1", "std"): 10}
+    assert rebuild.state().stock == {("o1", "std"): 10}
     with (city / "reference" / "outlets.csv").open("a") as table:
         table.write("o2,P,kiosk,t,,\n")
     refused = letter("events/a.ndjson", lines[1], 2)
     path = place_order(data, "1", [refused])
     assert read_order(path) == [refused]
     assert asyncio.run(carry_out(data, city, None, post)) == 1
-    assert rebuild.standing().stock == {("o1", "std"): 10, ("o2", "std"): 5}
-    assert sum(n for (kind, _), n in rebuild.standing().anomalies.items() if kind == LATE) == 5
+    assert rebuild.state().stock == {("o1", "std"): 10, ("o2", "std"): 5}
+    assert sum(n for (kind, _), n in rebuild.state().anomalies.items() if kind == LATE) == 5
+    assert rebuild.state().incidents == set()
     assert waiting(data, asyncio.run(post.positions())) == []
     assert asyncio.run(carry_out(data, city, None, post)) == 0
     # A second order, even of the same letter, finds the stream at rest a moment later.
     more = letter("events/b.ndjson", delivery("d3", "o2", 20, 2, hour=23), 1)
     place_order(data, "2", [refused, more])
     assert asyncio.run(carry_out(data, city, None, post)) == 2
-    assert rebuild.standing().stock == {("o1", "std"): 10, ("o2", "std"): 7}
+    assert rebuild.state().stock == {("o1", "std"): 10, ("o2", "std"): 7}
 
 
 def test_a_damaged_order_is_said_in_a_line(tmp_path: Path) -> None:

@@ -26,9 +26,9 @@ def test_the_log_comes_to_what_the_files_come_to(city: Path, tmp_path: Path) -> 
         settings = Settings(broker=broker.bootstrap, partitions=3)
         log, _ = await rebuild_from_log(city, settings, set())
         files, _ = await rebuild_from(city, options, set(), Screen(Console(quiet=True)))
-        assert len(files.standing().incidents) > 0
-        assert log.standing().stock == files.standing().stock
-        assert compare(files.standing(), log.standing(), set()) == []
+        assert len(files.state().incidents) > 0
+        assert log.state().stock == files.state().stock
+        assert compare(files.state(), log.state(), set()) == []
 
     try:
         asyncio.run(both())

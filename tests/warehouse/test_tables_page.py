@@ -40,6 +40,7 @@ def _movement(number: int, hours: int, delta: int, cause: str) -> dict[str, Any]
         "cause": cause,
         "event_id": f"e-{number}",
         "wholesaler_id": "w-1",
+        "withdrawn": False,
     }
 
 
@@ -52,6 +53,8 @@ def _incident(number: int, hours: int, closed: int | None) -> dict[str, Any]:
         "opened_at": START + hours * HOUR,
         "closed_at": None if closed is None else START + closed * HOUR,
         "at": START + hours * HOUR,
+        "restated_at": None,
+        "withdrawn": False,
     }
 
 
@@ -64,7 +67,14 @@ STORY: dict[str, list[dict[str, Any]]] = {
     ],
     "incidents": [_incident(2, 30, 40), _incident(4, 60, None)],
     "levels": [
-        {"outlet_id": "o-1", "sku": "std", "on_hand": 0, "wholesaler_id": "w-1", "as_of": START}
+        {
+            "outlet_id": "o-1",
+            "sku": "std",
+            "on_hand": 0,
+            "wholesaler_id": "w-1",
+            "as_of": START,
+            "withdrawn": False,
+        }
     ],
     "messages": [
         {
@@ -81,7 +91,17 @@ STORY: dict[str, list[dict[str, Any]]] = {
             "version": 1,
         }
     ],
-    "anomalies": [{"event_id": "e-9", "iccid": "89", "kind": "late", "at": START, "detail": ""}],
+    "anomalies": [
+        {
+            "event_id": "e-9",
+            "iccid": "89",
+            "kind": "late",
+            "at": START,
+            "detail": "",
+            "known_at": START,
+            "withdrawn": False,
+        }
+    ],
     "registrations": [
         {"event_id": "e-8", "imsi": 460_000_000_000_001, "at": START, "complete": True}
     ],

@@ -91,9 +91,30 @@ def movements(draw: st.DrawFn) -> list[Row]:
                 "cause": cause,
                 "event_id": f"e-{number}",
                 "wholesaler_id": "w-1",
+                "withdrawn": False,
             }
         )
     return found
+
+
+@st.composite
+def restated(draw: st.DrawFn) -> list[Row]:
+    """The same with what late events did to some: known later, withdrawn, there again after all."""
+    found: list[Row] = []
+    for row in draw(movements()):
+        known = row["at"] + draw(st.sampled_from([0, 0, 5, DAY // 2, 3 * DAY]))
+        for withdrawn in [False, True, False][: draw(st.sampled_from([1, 1, 2, 3]))]:
+            found.append(row | {"known_at": known, "withdrawn": withdrawn})
+            known += draw(st.integers(1, 2 * DAY))
+    return draw(st.permutations(found))
+
+
+def _holding(rows: list[Row], *key: str) -> list[Row]:
+    """Of the rows of one key the one known last, if it was not withdrawn."""
+    newest: dict[tuple[Any, ...], Row] = {}
+    for row in sorted(rows, key=lambda row: row["known_at"]):
+        newest[tuple(row[name] for name in key)] = row
+    return [row for row in newest.values() if not row["withdrawn"]]
 
 
 @st.composite
@@ -116,7 +137,10 @@ def _daily(rows: list[Row]) -> dict[tuple[date, str, str], Row]:
         shelves[row["outlet_id"], row["sku"]].append(row)
     last = max((_moment(row["at"]).date() for row in rows), default=date.min)
     found: dict[tuple[date, str, str], Row] = {}
-    for (outlet, sku), moves in shelves.items():
+    for (outlet, sku), all_rows in shelves.items():
+        moves = _holding(all_rows, "movement_id")
+        if not moves:
+            continue
         day, stock = min(_moment(move["at"]).date() for move in moves), 0
         while day <= last:
             line = dict.fromkeys(COLUMNS, 0) | {"opening": stock}
@@ -124,13 +148,17 @@ def _daily(rows: list[Row]) -> dict[tuple[date, str, str], Row]:
                 if _moment(move["at"]).date() == day:
                     line[CAUSES[move["cause"]][0]] += 1
                     stock += move["delta"]
-            found[day, outlet, sku] = line | {"closing": stock}
+            found[day, outlet, sku] = line | {"closing": stock, "restated_at": None}
+            since = [row["known_at"] for row in all_rows if _moment(row["at"]).date() <= day
+                     and _moment(row["known_at"]).date() > day]  # fmt: skip
+            if since:
+                found[day, outlet, sku]["restated_at"] = _moment(max(since))
             day += timedelta(days=1)
     return found
 
 
 @examples
-@given(data=st.data(), rows=movements(), merged=st.booleans())
+@given(data=st.data(), rows=restated(), merged=st.booleans())
 def test_daily_lines_have_no_gaps_and_add_up(
     warehouse: Warehouse, data: st.DataObject, rows: list[Row], merged: bool
 ) -> None:
@@ -170,25 +198,28 @@ def test_a_city_made_in_the_future_has_its_days(
     warehouse: Warehouse, rows: list[Row], years: int
 ) -> None:
     ahead = _today() - START + years * 366 * DAY
-    later = [row | {"at": row["at"] + ahead} for row in rows]
+    later = [row | {"at": row["at"] + ahead, "known_at": row["at"] + ahead} for row in rows]
     _write(warehouse, "movements", [later] if later else [], merged=False)
     found = warehouse.query("SELECT * FROM outlet_daily").to_pylist()
     assert {(r.pop("day"), r.pop("outlet_id"), r.pop("sku")): r for r in found} == _daily(later)
 
 
 @examples
-@given(data=st.data(), rows=movements(), merged=st.booleans())
+@given(data=st.data(), rows=restated(), merged=st.booleans())
 def test_each_movement_shows_once(
     warehouse: Warehouse, data: st.DataObject, rows: list[Row], merged: bool
 ) -> None:
     _write(warehouse, "movements", data.draw(in_pieces(rows)), merged=merged)
     found = warehouse.query("SELECT * FROM stock_movements").to_pylist()
-    wanted = [
-        row | {"at": _moment(row["at"]), "known_at": _moment(row["known_at"])} for row in rows
-    ]
-    by_id = {row["movement_id"]: row for row in found}
-    assert len(found) == len(rows)
-    assert by_id == {row["movement_id"]: row for row in wanted}
+    wanted = {}
+    for row in _holding(rows, "movement_id"):
+        known = _moment(row["known_at"])
+        late = known if row["known_at"] > row["at"] else None
+        shown = row | {"at": _moment(row["at"]), "known_at": known, "restated_at": late}
+        del shown["withdrawn"]
+        wanted[row["movement_id"]] = shown
+    assert len(found) == len(wanted)
+    assert {row["movement_id"]: row for row in found} == wanted
 
 
 @examples
@@ -208,7 +239,14 @@ def test_on_hand_is_the_newest_level(
     levels: list[tuple[str, str, int, int]],
 ) -> None:
     rows = [
-        {"outlet_id": o, "sku": s, "on_hand": n, "wholesaler_id": "w", "as_of": START + t}
+        {
+            "outlet_id": o,
+            "sku": s,
+            "on_hand": n,
+            "wholesaler_id": "w",
+            "as_of": START + t,
+            "withdrawn": n == 9,
+        }
         for o, s, n, t in levels
     ]
     newest: dict[tuple[str, str], Row] = {}
@@ -224,6 +262,7 @@ def test_on_hand_is_the_newest_level(
         left = left[size:]
     _write(warehouse, "levels", batches, merged=merged)
     found = warehouse.query("SELECT * FROM stock_on_hand").to_pylist()
+    newest = {key: row for key, row in newest.items() if not row["withdrawn"]}
     assert {(r["outlet_id"], r["sku"]): (r["on_hand"], r["as_of"]) for r in found} == {
         key: (row["on_hand"], _moment(row["as_of"])) for key, row in newest.items()
     }
@@ -232,7 +271,7 @@ def test_on_hand_is_the_newest_level(
 
 @st.composite
 def stories(draw: st.DrawFn) -> tuple[list[Row], list[Row]]:
-    """Openings and closings in any order, and what became of messages about some of them."""
+    """Openings, closings, restatements in any order, and messages about some of them."""
     incidents: list[Row] = []
     for number in range(draw(st.integers(0, 8))):
         outlet = draw(st.sampled_from(["o-1", "o-2"]))
@@ -245,11 +284,20 @@ def stories(draw: st.DrawFn) -> tuple[list[Row], list[Row]]:
             "opened_at": opened,
             "closed_at": None,
             "at": opened,
+            "restated_at": None,
+            "withdrawn": False,
         }
         incidents.append(opening)
+        known = opened
         if draw(st.booleans()):
-            closed = opened + draw(st.integers(0, 9))
+            closed = known = opened + draw(st.integers(0, 9))
             incidents.append(opening | {"closed_at": closed, "at": closed})
+        for withdrawn in draw(st.lists(st.booleans(), max_size=2)):
+            known += draw(st.integers(1, 9))
+            closed_at = draw(st.sampled_from([None, opened + 1]))
+            incidents.append(opening | {"opened_at": opened - 1, "closed_at": closed_at,
+                                        "at": known, "restated_at": known,
+                                        "withdrawn": withdrawn})  # fmt: skip
     ids = [row["incident_id"] for row in incidents] or ["o-9/std/e-9"]
     statuses = st.sampled_from(["sent", "delivered", "refused", "failed", "stale", "undeliverable"])
     messages: list[Row] = []
@@ -295,9 +343,9 @@ def test_incidents_close_and_say_when_somebody_was_told(
             for about in message["incident_ids"]:
                 told[about] = min(told.get(about, 2**62), message["created_at"])
     wanted: dict[str, Row] = {}
-    for row in incidents:
-        if row["closed_at"] is not None or row["incident_id"] not in wanted:
-            wanted[row["incident_id"]] = row
+    for row in sorted(incidents, key=lambda row: (row["at"], row["closed_at"] is not None)):
+        wanted[row["incident_id"]] = row
+    wanted = {name: row for name, row in wanted.items() if not row["withdrawn"]}
 
     found = warehouse.query("SELECT * FROM stock_incidents").to_pylist()
     assert len(found) == len(wanted)
@@ -311,6 +359,7 @@ def test_incidents_close_and_say_when_somebody_was_told(
             "wholesaler_id": "w-1",
             "opened_at": _moment(one["opened_at"]),
             "closed_at": None if one["closed_at"] is None else _moment(one["closed_at"]),
+            "restated_at": None if one["restated_at"] is None else _moment(one["restated_at"]),
             "notified_at": None if notified is None else _moment(notified),
         }
     shown = warehouse.query("SELECT message_id, status, attempts FROM sms_messages").to_pylist()
@@ -343,7 +392,10 @@ def test_one_bad_line_is_one_dead_letter_however_often_it_is_read(warehouse: War
 
 
 def test_one_anomaly_a_sim_event_and_kind(warehouse: Warehouse) -> None:
-    row = {"event_id": "e-1", "iccid": "89", "kind": "late", "at": START, "detail": ""}
+    row = {
+        "event_id": "e-1", "iccid": "89", "kind": "late", "at": START, "detail": "",
+        "known_at": START, "withdrawn": False,
+    }  # fmt: skip
     rows = [
         row,
         row | {"kind": "delivered_twice"},
@@ -352,6 +404,22 @@ def test_one_anomaly_a_sim_event_and_kind(warehouse: Warehouse) -> None:
     ]
     _write(warehouse, "anomalies", [rows, rows, [row]], merged=False)
     assert warehouse.query("SELECT * FROM anomalies").num_rows == 4
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_an_anomaly_that_late_events_explain_does_not_show(
+    warehouse: Warehouse, merged: bool
+) -> None:
+    row = {
+        "event_id": "e-1", "iccid": "89", "kind": "active_before_delivery", "at": START,
+        "detail": "", "known_at": START, "withdrawn": False,
+    }  # fmt: skip
+    gone = row | {"known_at": START + 5, "withdrawn": True}
+    other = row | {"iccid": "90"}
+    back = gone | {"iccid": "90", "known_at": START + 9, "withdrawn": False}
+    away = gone | {"iccid": "90"}
+    _write(warehouse, "anomalies", [[gone, back], [row, other], [away]], merged=merged)
+    assert warehouse.query("SELECT iccid FROM anomalies")["iccid"].to_pylist() == ["90"]
 
 
 def test_the_columns_that_readers_were_promised(warehouse: Warehouse) -> None:

@@ -31,7 +31,7 @@ def grown():
     )
 
 
-def incidents(*rows: tuple[str, int | None]) -> Effect:
+def incidents(*rows: tuple[str, int | None], restated: int | None = None) -> Effect:
     some = RowBuilder("incidents")
     for wholesaler, closed in rows:
         some.add(
@@ -42,6 +42,8 @@ def incidents(*rows: tuple[str, int | None]) -> Effect:
             opened_at=1,
             closed_at=closed,
             at=1,
+            restated_at=restated,
+            withdrawn=restated == 1 and closed is not None,
         )
     return Effect("stock-incidents", 0, Header("incidents"), some.batch())
 
@@ -66,17 +68,21 @@ def test_effects_are_counted_and_handed_on(grown) -> None:
     moved.extend(
         3,
         **dict.fromkeys(SCHEMAS["movements"].names, "x")
-        | dict.fromkeys(("at", "known_at", "imsi", "delta"), 1),
+        | dict.fromkeys(("at", "known_at", "imsi", "delta"), 1)
+        | {"withdrawn": False},
     )
     effects = [
         Effect("stock-movements", 0, Header("movements"), moved.batch()),
         Effect("stock-movements", 1, Header("none")),
         incidents(("w", None), ("", None), ("w", 5)),
+        incidents(("w", None), ("w", 5), ("w", None), restated=1),
     ]
     assert metrics.count_effects(effects) is effects
     assert grown("zerostock_movements_total") == 3
     assert grown("zerostock_incidents_total", change="opened") == 2
     assert grown("zerostock_incidents_total", change="closed") == 1
+    assert grown("zerostock_incidents_total", change="restated") == 2
+    assert grown("zerostock_incidents_total", change="withdrawn") == 1
     assert grown("zerostock_incidents_unassigned_total") == 1
 
 

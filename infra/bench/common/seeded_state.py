@@ -16,7 +16,7 @@ import numpy as np
 
 from pipelines.core.stage import WATERMARKS_KEY
 from pipelines.core.stock.block import Block
-from pipelines.core.stock.outlet_stage import OutletShelves
+from pipelines.core.stock.outlet_stage import Outlet
 from pipelines.core.stock.placement import Placement, PlacementType
 from pipelines.core.stock.sim_registry import UNUSED, Int64s, SimRange, SimRegistry
 from pipelines.core.watermarks import Watermarks
@@ -164,7 +164,7 @@ class SeededState:
     def _delivery(self, imsi: int) -> Placement:
         outlet = self.outlet_id(int(self.outlet_of(np.array([imsi]))[0]))
         at = START - 60 * _DAY
-        return Placement(at, f"d{imsi}", at, PlacementType.DELIVERY, outlet, "", imsi, LOT)
+        return Placement(at, f"d{imsi}", at, PlacementType.DELIVERY, outlet, "", imsi, LOT, at)
 
     def outlet_state(self) -> Iterator[tuple[int, bytes, bytes]]:
         """Partition, key and value of each entry of the outlet side's table."""
@@ -172,9 +172,9 @@ class SeededState:
         order = np.argsort(numbers, kind="stable")
         bounds = np.searchsorted(numbers[order], np.arange(self.outlets + 1))
         for number in range(self.outlets):
-            outlet = OutletShelves(self.outlet_id(number))
+            outlet = Outlet(self.outlet_id(number))
             outlet.folded = START
-            outlet.stock[SKU] = self.on_shelf[order[bounds[number] : bounds[number + 1]]]
+            outlet.shelf(SKU).stock = self.on_shelf[order[bounds[number] : bounds[number + 1]]]
             partition = partition_of_key(outlet.outlet_id, self.partitions)
             yield partition, b"o/" + outlet.outlet_id.encode(), outlet.encode()
         yield from self._watermarks({f"sims/{p}": START for p in range(self.partitions)})

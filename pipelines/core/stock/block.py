@@ -15,37 +15,30 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.core.stock import placement as rules
-from pipelines.core.stock.placement import Placement, PlacementType
+from pipelines.core.stock.placement import Placement, PlacementType, Use
 from pipelines.core.stock.sim_registry import UNUSED, Int64s, SimRegistry
 from schemas.topics import SIM_BLOCK
-
-
-class Use(msgspec.Struct, array_like=True, frozen=True):
-    """A call or activation that may be its SIM's first use; times in ms."""
-
-    at: int
-    event_id: str
-    known_at: int
-    imsi: int
 
 
 class _StoredBlock(msgspec.Struct, array_like=True):
     """The bulk of a block: offsets (u16) and first uses (i64 ms) of its used SIMs, and placements.
 
-    It is written seldom; what came since is in the block's `_StoredRecent`.
+    `ids` has the events of those first uses that history may still be restated for, by offset:
+    msgpack of dict[int, str]. It is written seldom; what came since is in `_StoredRecent`.
     """
 
     folded: int
     used: bytes
     first_use: bytes
     history: list[Placement]
+    ids: bytes
 
 
 class _StoredRecent(msgspec.Struct, array_like=True):
-    """First uses since the bulk was written, by offset, and what is held."""
+    """First uses since the bulk was written, by offset (time in ms, event), and what is held."""
 
     folded: int
-    used: dict[int, int]
+    used: dict[int, tuple[int, str]]
     held_placements: list[Placement]
     held_uses: list[Use]
 
@@ -55,6 +48,12 @@ _MOST_RECENT = 50
 
 #: Ends the key of a block's recent part; the number alone is the key of its bulk.
 _RECENT = b"+"
+
+
+#: What `_StoredBlock.ids` is while there are none.
+_NO_IDS = msgspec.msgpack.encode({})
+
+_decode_ids = msgspec.msgpack.Decoder(dict[int, str]).decode
 
 
 def block_number(key: bytes) -> int:
@@ -75,7 +74,8 @@ class Block:
         self.history: list[Placement] = []
         self.held_placements: dict[tuple[str, int], Placement] = {}
         self.held_uses: dict[int, list[Use]] = {}
-        self._recent: dict[int, int] = {}
+        self._recent: dict[int, tuple[int, str]] = {}
+        self._ids = _NO_IDS
         self._bulk_is_old = False
         self._seen: set[tuple[str, int]] = set()
         # Where each SIM is, as an index into `_outlets`; follows from the history.
@@ -112,12 +112,9 @@ class Block:
         if fact.known_at < self.folded:
             return False
         held = self.held_uses.setdefault(fact.imsi, [])
-        order = (fact.at, fact.event_id)
-        if any((u.at, u.event_id) <= order and u.known_at <= fact.known_at for u in held):
+        if any(u.order <= fact.order and u.known_at <= fact.known_at for u in held):
             return False
-        held[:] = [
-            u for u in held if not (order <= (u.at, u.event_id) and fact.known_at <= u.known_at)
-        ]
+        held[:] = [u for u in held if not (fact.order <= u.order and fact.known_at <= u.known_at)]
         held.append(fact)
         return True
 
@@ -132,7 +129,7 @@ class Block:
             uses[:] = [u for u in uses if u.known_at >= watermark]
             if not uses:
                 del self.held_uses[imsi]
-        facts.sort(key=lambda f: (f.known_at, f.at, f.event_id))
+        facts.sort(key=lambda f: (f.known_at, f.counts_at, f.event_id))
         return facts
 
     def next_known(self) -> int | None:
@@ -172,15 +169,33 @@ class Block:
         insort(self.history, fact, key=lambda f: f.order)
         self._bulk_is_old = True
 
-    def use(self, offset: int, at: int) -> None:
+    def use(self, use: Use) -> None:
         """Note a SIM's first use, or an earlier one than was known."""
-        self.first_use[offset] = self._recent[offset] = max(at, UNUSED + 1)
+        offset, at = use.imsi - self.first_imsi, max(use.counts_at, UNUSED + 1)
+        self.first_use[offset] = at
+        self._recent[offset] = at, use.event_id
 
-    def entries(self) -> Iterator[tuple[bytes, bytes]]:
+    def first_use_of(self, imsi: int) -> Use | None:
+        """A SIM's first use; its event is '' when history is no longer restated so far back."""
+        offset = imsi - self.first_imsi
+        at = int(self.first_use[offset])
+        if at == UNUSED:
+            return None
+        since, event_id = self._recent.get(offset, (UNUSED, ""))
+        if since != at:
+            event_id = _decode_ids(self._ids).get(offset, "")
+        return Use(at, event_id, at, imsi, at)
+
+    def entries(self, restate_within: int) -> Iterator[tuple[bytes, bytes]]:
         """What has to be written to the state table: the bulk only if it must, then the rest."""
         key = str(self.number).encode()
         if self._bulk_is_old or len(self._recent) > _MOST_RECENT:
             self._bulk_is_old = False
+            since = self.folded - restate_within
+            ids = _decode_ids(self._ids)
+            ids |= {o: id for o, (at, id) in self._recent.items() if at == self.first_use[o]}
+            ids = {o: event for o, event in ids.items() if self.first_use[o] >= since}
+            self._ids = msgspec.msgpack.encode(ids) if ids else _NO_IDS
             self._recent.clear()
             yield key, self.encode()
         held = sorted(self.held_placements.values(), key=lambda f: f.order)
@@ -199,6 +214,7 @@ class Block:
                 used.astype(np.uint16).tobytes(),
                 self.first_use[used].tobytes(),
                 self.history,
+                self._ids,
             )
         )
 
@@ -214,6 +230,7 @@ class Block:
         used = np.frombuffer(stored.used, np.uint16)
         self._first_used(used, np.frombuffer(stored.first_use, np.int64))
         self.history = stored.history
+        self._ids = stored.ids
         self._outlets = [rules.NOWHERE]
         self._place[:] = 0
         for fact in self.history:
@@ -225,7 +242,8 @@ class Block:
         stored = msgspec.msgpack.decode(data, type=_StoredRecent)
         self._recent = stored.used
         self._first_used(
-            np.fromiter(stored.used.keys(), np.uint16), np.fromiter(stored.used.values(), np.int64)
+            np.fromiter(stored.used.keys(), np.uint16),
+            np.fromiter((at for at, _ in stored.used.values()), np.int64),
         )
         self.held_placements = {f.key: f for f in stored.held_placements}
         self.held_uses = {}

@@ -1,8 +1,9 @@
-"""The outlet stage: each outlet's stock as a set of SIMs, and its stock-outs, in event time.
+"""The outlet stage: each outlet's shelves and their stock-outs, in event time.
 
 Movements arrive from all SIM partitions in any order and possibly twice; they are held until the
-watermark says that none earlier is missing, then folded event by event. A movement known before
-the outlet's own `folded` mark was folded already: it is the echo of a crash and is dropped.
+watermark says that none known earlier is missing, then folded event by event; those that restate
+history are folded together, by the moment at which they became known. A movement known before the
+outlet's own `folded` mark was folded already: it is the echo of a crash and is dropped.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from heapq import heappop, heappush
+from itertools import groupby
 
 import msgspec
 import numpy as np
@@ -17,9 +19,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.core.effects import Effect, RowBuilder, envelopes
-from pipelines.core.stage import Stage
+from pipelines.core.stage import RESTATE_WITHIN, Stage
+from pipelines.core.stock.shelf import (
+    NO_SIMS,
+    Holder,
+    Incident,
+    Shelf,
+    StoredShelf,
+    with_sims,
+)
 from pipelines.core.stock.sim_registry import Int64s
-from pipelines.core.stock.sim_stage import Holder
 from pipelines.core.watermarks import partition_watermark
 from schemas import topics
 from schemas.topics import partition_of_key
@@ -27,91 +36,106 @@ from schemas.topics import partition_of_key
 #: Begins the key of an outlet's entry in the state table.
 _OUTLET = b"o/"
 
-_EMPTY: Int64s = np.empty(0, np.int64)
-
 #: When a movement counts: known_at, at (ms) and event id. Movements of one event share it.
 _Moment = tuple[int, int, str]
 
-
-class Incident(msgspec.Struct, array_like=True, frozen=True):
-    """A stock-out: one SKU of one outlet at zero after having been above; times in ms."""
-
-    incident_id: str
-    outlet_id: str
-    sku: str
-    wholesaler_id: str
-    opened_at: int
-    closed_at: int | None = None
+#: What came to an outlet's shelf (+1) and what left it (-1), by SKU and direction.
+_Moved = dict[tuple[str, int], Int64s]
 
 
 class _StoredOutlet(msgspec.Struct, array_like=True):
-    """An outlet as bytes: SIM sets and held movements as packed int64 arrays."""
+    """An outlet as bytes; held movements as packed int64 arrays."""
 
     folded: int
-    stock: dict[str, bytes]
-    open: dict[str, Incident]
+    shelves: dict[str, StoredShelf]
     held: list[tuple[_Moment, str, int, bytes]]
 
 
-class OutletShelves:
-    """One outlet: sorted IMSIs on hand by SKU, open incidents by SKU, movements to come."""
+class Outlet:
+    """One outlet: its shelves by SKU, and movements to come."""
 
     def __init__(self, outlet_id: str) -> None:
         self.outlet_id = outlet_id
         self.folded = 0
-        self.stock: dict[str, Int64s] = {}
-        self.open: dict[str, Incident] = {}
-        self.held: dict[_Moment, dict[tuple[str, int], Int64s]] = {}
+        self.shelves: dict[str, Shelf] = {}
+        self.held: dict[_Moment, _Moved] = {}
 
     def hold(self, moment: _Moment, sku: str, delta: int, imsis: Int64s) -> bool:
-        """Keep the movements of some SIMs until their time; False if nothing about them is new."""
+        """Keep the movements of some SIMs until their time; False if nothing about them is new.
+
+        One that is withdrawn is one the other way.
+        """
         if moment[0] < self.folded:
             return False
         event = self.held.setdefault(moment, {})
-        known = event.get((sku, delta), _EMPTY)
-        event[sku, delta] = merged = _with(known, np.unique(imsis))
+        known = event.get((sku, delta), NO_SIMS)
+        event[sku, delta] = merged = with_sims(known, np.unique(imsis))
         return len(merged) > len(known)
 
-    def fold(self, watermark: int, holder: Holder) -> Iterator[tuple[int, str, Incident | None]]:
+    def fold(
+        self, watermark: int, holder: Holder, restate_within: int
+    ) -> Iterator[tuple[int, str, Incident | None, bool]]:
         """Apply all events known before the watermark.
 
-        Yields, in order, each SKU that an event touched, as (known_at, sku, incident): the incident
-        that the event opened or closed, or None.
+        Yields, in order, each SKU that changed, as (known_at, sku, incident, withdrawn): an
+        incident that the change opened, closed, restated or withdrew, or None.
         """
-        for moment in sorted(m for m in self.held if m[0] < watermark):
-            event = self.held.pop(moment)
-            had = {sku: len(self.stock.get(sku, _EMPTY)) for sku, _ in event}
-            # What leaves goes first: a transfer to itself ends with the SIM here.
-            for (sku, delta), imsis in sorted(event.items(), key=lambda change: change[0][1]):
-                change = _without if delta < 0 else _with
-                self.stock[sku] = change(self.stock.get(sku, _EMPTY), imsis)
-            for sku in sorted(had):
-                yield moment[0], sku, self._crossing(moment, sku, had[sku], holder)
+        due = sorted(moment for moment in self.held if moment[0] < watermark)
+        for known_at, moments in groupby(due, key=lambda moment: moment[0]):
+            late: dict[str, list[tuple[_Moment, _Moved]]] = defaultdict(list)
+            skus = set()
+            for moment in moments:
+                event = self.held.pop(moment)
+                for sku in sorted({sku for sku, _ in event}):
+                    skus.add(sku)
+                    if moment[1] < known_at:
+                        late[sku].append((moment, event))
+                        continue
+                    yield from self._restate(known_at, late, holder)
+                    come, gone = event.get((sku, +1), NO_SIMS), event.get((sku, -1), NO_SIMS)
+                    shelf = self.shelf(sku)
+                    yield known_at, sku, shelf.change(*moment[1:], come, gone, holder), False
+            yield from self._restate(known_at, late, holder)
+            for sku in skus:
+                self.shelf(sku).forget(known_at - restate_within)
         self.folded = max(self.folded, watermark)
 
-    def _crossing(self, moment: _Moment, sku: str, had: int, holder: Holder) -> Incident | None:
-        at, has = moment[0], len(self.stock[sku])
-        if had > 0 and has == 0:
-            incident = Incident(
-                f"{self.outlet_id}/{sku}/{moment[2]}",
-                self.outlet_id,
-                sku,
-                holder(self.outlet_id, at),
-                at,
-            )
-            self.open[sku] = incident
-            return incident
-        if has > 0 and sku in self.open:
-            return msgspec.structs.replace(self.open.pop(sku), closed_at=at)
-        return None
+    def _restate(
+        self, known_at: int, late: dict[str, list[tuple[_Moment, _Moved]]], holder: Holder
+    ) -> Iterator[tuple[int, str, Incident | None, bool]]:
+        """All late events known at one time, shelf by shelf."""
+        for sku in sorted(late):
+            changes, sims, signs = [], [], []
+            for (_, at, event_id), event in late[sku]:
+                net = 0
+                for sign in (-1, +1):
+                    moved = event.get((sku, sign), NO_SIMS)
+                    net += sign * len(moved)
+                    sims.append(moved)
+                    signs.append(np.full(len(moved), sign))
+                changes.append((at, event_id, net))
+            imsis, which = np.unique(np.concatenate(sims), return_inverse=True)
+            total = np.bincount(which, np.concatenate(signs), len(imsis))
+            yield known_at, sku, None, False
+            for incident, withdrawn in self.shelf(sku).restate(
+                known_at, changes, imsis[total > 0], imsis[total < 0], holder
+            ):
+                yield known_at, sku, incident, withdrawn
+        late.clear()
+
+    def shelf(self, sku: str) -> Shelf:
+        """The shelf of a SKU; a new one is empty and has always been."""
+        shelf = self.shelves.get(sku)
+        if shelf is None:
+            shelf = self.shelves[sku] = Shelf(self.outlet_id, sku)
+        return shelf
 
     def encode(self) -> bytes:
         """The outlet as it is kept in the state table."""
         return msgspec.msgpack.encode(
             _StoredOutlet(
                 self.folded,
-                {sku: imsis.tobytes() for sku, imsis in self.stock.items()},
-                self.open,
+                {sku: shelf.stored() for sku, shelf in self.shelves.items()},
                 [
                     (moment, sku, delta, imsis.tobytes())
                     for moment, event in self.held.items()
@@ -124,30 +148,12 @@ class OutletShelves:
         """Become what `encode` wrote."""
         stored = msgspec.msgpack.decode(data, type=_StoredOutlet)
         self.folded = stored.folded
-        self.stock = {s: np.frombuffer(d, np.int64).copy() for s, d in stored.stock.items()}
-        self.open = stored.open
+        self.shelves = {
+            sku: Shelf(self.outlet_id, sku, shelf) for sku, shelf in stored.shelves.items()
+        }
         self.held = {}
         for moment, sku, delta, packed in stored.held:
             self.held.setdefault(moment, {})[sku, delta] = np.frombuffer(packed, np.int64).copy()
-
-
-def _with(some: Int64s, others: Int64s) -> Int64s:
-    """The union of two sets, each ascending; a fraction of the cost of numpy's own on few SIMs."""
-    if not len(some):
-        return others
-    merged = np.concatenate([some, others])
-    merged.sort()
-    union: Int64s = merged[np.concatenate([[True], merged[1:] != merged[:-1]])]
-    return union
-
-
-def _without(some: Int64s, others: Int64s) -> Int64s:
-    """The set `some` less `others`, each ascending."""
-    before, after = some.searchsorted(others), some.searchsorted(others, side="right")
-    kept = np.ones(len(some), bool)
-    kept[before[before < after]] = False
-    rest: Int64s = some[kept]
-    return rest
 
 
 class OutletStage(Stage[str]):
@@ -155,10 +161,17 @@ class OutletStage(Stage[str]):
 
     watermark_rule = staticmethod(partition_watermark)
 
-    def __init__(self, partition: int, partitions: int, holder: Holder) -> None:
+    def __init__(
+        self,
+        partition: int,
+        partitions: int,
+        holder: Holder,
+        restate_within: int = RESTATE_WITHIN,
+    ) -> None:
         super().__init__("outlets", partition, partitions)
         self.holder = holder
-        self.outlets: dict[str, OutletShelves] = {}
+        self.restate_within = restate_within
+        self.outlets: dict[str, Outlet] = {}
         self._due: list[tuple[int, str]] = []
 
     def _hold(self, kind: str, rows: pa.RecordBatch) -> None:
@@ -170,10 +183,10 @@ class OutletStage(Stage[str]):
                 heappush(self._due, (moment[0], outlet_id))
                 self._dirty.add(outlet_id)
 
-    def _outlet(self, outlet_id: str) -> OutletShelves:
+    def _outlet(self, outlet_id: str) -> Outlet:
         outlet = self.outlets.get(outlet_id)
         if outlet is None:
-            outlet = self.outlets[outlet_id] = OutletShelves(outlet_id)
+            outlet = self.outlets[outlet_id] = Outlet(outlet_id)
         return outlet
 
     def advance(self) -> list[Effect]:
@@ -188,11 +201,14 @@ class OutletStage(Stage[str]):
             due.add(heappop(self._due)[1])
         for outlet_id in sorted(due):
             outlet = self.outlets[outlet_id]
-            for at, sku, incident in outlet.fold(update.watermark, self.holder):
-                levels[outlet_id, sku] = at
+            for known_at, sku, incident, withdrawn in outlet.fold(
+                update.watermark, self.holder, self.restate_within
+            ):
+                levels[outlet_id, sku] = known_at
                 if incident is not None:
                     target = partition_of_key(incident.wholesaler_id, self.partitions)
-                    incidents[target].add(at=at, **msgspec.structs.asdict(incident))
+                    row = msgspec.structs.asdict(incident)
+                    incidents[target].add(at=known_at, withdrawn=withdrawn, **row)
             self._dirty.add(outlet_id)
             if outlet.held:
                 heappush(self._due, (min(m[0] for m in outlet.held), outlet_id))
@@ -209,10 +225,12 @@ class OutletStage(Stage[str]):
     def _levels(self, touched: dict[tuple[str, str], int]) -> RowBuilder:
         rows = RowBuilder("levels")
         for (outlet_id, sku), as_of in touched.items():
+            shelf = self.outlets[outlet_id].shelf(sku)
             rows.add(
                 outlet_id=outlet_id,
                 sku=sku,
-                on_hand=len(self.outlets[outlet_id].stock[sku]),
+                on_hand=len(shelf.stock),
+                withdrawn=shelf.never_was,
                 wholesaler_id=self.holder(outlet_id, as_of),
                 as_of=as_of,
             )
@@ -236,15 +254,18 @@ def _runs(rows: pa.RecordBatch) -> Iterator[tuple[str, _Moment, str, int, Int64s
     for name in ("outlet_id", "sku", "event_id"):
         codes = pc.dictionary_encode(columns[name]).indices.to_numpy()
         breaks[1:] |= np.diff(codes) != 0
-    for name in ("known_at", "at", "delta"):
-        breaks[1:] |= np.diff(columns[name].to_numpy()) != 0
+    withdrawn = columns["withdrawn"].to_numpy(zero_copy_only=False)
+    delta = np.where(withdrawn, -1, 1) * columns["delta"].to_numpy()
+    for column in (columns["known_at"].to_numpy(), columns["at"].to_numpy(), delta):
+        breaks[1:] |= np.diff(column) != 0
     starts = np.flatnonzero(breaks)
     picked = rows.take(pa.array(starts))
     imsis = np.split(columns["imsi"].to_numpy(), starts[1:])
-    for row, run in zip(
-        picked.select(["outlet_id", "known_at", "at", "event_id", "sku", "delta"]).to_pylist(),
+    for row, sign, run in zip(
+        picked.select(["outlet_id", "known_at", "at", "event_id", "sku"]).to_pylist(),
+        delta[starts].tolist(),
         imsis,
         strict=True,
     ):
         moment = (row["known_at"], row["at"], row["event_id"])
-        yield row["outlet_id"], moment, row["sku"], row["delta"], run
+        yield row["outlet_id"], moment, row["sku"], sign, run

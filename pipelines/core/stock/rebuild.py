@@ -1,17 +1,17 @@
 """What the stream should have come to, folded once more in memory, and how it differs. Pure.
 
-`Rebuild` is the whole stream as one partition without Kafka: envelopes of sim-events in, a
-`StockState` out. `compare` puts two of them side by side.
+`Rebuild` is the whole stream in one place without Kafka: envelopes of sim-events in, a
+`StockState` out. However late an event comes, it is put in its true place: what comes out is the
+fold of all facts. `compare` puts two states side by side.
 
-An event that came late (see `placement.LATE`) corrects the stock but not the incidents that were
-final before it. Input that was read in several goes has more of these than the same input read in
-one, so what they can reach is told apart as explained: incidents of the shelves their SIMs passed
-through, and anomalies of those SIMs. Stock has no excuse.
+The stream itself restates history only within a bound. An event that came later than that corrects
+the stock, so stock has no excuse; what else it can reach is told apart as explained: stock-outs of
+the shelves its SIMs passed through, and anomalies of those SIMs.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -22,18 +22,24 @@ import pyarrow.compute as pc
 from pipelines.core.effects import Effect
 from pipelines.core.stock.outlet_stage import OutletStage
 from pipelines.core.stock.placement import LATE
+from pipelines.core.stock.shelf import Holder
 from pipelines.core.stock.sim_registry import SimRegistry
-from pipelines.core.stock.sim_stage import Holder, SimStage
+from pipelines.core.stock.sim_stage import SimStage
 from schemas import topics
 from schemas.envelope import Header
+from schemas.fields import TIME_END
 
 #: (outlet_id, sku)
 Shelf = tuple[str, str]
 
 
 class Stockout(NamedTuple):
-    """An incident as the tables show it; times in ms, `closed_at` None while it lasts."""
+    """An incident as the tables show it; times in ms, `closed_at` None while it lasts.
 
+    Its id depends on the order in which late events came: it is shown, not compared.
+    """
+
+    incident_id: str
     outlet_id: str
     sku: str
     wholesaler_id: str
@@ -43,16 +49,15 @@ class Stockout(NamedTuple):
 
 @dataclass
 class StockState:
-    """How things stand: SIMs on each shelf, incidents by id, anomalies by (kind, ICCID)."""
+    """How things stand: SIMs on each shelf, stock-outs, anomalies by (kind, ICCID).
+
+    `too_late` are the ICCIDs of which some event came too late for its place in history.
+    """
 
     stock: dict[Shelf, int] = field(default_factory=dict)
-    incidents: dict[str, Stockout] = field(default_factory=dict)
+    incidents: set[Stockout] = field(default_factory=set)
     anomalies: Counter[tuple[str, str]] = field(default_factory=Counter)
-
-    @property
-    def late_sims(self) -> set[str]:
-        """ICCIDs of which some event came late."""
-        return {iccid for kind, iccid in self.anomalies if kind == LATE}
+    too_late: set[str] = field(default_factory=set)
 
 
 class Difference(NamedTuple):
@@ -74,32 +79,40 @@ class Difference(NamedTuple):
 class Rebuild:
     """Folds envelopes of sim-events, given in the order in which a source sent them.
 
-    `watched` are ICCIDs whose shelves are noted in `passed`, besides those that come late here.
+    `watched` are ICCIDs whose shelves are noted in `passed`; `partitions` those of sim-events.
     """
 
     def __init__(
-        self, registry: SimRegistry, holder: Holder, watched: frozenset[str] = frozenset()
+        self,
+        registry: SimRegistry,
+        holder: Holder,
+        watched: frozenset[str] = frozenset(),
+        partitions: int = 1,
     ) -> None:
-        self._sims = SimStage(0, 1, registry, holder)
-        self._outlets = OutletStage(0, 1, holder)
-        self._watched = set(watched)
-        self._standing = StockState()
+        self._sims = [
+            SimStage(p, partitions, registry, holder, restate_within=TIME_END)
+            for p in range(partitions)
+        ]
+        self._outlets = OutletStage(0, 1, holder, restate_within=TIME_END)
+        self._watched = watched
+        self._incidents: dict[str, Stockout] = {}
+        self._anomalies: Counter[tuple[str, str]] = Counter()
         self.passed: set[Shelf] = set()
 
     def process(self, effects: list[Effect]) -> None:
         """Fold envelopes of sim-events as far as they allow; others are passed over."""
         for effect in effects:
             if effect.topic == topics.SIM_EVENTS:
-                self.hold(effect.header, effect.rows)
+                self.hold(effect.header, effect.rows, effect.partition)
         self.fold()
 
-    def hold(self, header: Header, rows: pa.RecordBatch | None) -> None:
+    def hold(self, header: Header, rows: pa.RecordBatch | None, partition: int) -> None:
         """Take one envelope and fold nothing yet: those of other partitions are still to come."""
-        self._sims.process(header, rows)
+        self._sims[partition].process(header, rows)
 
     def fold(self) -> None:
         """Fold as far as the watermarks allow."""
-        for effect in self._sims.advance():
+        for effect in [effect for sims in self._sims for effect in sims.advance()]:
             if effect.topic == topics.STOCK_MOVEMENTS:
                 self._note_shelves(effect.rows)
                 self._outlets.process(effect.header, effect.rows)
@@ -108,16 +121,15 @@ class Rebuild:
         for effect in self._outlets.advance():
             if effect.topic == topics.STOCK_INCIDENTS and effect.rows is not None:
                 for row in effect.rows.to_pylist():
-                    self._standing.incidents[row["incident_id"]] = Stockout(
-                        *(row[name] for name in Stockout._fields)
-                    )
+                    stockout = Stockout(*(row[name] for name in Stockout._fields))
+                    self._incidents[stockout.incident_id] = stockout
+                    if row["withdrawn"]:
+                        del self._incidents[stockout.incident_id]
 
     def _note_anomalies(self, rows: pa.RecordBatch) -> None:
-        pairs = zip(rows["kind"].to_pylist(), rows["iccid"].to_pylist(), strict=True)
-        for kind, iccid in pairs:
-            self._standing.anomalies[kind, iccid] += 1
-            if kind == LATE:
-                self._watched.add(iccid)
+        columns = (rows[name].to_pylist() for name in ("kind", "iccid", "withdrawn"))
+        for kind, iccid, withdrawn in zip(*columns, strict=True):
+            self._anomalies[kind, iccid] += -1 if withdrawn else 1
 
     def _note_shelves(self, rows: pa.RecordBatch | None) -> None:
         if rows is None or not self._watched:
@@ -127,27 +139,28 @@ class Rebuild:
             zip(watched["outlet_id"].to_pylist(), watched["sku"].to_pylist(), strict=True)
         )
 
-    def standing(self) -> StockState:
+    def state(self) -> StockState:
         """What has been folded so far."""
-        self._standing.stock = {
-            (outlet.outlet_id, sku): len(imsis)
+        stock = {
+            (outlet.outlet_id, sku): len(shelf.stock)
             for outlet in self._outlets.outlets.values()
-            for sku, imsis in outlet.stock.items()
+            for sku, shelf in outlet.shelves.items()
+            if not shelf.never_was
         }
-        return self._standing
+        return StockState(stock, set(self._incidents.values()), +self._anomalies)
 
 
 def compare(expected: StockState, found: StockState, passed: set[Shelf]) -> list[Difference]:
     """All differences: stock, then incidents, then anomalies, each in the order of its names.
 
-    `passed` are the shelves that SIMs with late events passed through.
+    `passed` are the shelves that SIMs with events that came too late passed through.
     """
-    late = expected.late_sims ^ found.late_sims
-    passed = passed if late else set()
+    too_late = expected.too_late | found.too_late
+    passed = passed if too_late else set()
     return [
         *_stock(expected, found, passed),
         *_incidents(expected, found, passed),
-        *_anomalies(expected, found, late),
+        *_anomalies(expected, found, too_late),
     ]
 
 
@@ -161,19 +174,25 @@ def _stock(expected: StockState, found: StockState, passed: set[Shelf]) -> Itera
 
 
 def _incidents(expected: StockState, found: StockState, passed: set[Shelf]) -> Iterator[Difference]:
-    for incident_id in sorted(expected.incidents.keys() | found.incidents.keys()):
-        one, other = expected.incidents.get(incident_id), found.incidents.get(incident_id)
-        if one == other:
-            continue
-        known = one or other
+    one, other = ({some[1:]: some for some in state.incidents} for state in (expected, found))
+    missing, odd = ([here[key] for key in sorted(here.keys() - there.keys(), key=str)]
+                    for here, there in ((one, other), (other, one)))  # fmt: skip
+    by_opening: dict[tuple[str, str, int], list[Stockout | None]] = defaultdict(lambda: [None] * 2)
+    for place, some in enumerate((missing, odd)):
+        for stockout in some:
+            key = (stockout.outlet_id, stockout.sku, stockout.opened_at)
+            by_opening[key][place] = stockout
+    for key, (there, here) in sorted(by_opening.items()):
+        known = here or there
         assert known is not None
-        shelf = (known.outlet_id, known.sku)
-        explained = "late" if shelf in passed else ""
-        yield Difference("incident", *shelf, incident_id, _span(one), _span(other), explained)
+        explained = "late" if key[:2] in passed else ""
+        yield Difference(
+            "incident", *key[:2], known.incident_id, _span(there), _span(here), explained
+        )
 
 
-def _anomalies(expected: StockState, found: StockState, late: set[str]) -> Iterator[Difference]:
-    (one, one_sure), (other, other_sure) = _by_kind(expected, late), _by_kind(found, late)
+def _anomalies(expected: StockState, found: StockState, too_late: set[str]) -> Iterator[Difference]:
+    (one, one_sure), (other, other_sure) = _by_kind(expected, too_late), _by_kind(found, too_late)
     for kind in sorted(one.keys() | other.keys()):
         if one[kind] != other[kind] or one_sure[kind] != other_sure[kind]:
             explained = "late" if one_sure[kind] == other_sure[kind] else ""
@@ -182,14 +201,18 @@ def _anomalies(expected: StockState, found: StockState, late: set[str]) -> Itera
             )
 
 
-def _by_kind(standing: StockState, late: set[str]) -> tuple[Counter[str], Counter[str]]:
-    """Anomalies by kind: all of them, and those of SIMs that are not `late`."""
+def _by_kind(state: StockState, too_late: set[str]) -> tuple[Counter[str], Counter[str]]:
+    """Anomalies by kind: all of them, and those of SIMs that are not `too_late`.
+
+    What came late is no matter of the facts: it depends on how they were read.
+    """
     every: Counter[str] = Counter()
     sure: Counter[str] = Counter()
-    for (kind, iccid), count in standing.anomalies.items():
-        every[kind] += count
-        if iccid not in late:
-            sure[kind] += count
+    for (kind, iccid), count in state.anomalies.items():
+        if kind != LATE:
+            every[kind] += count
+            if iccid not in too_late:
+                sure[kind] += count
     return every, sure
 
 

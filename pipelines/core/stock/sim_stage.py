@@ -1,13 +1,16 @@
 """The SIM stage: what each SIM's calls and placements do, folded in event time.
 
 Order: facts are folded by the time they became known (`known_at`; for all but late ones that is
-`at`), then by (`at`, id). A late fact corrects the stock as if it had come in time.
+`at`), then by (`at`, id). Each SIM's history is a function of all facts about it. A fact that comes
+late changes it: what it would have been in time is compared with what was said, and movements and
+anomalies are withdrawn and added. All late facts of a block that met the same watermark are one
+such change, so `known_at` serves as the version of each row, however the log is cut into steps.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import astuple
 from heapq import heappop, heappush
 
@@ -16,10 +19,18 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.core.effects import Effect, RowBuilder, envelopes
-from pipelines.core.stage import Stage
+from pipelines.core.stage import RESTATE_WITHIN, Stage
 from pipelines.core.stock import placement as rules
-from pipelines.core.stock.block import Block, Use, block_number
-from pipelines.core.stock.placement import Placement, PlacementType, replay, step
+from pipelines.core.stock.block import Block, block_number
+from pipelines.core.stock.placement import (
+    Anomaly,
+    History,
+    Movement,
+    Placement,
+    PlacementType,
+    Use,
+)
+from pipelines.core.stock.shelf import Holder
 from pipelines.core.stock.sim_registry import UNUSED, Int64s, SimRange, SimRegistry
 from pipelines.core.watermarks import source_watermark
 from schemas import topics
@@ -29,9 +40,6 @@ from schemas.topics import block_of, partition_of_key
 _RANGES = -1
 _RANGES_KEY = b"ranges"
 
-#: wholesaler who holds an outlet at a time (ms); "" when nobody does.
-Holder = Callable[[str, int], str]
-
 
 class SimStage(Stage[int]):
     """One partition of the SIM stage: movements to the outlets' partitions, and anomalies."""
@@ -39,11 +47,17 @@ class SimStage(Stage[int]):
     watermark_rule = staticmethod(source_watermark)
 
     def __init__(
-        self, partition: int, partitions: int, registry: SimRegistry, holder: Holder
+        self,
+        partition: int,
+        partitions: int,
+        registry: SimRegistry,
+        holder: Holder,
+        restate_within: int = RESTATE_WITHIN,
     ) -> None:
         super().__init__("sims", partition, partitions)
         self.registry = registry
         self.holder = holder
+        self.restate_within = restate_within
         registry.reset(partition, partitions)
         self.blocks: dict[int, Block] = {}
         self.ranges: set[SimRange] = set()
@@ -77,7 +91,9 @@ class SimStage(Stage[int]):
             known = int(rows.column(3)[row].as_py()) if rows.num_columns > 3 else time
             block = self._block(block_of(imsi))
             known = max(known, self.watermarks.reached)
-            if block.hold_use(Use(time, rows.column(2)[row].as_py(), known, imsi)):
+            counts = rules.counts_at(time, known, self.restate_within)
+            use = Use(time, rows.column(2)[row].as_py(), known, imsi, counts)
+            if block.hold_use(use):
                 self._wait_for(block, known)
 
     def _hold_placements(self, rows: pa.RecordBatch) -> None:
@@ -87,7 +103,8 @@ class SimStage(Stage[int]):
             block = self._block(block_of(row["first_imsi"]))
             row["known_at"] = max(row["known_at"], self.watermarks.reached)
             row["to_outlet_id"] = row["to_outlet_id"] or rules.NOWHERE
-            fact = Placement(**row)
+            counts = rules.counts_at(row["at"], row["known_at"], self.restate_within)
+            fact = Placement(**row, counts_at=counts)
             if block.hold_placement(fact):
                 self._wait_for(block, fact.known_at)
 
@@ -124,11 +141,23 @@ class SimStage(Stage[int]):
         return effects
 
     def _fold(self, block: Block, watermark: int, out: _Emitted) -> None:
+        late: list[Placement | Use] = []
         for fact in block.due(watermark):
+            if late and fact.known_at != late[0].known_at:
+                self._restate(block, late, out)
+                late = []
+            if fact.counts_at < fact.known_at:
+                late.append(fact)
+                continue
+            if late:  # Of what became known at the same time, late facts come first.
+                self._restate(block, late, out)
+                late = []
             if isinstance(fact, Use):
                 self._fold_use(block, fact, out)
             else:
                 self._fold_placement(block, fact, out)
+        if late:
+            self._restate(block, late, out)
         block.folded = watermark
         self._dirty.add(block.number)
         known = block.next_known()
@@ -136,46 +165,25 @@ class SimStage(Stage[int]):
             heappush(self._due, (known, block.number))
 
     def _fold_use(self, block: Block, use: Use, out: _Emitted) -> None:
+        """A first use in order."""
         offset = use.imsi - block.first_imsi
-        first = int(block.first_use[offset])
-        if first != UNUSED and first <= use.at:
+        if block.first_use[offset] != UNUSED:
             return
-        if use.known_at > use.at:
-            out.anomaly(use.event_id, use.imsi, rules.LATE, use.at)
-        block.use(offset, use.at)
-        if first != UNUSED:
-            return
+        block.use(use)
         place = block.place(use.imsi)
         if place == rules.NOWHERE:
-            out.anomaly(use.event_id, use.imsi, rules.ACTIVE_BEFORE_DELIVERY, use.at)
+            out.anomaly(use, use.imsi, rules.ACTIVE_BEFORE_DELIVERY)
         else:
             out.move([use.imsi], place, -1, rules.FIRST_USE, use)
             block.put(slice(offset, offset + 1), rules.NOWHERE)
 
     def _fold_placement(self, block: Block, fact: Placement, out: _Emitted) -> None:
-        in_order = not any(
-            f.order > fact.order
-            and f.first_imsi < fact.first_imsi + fact.count
-            and fact.first_imsi < f.first_imsi + f.count
-            for f in reversed(block.history)
-        )
+        """`rules.step` on all SIMs of a placement at once: none has a later fact."""
         block.remember(fact)
-        covered, _ = block.places(fact)
-        first_use = block.first_use[covered]
-        if in_order and not ((first_use != UNUSED) & (first_use > fact.at)).any():
-            self._fold_in_order(block, fact, out)
-        else:
-            for imsi in range(fact.first_imsi, fact.first_imsi + fact.count):
-                self._fold_out_of_order(block, fact, imsi, out)
-
-    def _fold_in_order(self, block: Block, fact: Placement, out: _Emitted) -> None:
-        """`step` on all SIMs of a placement at once: none has a later event."""
         covered, places = block.places(fact)
         imsis = np.arange(fact.first_imsi, fact.first_imsi + fact.count)
         used = block.first_use[covered] != UNUSED
         here = block.outlet_index(fact.outlet_id)
-        if fact.known_at > fact.at:
-            out.anomalies_of(fact, imsis, rules.LATE)
         if fact.type == PlacementType.DELIVERY:
             out.anomalies_of(fact, imsis[used], rules.DELIVERED_AFTER_USE)
             out.anomalies_of(fact, imsis[~used & (places == here)], rules.DELIVERED_TWICE)
@@ -199,33 +207,36 @@ class SimStage(Stage[int]):
                 out.move(imsis[come].tolist(), target, +1, rules.TRANSFERRED_IN, fact)
         block.put(imsis[come] - block.first_imsi, target)
 
-    def _fold_out_of_order(self, block: Block, fact: Placement, imsi: int, out: _Emitted) -> None:
-        """One SIM of a late placement: what would be had it come in time, against what is."""
-        offset = imsi - block.first_imsi
-        if fact.known_at > fact.at:
-            out.anomaly(fact.event_id, imsi, rules.LATE, fact.at)
-        first = int(block.first_use[offset])
-        delivery = fact.type == PlacementType.DELIVERY
-        if first != UNUSED and first <= fact.at:
-            kind = rules.DELIVERED_AFTER_USE if delivery else rules.LEFT_AFTER_USE
-            out.anomaly(fact.event_id, imsi, kind, fact.at)
-            return
-        earlier = replay((f for f in block.history if f.order < fact.order), imsi)
-        _, anomaly = step(earlier, fact)
-        if anomaly is not None:
-            out.anomaly(fact.event_id, imsi, anomaly, fact.at)
-        if first != UNUSED:
-            return  # Active since: whatever it passed through, it is on no shelf now.
-        before, after = block.place(imsi), replay(block.history, imsi)
-        if before == after:
-            return
-        if before != rules.NOWHERE:
-            taken = rules.MOVED_OUT if delivery else rules.TAKEN[PlacementType(fact.type)]
-            out.move([imsi], before, -1, taken, fact)
-        if after != rules.NOWHERE:
-            cause = rules.DELIVERED if delivery else rules.TRANSFERRED_IN
-            out.move([imsi], after, +1, cause, fact)
-        block.put(slice(offset, offset + 1), after)
+    def _restate(self, block: Block, late: list[Placement | Use], out: _Emitted) -> None:
+        """Late facts that met the same watermark: what is, with them, against what was said."""
+        known_at = late[0].known_at
+        placements = [fact for fact in late if isinstance(fact, Placement)]
+        uses = {}
+        for fact in late:
+            if isinstance(fact, Use):
+                first = block.first_use[fact.imsi - block.first_imsi]
+                if first == UNUSED or fact.counts_at < first:
+                    uses[fact.imsi] = fact
+        for fact in placements:
+            out.anomalies_of(
+                fact, np.arange(fact.first_imsi, fact.first_imsi + fact.count), rules.LATE
+            )
+        for use in uses.values():
+            out.anomaly(use, use.imsi, rules.LATE)
+        covered = {imsi for f in placements for imsi in range(f.first_imsi, f.first_imsi + f.count)}
+        for imsi in sorted(covered | uses.keys()):
+            about = [fact for fact in block.history if fact.covers(imsi)]
+            first_use = block.first_use_of(imsi)
+            before = rules.history(about, first_use, imsi)
+            about += [fact for fact in placements if fact.covers(imsi)]
+            after = rules.history(about, uses.get(imsi, first_use), imsi)
+            out.restate(imsi, known_at, before, after)
+            offset = imsi - block.first_imsi
+            block.put(slice(offset, offset + 1), after.place)
+        for fact in placements:
+            block.remember(fact)
+        for use in uses.values():
+            block.use(use)
 
     # Keeping state
 
@@ -233,7 +244,7 @@ class SimStage(Stage[int]):
         if part == _RANGES:
             yield _RANGES_KEY, msgspec.msgpack.encode(sorted(self.ranges, key=astuple))
         else:
-            yield from self.blocks[part].entries()
+            yield from self.blocks[part].entries(self.restate_within)
 
     def _restore(self, key: bytes, value: bytes) -> None:
         if key == _RANGES_KEY:
@@ -260,31 +271,50 @@ class _Emitted:
     def move(
         self, imsis: list[int], outlet_id: str, delta: int, cause: str, fact: Placement | Use
     ) -> None:
-        if not imsis:
-            return
+        if imsis:
+            what = Movement(fact.counts_at, fact.event_id, outlet_id, delta, cause)
+            self._movement(imsis, what, fact.known_at, withdrawn=False)
+
+    def _movement(
+        self, imsis: list[int], what: Movement, known_at: int, *, withdrawn: bool
+    ) -> None:
         batch = self.registry.range_of(imsis[0])
         assert batch is not None, "facts about unregistered SIMs are not taken"
         iccids = batch.iccids(imsis)
-        self.movements[partition_of_key(outlet_id, self.partitions)].extend(
+        self.movements[partition_of_key(what.outlet_id, self.partitions)].extend(
             len(imsis),
-            movement_id=[f"{fact.event_id}/{iccid}/{cause}" for iccid in iccids],
-            at=fact.at,
-            known_at=fact.known_at,
-            outlet_id=outlet_id,
+            movement_id=[f"{what.event_id}/{iccid}/{what.cause}" for iccid in iccids],
+            known_at=known_at,
             sku=batch.sku,
             imsi=imsis,
             iccid=iccids,
-            delta=delta,
-            cause=cause,
-            event_id=fact.event_id,
-            wholesaler_id=self.holder(outlet_id, fact.at),
+            wholesaler_id=self.holder(what.outlet_id, what.at),
+            withdrawn=withdrawn,
+            **what._asdict(),
         )
 
-    def anomaly(self, event_id: str, imsi: int, kind: str, at: int) -> None:
+    def anomaly(self, fact: Placement | Use, imsi: int, kind: str) -> None:
+        self._anomaly(imsi, Anomaly(fact.at, fact.event_id, kind), fact.known_at, withdrawn=False)
+
+    def _anomaly(self, imsi: int, what: Anomaly, known_at: int, *, withdrawn: bool) -> None:
         self.anomalies.add(
-            event_id=event_id, iccid=self.registry.iccid(imsi), kind=kind, at=at, detail=""
+            iccid=self.registry.iccid(imsi),
+            detail="",
+            known_at=known_at,
+            withdrawn=withdrawn,
+            **what._asdict(),
         )
 
     def anomalies_of(self, fact: Placement, imsis: Int64s, kind: str) -> None:
         for imsi in imsis.tolist():
-            self.anomaly(fact.event_id, imsi, kind, fact.at)
+            self.anomaly(fact, imsi, kind)
+
+    def restate(self, imsi: int, known_at: int, before: History, after: History) -> None:
+        """Withdraw what was said of a SIM and no longer holds; say what was not and does."""
+        for old, new, withdrawn in ((before, after, True), (after, before, False)):
+            for what in old.movements:
+                if what not in new.movements:
+                    self._movement([imsi], what, known_at, withdrawn=withdrawn)
+            for odd in old.anomalies:
+                if odd not in new.anomalies:
+                    self._anomaly(imsi, odd, known_at, withdrawn=withdrawn)

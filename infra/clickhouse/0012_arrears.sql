@@ -180,7 +180,7 @@ CREATE TABLE IF NOT EXISTS payment_doubles_rows
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY run_id
-ORDER BY (as_of, payment_id);
+ORDER BY (as_of, channel, payment_id);
 
 CREATE VIEW IF NOT EXISTS payment_doubles AS
 SELECT * EXCEPT run_id

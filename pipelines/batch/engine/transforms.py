@@ -29,6 +29,9 @@ T = TypeVar("T")
 #: Results that are not a table of the job: what was refused, and how many rows were read.
 REJECTED, COUNTED = "batch_rejects", "_rows_read"
 
+#: How a reason begins that only remarks on a row which counts all the same.
+NOTE = "note: "
+
 #: Frames a running sum keeps before it adds them up.
 _SUM_EVERY = 16
 
@@ -79,6 +82,11 @@ class Results:
     def refuse(self, name: str, *rejects: pl.DataFrame) -> None:
         """Leave rejects."""
         self.put(REJECTED, name, *rejects)
+
+    def note(self, name: str, rows: pl.DataFrame) -> None:
+        """Leave remarks on rows that count all the same; `reason` says what to look at."""
+        remark = pl.concat_str(pl.lit(NOTE), "reason").alias("reason")
+        self.refuse(f"note-{name}", rows.with_columns(remark))
 
     def count(self, name: str, source: str, rows: int) -> None:
         """Leave how many rows of a file were read."""

@@ -30,7 +30,8 @@ class FileColumn:
 
     `kind` is the Polars type of what comes out of `parse`.
 
-    `required` says that a row without a value is unusable, `present` that every file must have it.
+    `required` says that a row without a value is unusable, `present` that every file must have it,
+    `instant` that the values are times, Int64 ms since the epoch.
     """
 
     name: str
@@ -39,6 +40,7 @@ class FileColumn:
     wanted: str
     required: bool = True
     present: bool = True
+    instant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,17 @@ def time(name: str) -> FileColumn:
 
     A Parquet timestamp without a zone is UTC.
     """
-    return FileColumn(name, pl.Int64, parse_time, "an ISO 8601 time with an offset")
+    wanted = "an ISO 8601 time with an offset"
+    return FileColumn(name, pl.Int64, parse_time, wanted, instant=True)
+
+
+def offsets(raw: pl.DataFrame, dataset: Dataset) -> list[str]:
+    """The offsets from UTC, like +08:00 or Z, that the times of raw rows are written with."""
+    names = [c.name for c in dataset.columns if c.instant and raw.schema.get(c.name) == pl.String]
+    found = [
+        raw[name].unique().str.extract(r"\d(Z|[+-]\d{2}:?\d{2})$").drop_nulls() for name in names
+    ]
+    return sorted(set(pl.concat(found))) if found else []
 
 
 def parse_time(values: pl.Series) -> pl.Series:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -31,6 +32,14 @@ def _duration(value: Any) -> Any:
 
 
 Duration = Annotated[int, BeforeValidator(_duration)]
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is not a time zone") from error
+    return name
 
 
 def _address(value: str) -> str:
@@ -75,6 +84,7 @@ class Settings(BaseSettings):
     sms_signature: str = ""
     policy: Path | None = None
     display_zone: str = "Asia/Shanghai"
+    time_zone: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     dead_letter_limit: Annotated[int, Field(ge=0)] = 50_000
     metrics_port: int | None = None

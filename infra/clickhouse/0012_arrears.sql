@@ -179,7 +179,7 @@ CREATE TABLE IF NOT EXISTS payment_doubles_rows
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY run_id
-ORDER BY (as_of, payment_id);
+ORDER BY (as_of, channel, payment_id);
 
 CREATE OR REPLACE VIEW payment_doubles AS
 SELECT * EXCEPT run_id

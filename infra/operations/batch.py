@@ -42,7 +42,7 @@ def run_batch(
             as_of=_day(as_of),
             input=input,
             warehouse=warehouse,
-            beam_args=beam_args,
+            beam_args=[f"--time-zone={settings.time_zone}", *beam_args],
             dry_run=dry_run,
             progress=lambda line: errors.print(line, markup=False),
         )
@@ -52,7 +52,7 @@ def run_batch(
 def run_schedule(plan: Path, settings: Settings) -> None:
     """Serve a schedule until SIGINT or SIGTERM; the job under way is finished first."""
     console = Console(highlight=False)
-    schedule = load_schedule(plan)
+    schedule = load_schedule(plan, settings.time_zone)
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())

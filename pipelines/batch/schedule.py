@@ -87,12 +87,13 @@ class Timed(BaseModel):
 
 
 class Schedule(BaseModel):
-    """All timed runs. Fire times are in `time_zone`; missed ones of `catch_up_days` are made up."""
+    """All timed runs. Fire times, days and months are those of `time_zone`; missed runs of
+    `catch_up_days` are made up."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     runs: tuple[Timed, ...] = Field(min_length=1)
-    time_zone: Annotated[str, AfterValidator(_a_zone)] = "UTC"
+    time_zone: Annotated[str, AfterValidator(_a_zone)] = "Asia/Shanghai"
     catch_up_days: Annotated[int, Field(ge=0, le=400)] = 35
 
     @property
@@ -117,13 +118,15 @@ class Due:
         return self.timed.job, when
 
 
-def load_schedule(path: Path) -> Schedule:
-    """The schedule in a TOML file: `[[runs]]` tables, `time_zone`, `catch_up_days`.
+def load_schedule(path: Path, time_zone: str = "Asia/Shanghai") -> Schedule:
+    """The schedule in a TOML file: `[[runs]]` tables, `time_zone` (or else the one given, which is
+    the business's), `catch_up_days`.
 
     Raises `SettingsError` that names the first thing wrong.
     """
     try:
-        return Schedule.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        return Schedule.model_validate({"time_zone": time_zone} | found)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is no schedule: {error}") from error
     except ValidationError as error:
@@ -190,7 +193,7 @@ def catch_up(
                     as_of=run.as_of,
                     input=run.timed.input,
                     warehouse=warehouse,
-                    beam_args=run.timed.beam_args,
+                    beam_args=(f"--time-zone={schedule.time_zone}", *run.timed.beam_args),
                     progress=progress,
                 )
             )

@@ -45,7 +45,7 @@ def compute_tables(
 ) -> dict[str, list[dict[str, Any]]]:
     """What a job's pipeline writes: table → rows in order of the table's key."""
     job = importlib.import_module(JOBS[name]).JOB
-    options = PipelineOptions(list(args))
+    options = PipelineOptions(["--time-zone=UTC", *args])
     with tempfile.TemporaryDirectory() as folder:
         made = Plan(
             when,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -16,7 +16,8 @@ import pyarrow as pa
 import pytest
 from batch_harness import write_csv
 
-from pipelines.batch import JOBS, run_job
+from pipelines.batch import JOBS
+from pipelines.batch import run_job as run_in_zone
 from pipelines.batch.engine import run_lock
 from pipelines.batch.engine.columns import REJECTS, ROW, SOURCE
 from pipelines.batch.engine.job import Plan
@@ -33,6 +34,11 @@ from schemas.errors import (
     UsageError,
     WarehouseError,
 )
+
+
+def run_job(name: str, *, beam_args: Sequence[str] = (), **how: Any) -> RunReport:
+    return run_in_zone(name, beam_args=["--time-zone=UTC", *beam_args], **how)
+
 
 UNIT_ROWS = "unit_id,level,parent_id,name\nT,feeder,,t\n"
 BOUNDARY_HEADER = "meter_id,unit_id,direction,start,end,kwh,quality\n"
@@ -75,7 +81,7 @@ LIGHT = replace(JOB, build=_build)
 
 def line_loss(warehouse: Warehouse, root: Path, period: str = "2026-01", **how: Any) -> RunReport:
     more = {"dry_run": False, "progress": lambda line: None} | how
-    more["beam_args"] = ["--most-refused=1", *how.get("beam_args", ())]
+    more["beam_args"] = ["--time-zone=UTC", "--most-refused=1", *how.get("beam_args", ())]
     return run(LIGHT, period=period, as_of=None, input=root, warehouse=warehouse, **more)
 
 

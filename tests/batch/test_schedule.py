@@ -70,7 +70,7 @@ def test_what_a_run_covers() -> None:
 
 
 def test_missed_runs_are_due_the_oldest_first() -> None:
-    schedule = Schedule(runs=(MONTHLY, DAILY), catch_up_days=3)
+    schedule = Schedule(time_zone="UTC", runs=(MONTHLY, DAILY), catch_up_days=3)
     done = [ran("arrears", "2026-03-03", datetime(2026, 3, 4, 4, 0, 1, tzinfo=UTC))]
     assert [run.label for run in due(schedule, done, NOW)] == [
         ("line-loss", "2026-02"),
@@ -87,7 +87,7 @@ def test_missed_runs_are_due_the_oldest_first() -> None:
 
 
 def test_a_run_before_the_fire_time_does_not_settle_it() -> None:
-    schedule = Schedule(runs=(MONTHLY,), catch_up_days=5)
+    schedule = Schedule(time_zone="UTC", runs=(MONTHLY,), catch_up_days=5)
     fire = datetime(2026, 3, 3, 2, 30, tzinfo=UTC)
     assert due(schedule, [ran("line-loss", "2026-02", fire - timedelta(seconds=1))], NOW)
     assert due(schedule, [ran("line-loss", "2026-02", fire)], NOW) == []
@@ -103,12 +103,12 @@ def test_fire_times_are_those_of_the_place() -> None:
 def test_of_one_period_only_the_last_fire_counts() -> None:
     hourly = DAILY.model_copy(update={"cron": "0 * * * *", "covers": "this_month",
                                       "job": "line-loss"})  # fmt: skip
-    (run,) = due(Schedule(runs=(hourly,), catch_up_days=2), [], NOW)
+    (run,) = due(Schedule(time_zone="UTC", runs=(hourly,), catch_up_days=2), [], NOW)
     assert run.fire == NOW
 
 
 def test_a_failure_is_told_and_the_others_run(warehouse: Warehouse) -> None:
-    schedule = Schedule(runs=(MONTHLY, DAILY), catch_up_days=4)
+    schedule = Schedule(time_zone="UTC", runs=(MONTHLY, DAILY), catch_up_days=4)
     runs, told = Runs(warehouse, failing="line-loss"), list[str]()
     reports, failed = catch_up(schedule, warehouse, now=NOW, progress=told.append, runs=runs)
     assert [run.timed for run in failed] == [MONTHLY]
@@ -127,7 +127,7 @@ def test_it_serves_until_it_is_stopped(warehouse: Warehouse) -> None:
         if len(runs.asked) == 1:
             stop.set()
 
-    schedule = Schedule(runs=(DAILY,), catch_up_days=2)
+    schedule = Schedule(time_zone="UTC", runs=(DAILY,), catch_up_days=2)
     serve(schedule, warehouse, stop=stop, progress=told, clock=lambda: NOW, runs=runs)
     assert runs.asked == [
         ("arrears", None, date(2026, 3, 3)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pipelines.batch import run_job
+from pipelines.batch import run_job as run_in_zone
 from pipelines.batch.channel.calls import sums_of
 from pipelines.batch.engine import run_lock
 from pipelines.batch.engine.transforms import JoinedRows
@@ -19,6 +20,7 @@ from pipelines.warehouse import migrate, open_warehouse
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import ZerostockError
 
+run_job = partial(run_in_zone, beam_args=["--time-zone=UTC", "--most-refused=1"])
 FIRST = 460_001_000_000_000
 DAY = 86_400_000
 START = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp() * 1000)

@@ -31,7 +31,8 @@ app(sys.argv[2:])
 
 
 def run(root: Path, killed_at: str = "") -> int:
-    batch = ["batch", "channel", "--period", "2026-03", "--input", str(root / "in")]
+    batch = ["batch", "channel", "--period", "2026-03", "--input", str(root / "in"),
+             "--time-zone=UTC"]  # fmt: skip
     command = [sys.executable, "-c", _KILLED, killed_at, *batch, "--data", str(root / "data")]
     return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode
 

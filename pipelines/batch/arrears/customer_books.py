@@ -6,20 +6,30 @@ yielded, to be added up. The rules are in `pipelines.core.billing`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 
 import apache_beam as beam
 import polars as pl
 
-from pipelines.batch.arrears.files import CREDIT, DOUBLES, OPEN_BILLS, PAID
+from pipelines.batch.arrears.files import CREDIT, DOUBLES, OPEN_BILLS, PAID, PAYMENT_KEY
 from pipelines.batch.arrears.reconciliation import doubles
 from pipelines.batch.engine.deduplicate import deduplicate
-from pipelines.batch.engine.transforms import JoinedRows, Results
+from pipelines.batch.engine.transforms import JoinedRows, Results, from_bytes
 from pipelines.core.billing import arrears, credit
 
 
-def settle(group: JoinedRows, as_of: date, results: Results) -> Iterator[object]:
+def without_reversed(payments: pl.DataFrame, reversed_: Iterable[bytes]) -> pl.DataFrame:
+    """Payments without those that were taken back."""
+    taken = [from_bytes(data) for data in reversed_]
+    if not taken:
+        return payments
+    return payments.join(pl.concat(taken), on=PAYMENT_KEY, how="anti", nulls_equal=True)
+
+
+def settle(
+    group: JoinedRows, reversed_: Iterable[bytes], *, as_of: date, results: Results
+) -> Iterator[object]:
     """All that is one customer's → sums by segment and hall; details go to the results."""
     frames = group.frames
     customers, twice = deduplicate(frames["customers"], ["customer_id"])
@@ -35,61 +45,46 @@ def settle(group: JoinedRows, as_of: date, results: Results) -> Iterator[object]
             pl.col("segment", "hall_id").fill_null(arrears.UNKNOWN)
         )
 
-    paid_late = arrears.pay_oldest(frames["bills"], frames["given"])
-    taken = paid_late.group_by("bill_id").agg(pl.col("paid_fen").sum())
+    taken_back = list(reversed_)
+    payments = without_reversed(frames["payments"], taken_back)
+    given = without_reversed(frames["given"], taken_back)
+    owed, from_credit, left = arrears.pay_oldest(frames["bills"], given)
+    paid = pl.concat([frames["paid"], from_credit.select(*PAID)])
     days = arrears.past_due(as_of)
-    bills = known(frames["bills"].join(taken, on="bill_id", how="left")).with_columns(
-        open_fen=pl.col("open_fen") - pl.col("paid_fen").fill_null(0),
-        days=days,
-        bucket=arrears.bucket(days),
-    )
+    bills = known(owed).with_columns(days=days, bucket=arrears.bucket(days))
     cash = known(
-        frames["payments"]
-        .group_by("customer_id", billing_period=pl.col("paid_on").dt.strftime("%Y-%m"))
-        .agg(pl.col("amount_fen").sum())
+        payments.group_by("customer_id", billing_period=pl.col("paid_on").dt.strftime("%Y-%m")).agg(
+            pl.col("amount_fen").sum()
+        )
     )
     results.put(OPEN_BILLS.name, group.name, bills.filter(pl.col("open_fen") > 0))
-    results.put(DOUBLES.name, group.name, doubles(frames["payments"]))
-    due = frames["bills"].select("bill_id", "customer_id", "due_on")
-    paid = pl.concat([frames["paid"], paid_late.join(due, on="bill_id").select(*PAID)])
-    results.put(
-        CREDIT.name,
-        group.name,
-        _credit(customers, bills, paid, records, frames["given"], paid_late, as_of),
-    )
+    results.put(DOUBLES.name, group.name, doubles(payments))
+    everyone = pl.concat(
+        frame.select("customer_id") for frame in (customers, bills, given)
+    ).unique()
+    results.put(CREDIT.name, group.name, _credit(everyone, bills, paid, records, left, as_of))
     yield arrears.ageing(bills)
     yield beam.pvalue.TaggedOutput("recovery", arrears.recovery(bills, cash))
     yield beam.pvalue.TaggedOutput("balance", _balance(bills, paid))
 
 
 def _credit(
-    customers: pl.DataFrame,
+    everyone: pl.DataFrame,
     bills: pl.DataFrame,
     paid: pl.DataFrame,
     records: pl.DataFrame,
-    given: pl.DataFrame,
-    from_credit: pl.DataFrame,
+    left: pl.DataFrame,
     as_of: date,
 ) -> pl.DataFrame:
-    everyone = pl.concat(
-        [customers.select("customer_id"), bills.select("customer_id"), given.select("customer_id")]
-    ).unique()
+    fen = pl.col("open_fen")
     owed = bills.group_by("customer_id").agg(
-        open_fen=pl.col("open_fen").sum(),
-        overdue_fen=pl.col("open_fen").filter(pl.col("days") > 0).sum(),
+        open_fen=fen.sum(), overdue_fen=fen.filter(pl.col("days") > 0).sum()
     )
-    used = from_credit.group_by("payment_id").agg(pl.col("paid_fen").sum())
-    left = (
-        given.join(used, on="payment_id", how="left")
-        .group_by("customer_id")
-        .agg(
-            unallocated_fen=pl.col("amount_fen").sum() - pl.col("paid_fen").fill_null(0).sum(),
-        )
-    )
+    unused = left.group_by("customer_id").agg(unallocated_fen=pl.col("amount_fen").sum())
     return (
-        credit.credit(everyone, bills, paid, records, as_of)
+        credit.credit(everyone, bills, paid.filter(~pl.col("note")), records, as_of)
         .join(owed, on="customer_id", how="left")
-        .join(left, on="customer_id", how="left")
+        .join(unused, on="customer_id", how="left")
         .with_columns(pl.col("open_fen", "overdue_fen", "unallocated_fen").fill_null(0))
     )
 
@@ -99,7 +94,7 @@ def _balance(bills: pl.DataFrame, paid: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "is": ["fen"],
-            "billed": [bills["amount_fen"].clip(0).sum()],
+            "billed": [bills["amount_fen"].sum()],
             "open": [bills["open_fen"].sum()],
             "allocated": [paid["paid_fen"].sum()],
         }

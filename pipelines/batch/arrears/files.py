@@ -22,6 +22,7 @@ BILLS = Dataset(
         day("issued_on"),
         day("due_on", required=False),
         whole("amount_fen"),
+        text("corrects", required=False, present=False),
     ),
 )
 
@@ -34,6 +35,7 @@ PAYMENTS = Dataset(
         day("paid_on"),
         whole("amount_fen"),
         text("channel", required=False),
+        text("reverses", required=False, present=False),
     ),
 )
 
@@ -63,17 +65,15 @@ DOUBLES = ResultTable("payment_doubles")
 
 # --- rows as they travel ------------------------------------------------------------------------
 
-PAID_ONCE = PAYMENTS.values
+#: A payment is known by its channel and id.
+PAYMENT_KEY = ("channel", "payment_id")
 
-OWED = BILLS.values | {"open_fen": pl.Int64}
-
-PAID = {"customer_id": pl.String, "due_on": pl.Date, **ALLOCATION}
-
-GIVEN = {
-    "payment_id": pl.String,
-    "customer_id": pl.String,
-    "paid_on": pl.Date,
-    "amount_fen": pl.Int64,
+#: A bill with what is open of it.
+OWED = {name: BILLS.values[name] for name in BILLS.names if name != "corrects"} | {
+    "open_fen": pl.Int64
 }
+
+#: Money that reached a bill, by its customer.
+PAID = {name: kind for name, kind in ALLOCATION.items() if name != "bill_id"}
 
 RECEIVED = {"day": pl.Date, "channel": pl.String, "received_fen": pl.Int64, "payments": pl.Int64}

@@ -30,7 +30,8 @@ class FileColumn:
 
     `kind` is the Polars type of what comes out of `parse`.
 
-    `required` says that a row without a value is unusable, `present` that every file must have it.
+    `required` says that a row without a value is unusable, `present` that every file must have it,
+    `instant` that the values are times, Int64 ms since the epoch.
     """
 
     name: str
@@ -39,6 +40,7 @@ class FileColumn:
     wanted: str
     required: bool = True
     present: bool = True
+    instant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,17 @@ def time(name: str) -> FileColumn:
 
     A Parquet timestamp without a zone is UTC.
     """
-    return FileColumn(name, pl.Int64, parse_time, "an ISO 8601 time with an offset")
+    wanted = "an ISO 8601 time with an offset"
+    return FileColumn(name, pl.Int64, parse_time, wanted, instant=True)
+
+
+def offsets(raw: pl.DataFrame, dataset: Dataset) -> list[str]:
+    """The offsets from UTC, like +08:00 or Z, that the times of raw rows are written with."""
+    names = [c.name for c in dataset.columns if c.instant and raw.schema.get(c.name) == pl.String]
+    found = [
+        raw[name].unique().str.extract(r"\d(Z|[+-]\d{2}:?\d{2})$").drop_nulls() for name in names
+    ]
+    return sorted(set(pl.concat(found))) if found else []
 
 
 def parse_time(values: pl.Series) -> pl.Series:
@@ -225,28 +237,65 @@ def parse_time(values: pl.Series) -> pl.Series:
     return _none(values, pl.Int64())
 
 
+#: A calendar day as exports write it: 2026-02-01, 2026/2/1, 20260201, 2026年2月1日, with or without
+#: a local time of that day.
+_DAY = (
+    r"^(\d{4})(?:[-/.](\d{1,2})[-/.](\d{1,2})|(\d{2})(\d{2})|年(\d{1,2})月(\d{1,2})日)"
+    r"(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?$"
+)
+_MONTH = (
+    r"^(\d{4})(?:[-/.]?(0[1-9]|1[0-2])|[-/.]([1-9])|年(\d{1,2})月)"
+    r"(?:[-/.]0?1(?: 0{1,2}:00(?::00)?)?)?$"
+)
+
+#: 10000, 10000.00 and 10,000, of which each can only mean one whole number.
+_GROUPED = r"^[+-]?\d{1,3}(?:,\d{3})+(?:\.0*)?$"
+
+
 def day(name: str, *, required: bool = True, present: bool = True) -> FileColumn:
-    """A calendar day: YYYY-MM-DD, or a Parquet date or midnight."""
+    """A calendar day, in any of the shapes of `_DAY`, or a Parquet date or local time."""
 
     def parse(values: pl.Series) -> pl.Series:
         if values.dtype == pl.Date:
             return values
         if isinstance(values.dtype, pl.Datetime):
             days = values.dt.date()
-            return _unless(days, values.dt.time() != dt.time())
+            return _unless(days, values.dt.time() != dt.time()) if values.dtype.time_zone else days
         words = values.cast(pl.String)
-        shape = words.str.contains(r"^\d{4}-\d{2}-\d{2}$")
-        return _unless(words.str.to_date("%Y-%m-%d", strict=False), ~shape)
+        plain = words.str.len_bytes() == 10
+        days = words.str.to_date("%Y-%m-%d", strict=False)
+        days = _unless(days, ~plain)
+        if days.null_count() == words.null_count():
+            return days
+        return days.zip_with(days.is_not_null(), _days_of_parts(words, _DAY))
 
     return FileColumn(name, pl.Date, parse, "a day (YYYY-MM-DD)", required, present)
 
 
+def _days_of_parts(words: pl.Series, shape: str) -> pl.Series:
+    """Days whose year, month and day the groups of `shape` find, in one of several places."""
+    parts = words.to_frame("w").select(pl.col("w").str.extract_groups(shape)).unnest("w")
+    numbers = parts.cast(pl.Int32)
+    month, of_month = (pl.coalesce(numbers.columns[n::2]) for n in (1, 2))
+    padded = pl.format("{}-{}-{}", pl.col(numbers.columns[0]), month, of_month)
+    return numbers.select(padded.str.to_date("%Y-%m-%d", strict=False)).to_series()
+
+
 def month(name: str) -> FileColumn:
-    """A month: YYYY-MM."""
+    """A month: YYYY-MM, YYYYMM, YYYY/M, or its first day."""
 
     def parse(values: pl.Series) -> pl.Series:
+        if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
+            values = values.dt.strftime("%Y-%m-%d %H:%M:%S")
         words = values.cast(pl.String)
-        return _unless(words, ~words.str.contains(r"^\d{4}-(0[1-9]|1[0-2])$"))
+        plain = words.str.contains(r"^\d{4}-(0[1-9]|1[0-2])$")
+        if plain.fill_null(value=True).all():
+            return words
+        parts = words.to_frame("w").select(pl.col("w").str.extract_groups(_MONTH)).unnest("w")
+        year, *months = parts.columns
+        number = pl.coalesce(months).str.zfill(2)
+        found = parts.select(pl.concat_str(year, number, separator="-")).to_series()
+        return _unless(found, ~found.str.contains(r"-(0[1-9]|1[0-2])$"))
 
     return FileColumn(name, pl.String, parse, "a month (YYYY-MM)")
 
@@ -254,12 +303,17 @@ def month(name: str) -> FileColumn:
 def whole(
     name: str, *, least: int | None = None, required: bool = True, present: bool = True
 ) -> FileColumn:
-    """A whole number of `least` or more, as Int64; 12.0 from a Parquet column is 12, "12.0" in a
-    CSV is not."""
+    """A whole number of `least` or more, as Int64; 12.0, 12.00 and 1,200 are whole."""
 
     def parse(values: pl.Series) -> pl.Series:
         if values.dtype == pl.String:
-            numbers = values.str.replace(r"^\+", "").cast(pl.Int64, strict=False)
+            numbers = values.cast(pl.Int64, strict=False)
+            if numbers.null_count() > values.null_count():
+                grouped = values.str.contains(_GROUPED).fill_null(value=False)
+                plain = values.str.replace_all(",", "", literal=True)
+                plain = values.zip_with(~grouped, plain).str.replace(r"^\+", "")
+                plain = plain.str.replace(r"^(-?\d+)\.0*$", "$1")
+                numbers = plain.cast(pl.Int64, strict=False)
         else:
             numbers = _whole(values)
         return numbers if least is None else _unless(numbers, numbers < least)

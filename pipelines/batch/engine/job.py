@@ -154,7 +154,9 @@ class JobOptions(PipelineOptions):  # type: ignore[misc]
     @classmethod
     def _add_argparse_args(cls, parser: Any) -> None:
         parser.add_argument(
-            "--time-zone", default="UTC", help="the months of which place (Asia/Shanghai)"
+            "--time-zone",
+            default="Asia/Shanghai",
+            help="the business's zone: whose days and months",
         )
         parser.add_argument(
             "--most-refused",

@@ -9,7 +9,7 @@ import polars as pl
 
 from pipelines.batch.engine.columns import ROW, SOURCE, Dataset
 from pipelines.batch.engine.loading import frames
-from pipelines.batch.engine.transforms import COUNTED, REJECTED
+from pipelines.batch.engine.transforms import COUNTED, NOTE, REJECTED
 from schemas.errors import BatchError
 
 #: Reasons shown, the commonest first: what fits on a screen.
@@ -18,7 +18,7 @@ _MOST_SHOWN = 12
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """`inputs`: input, read, refused; `reasons`: input, kind, refused, example, the most first."""
+    """`inputs`: input, read, refused; `reasons`: input, kind, rows, example, the most first."""
 
     inputs: pl.DataFrame
     reasons: pl.DataFrame
@@ -26,11 +26,12 @@ class Refusals:
     def lines(self) -> Iterator[str]:
         """The counts by input and reason, in words."""
         shown = self.reasons.head(_MOST_SHOWN)
-        for name, _, refused, example in shown.iter_rows():
-            yield f"  {refused:,} refused of {name}: {example}"
+        for name, kind, rows, example in shown.iter_rows():
+            done = "noted" if kind.startswith(NOTE) else "refused"
+            yield f"  {rows:,} {done} of {name}: {example.removeprefix(NOTE)}"
         rest = self.reasons[shown.height :]
         if rest.height:
-            yield f"  {rest['refused'].sum():,} more, for {rest.height} other reasons"
+            yield f"  {rest['rows'].sum():,} more, for {rest.height} other reasons"
 
     def check(self, most: float) -> None:
         """Raise `BatchError` if more than the share `most` of any one input was refused."""
@@ -62,16 +63,20 @@ def refusals(folder: str, datasets: Iterable[Dataset]) -> Refusals:
 
     counts = read.with_columns(inputs(read["source"])).group_by("input").agg(read=pl.sum("rows"))
     refused = rejects.with_columns(inputs(rejects[SOURCE]))
-    lost = refused.group_by("input").agg(refused=pl.struct(SOURCE, ROW).n_unique())
-    kind = pl.col("reason").str.extract(r"^(invalid_field: [^:]*|[^:]*)")
+    lost = (
+        refused.filter(~pl.col("reason").str.starts_with(NOTE))
+        .group_by("input")
+        .agg(refused=pl.struct(SOURCE, ROW).n_unique())
+    )
+    kind = pl.col("reason").str.extract(r"^((?:invalid_field|note): [^:\d]*|[^:]*)")
     return Refusals(
         counts.join(lost, on="input").sort("input"),
         refused.group_by("input", kind.alias("kind"))
         .agg(
-            refused=pl.len(),
+            rows=pl.len(),
             example=pl.format("{} (row {})", "reason", ROW).sort_by(SOURCE, ROW).first(),
         )
-        .sort("refused", "input", "kind", descending=[True, False, False]),
+        .sort("rows", "input", "kind", descending=[True, False, False]),
     )
 
 

@@ -47,7 +47,7 @@ from pipelines.batch.engine.run_ledger import Run
 from pipelines.batch.engine.run_states import RunState
 from pipelines.batch.engine.sources import CHUNK_ROWS, File, checksum, is_local, plan, require
 from pipelines.batch.engine.tables import REJECTS_TABLE, ResultTable
-from pipelines.batch.engine.transforms import REJECTED, Results
+from pipelines.batch.engine.transforms import NOTE, OFFSETS, REJECTED, Results
 from schemas.errors import BatchError, UsageError, ZerostockError
 
 if TYPE_CHECKING:
@@ -88,22 +88,23 @@ def run(
         warehouse=warehouse,
     )
     count = sum(len(some) for some in files.values())
-    progress(f"{job.name} {when}: {count} files, {size / 1e6:.1f} MB")
+    zone = made.options.time_zone
+    progress(f"{job.name} {when} in {zone}: {count} files, {size / 1e6:.1f} MB")
     state = RunState(_run_id(job, when), job.name, when, datetime.now(UTC), _version())
     with _work_folder(options, state.run_id) as folder:
         made = replace(made, results=Results(folder))
         most_refused = made.options.most_refused
         if dry_run:
             compute(job, made, options, progress)
-            _refusals(job, folder, progress).check(most_refused)
+            _refusals(job, made, progress).check(most_refused)
             return _dry_report(job, made, warehouse, state, began)
         with Run(warehouse, state) as entry, ThreadPoolExecutor(1) as background:
             sums = background.submit(_checksums, files)
             compute(job, made, options, progress)
-            refused = _refusals(job, folder, progress)
+            refused = _refusals(job, made, progress)
             entry.note(
                 rows_read=rows_read(folder),
-                rows_rejected=sum(frame.height for frame in frames(folder, REJECTED)),
+                rows_rejected=_rows_rejected(folder),
                 inputs=sums.result(),
             )
             refused.check(most_refused)
@@ -243,12 +244,32 @@ def _last_line(error: Exception) -> str:
     return lines[-1].strip() if lines else type(error).__name__
 
 
-def _refusals(job: Job, folder: str, progress: Progress) -> Refusals:
+def _warn_of_zone(plan: Plan, progress: Progress) -> None:
+    """Report when all times of the input are written in the offset of another zone."""
+    seen = sorted({o for frame in frames(plan.results.folder, OFFSETS) for o in frame["offset"]})
+    year = plan.period[:4]
+    zone = plan.options.zone
+    own = {f"{datetime(int(year), month, 15, tzinfo=zone):%z}" for month in range(1, 13)}
+    if seen and not own & {"+0000" if o == "Z" else o.replace(":", "") for o in seen}:
+        progress(
+            f"warning: all times of the input are written with {', '.join(seen)}; days and months"
+            f" are those of {plan.options.time_zone} (--time-zone, ZEROSTOCK_TIME_ZONE)"
+        )
+
+
+def _refusals(job: Job, plan: Plan, progress: Progress) -> Refusals:
     """What was refused, reported."""
+    _warn_of_zone(plan, progress)
+    folder = plan.results.folder
     found = refusals(folder, job.datasets)
     for line in found.lines():
         progress(line)
     return found
+
+
+def _rows_rejected(folder: str) -> int:
+    reasons = (frame["reason"] for frame in frames(folder, REJECTED))
+    return sum(int((~some.str.starts_with(NOTE)).sum()) for some in reasons)
 
 
 def _load(
@@ -283,7 +304,7 @@ def _dry_report(
         period=state.period,
         status="dry_run",
         rows_read=rows_read(folder),
-        rows_rejected=sum(frame.height for frame in frames(folder, REJECTED)),
+        rows_rejected=_rows_rejected(folder),
         rows_written={},
         seconds=time.monotonic() - began,
         changes=changes,

@@ -21,13 +21,17 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.window import GlobalWindows
 
-from pipelines.batch.engine.columns import Dataset, check
+from pipelines.batch.engine.columns import Dataset, check, offsets
 from pipelines.batch.engine.sources import FilePart, read
 
 T = TypeVar("T")
 
-#: Results that are not a table of the job: what was refused, and how many rows were read.
-REJECTED, COUNTED = "batch_rejects", "_rows_read"
+#: Results that are not a table of the job: what was refused, how many rows were read, and with
+#: which offsets their times are written.
+REJECTED, COUNTED, OFFSETS = "batch_rejects", "_rows_read", "_offsets"
+
+#: How a reason begins that only remarks on a row which counts all the same.
+NOTE = "note: "
 
 #: Frames a running sum keeps before it adds them up.
 _SUM_EVERY = 16
@@ -79,6 +83,11 @@ class Results:
     def refuse(self, name: str, *rejects: pl.DataFrame) -> None:
         """Leave rejects."""
         self.put(REJECTED, name, *rejects)
+
+    def note(self, name: str, rows: pl.DataFrame) -> None:
+        """Leave remarks on rows that count all the same; `reason` says what to look at."""
+        remark = pl.concat_str(pl.lit(NOTE), "reason").alias("reason")
+        self.refuse(f"note-{name}", rows.with_columns(remark))
 
     def count(self, name: str, source: str, rows: int) -> None:
         """Leave how many rows of a file were read."""
@@ -158,6 +167,7 @@ class ReadDataset(beam.DoFn):  # type: ignore[misc]
             name = f"{self._dataset.name}-{chunk.number:06d}-{block:06d}"
             good, rejects = check(raw, self._dataset)
             self._results.count(name, chunk.file.source, raw.height + misfits.height)
+            self._results.put(OFFSETS, name, pl.DataFrame({"offset": offsets(raw, self._dataset)}))
             self._results.refuse(name, misfits, rejects)
             if good.height:
                 yield from self._then(FramePart(name, good), *sides)

@@ -24,72 +24,158 @@ OLDEST = "365+"
 #: Segment or hall of who is not among the customers, or has none.
 UNKNOWN = "unknown"
 
-#: One payment (or credit note) towards one bill.
+#: Money that reached a bill; `note` says that a credit note brought it, which nobody paid.
 ALLOCATION = {
     "bill_id": pl.String,
-    "payment_id": pl.String,
+    "customer_id": pl.String,
+    "due_on": pl.Date,
     "paid_on": pl.Date,
     "paid_fen": pl.Int64,
+    "note": pl.Boolean,
 }
+
+#: Credit of a customer: what is left of a payment, or of a credit note.
+CREDIT = {
+    "payment_id": pl.String,
+    "channel": pl.String,
+    "customer_id": pl.String,
+    "paid_on": pl.Date,
+    "amount_fen": pl.Int64,
+    "note": pl.Boolean,
+}
+
+#: Money of one customer comes in this order.
+_IN_ORDER = ("paid_on", "payment_id", "channel")
+
+
+def match_reversals(reversals: pl.DataFrame, payments: pl.DataFrame) -> tuple[list[int], list[int]]:
+    """(rows of `payments` that are taken back, rows of `reversals` that take nothing back).
+
+    Both: payment_id, channel, customer_id, bill_id, paid_on, amount_fen; `reversals`, whose amounts
+    are negative, have `reverses` besides. One that names a payment takes back that one of its own
+    channel or, where that has none, the only one of that id. One that names none takes back the
+    newest payment of its customer, bill and amount that is not after it. Each payment is taken
+    back once.
+    """
+    by_id: dict[str, list[int]] = {}
+    by_bill: dict[tuple[str, str | None, int], list[int]] = {}
+    rows = payments.with_row_index("n").sort(*_IN_ORDER).to_dicts()
+    days = {row["n"]: row["paid_on"] for row in rows}
+    channels = {row["n"]: row["channel"] for row in rows}
+    for row in rows:
+        by_id.setdefault(row["payment_id"], []).append(row["n"])
+        same = (row["customer_id"], row["bill_id"], row["amount_fen"])
+        by_bill.setdefault(same, []).append(row["n"])
+    taken: set[int] = set()
+    without: list[int] = []
+    for row in reversals.with_row_index("n").sort(*_IN_ORDER).to_dicts():
+        if row["reverses"] is not None:
+            free = [n for n in by_id.get(row["reverses"], []) if n not in taken]
+            own = [n for n in free if channels[n] == row["channel"]]
+            found = own or (free if len(free) == 1 else [])
+        else:
+            same = (row["customer_id"], row["bill_id"], -row["amount_fen"])
+            found = [
+                n for n in by_bill.get(same, []) if n not in taken and days[n] <= row["paid_on"]
+            ]
+        if found:
+            taken.add(found[-1])
+        else:
+            without.append(row["n"])
+    return sorted(taken), sorted(without)
 
 
 def pay_named(
     bills: pl.DataFrame, payments: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """(bills with open_fen, allocations, what is left of the payments).
+    """(bills with open_fen, allocations, what is left of the payments as CREDIT).
 
-    `bills`: bill_id, amount_fen; `payments`: payment_id, bill_id, paid_on, amount_fen, …; all bills
-    they may name. The earlier payment (then the lesser id) pays first, up to what is open. What is
-    left keeps the columns of `payments`. A credit note (amount ≤ 0) takes no payment.
+    `bills`: bill_id, customer_id, due_on, amount_fen (0 or more); `payments`: CREDIT and bill_id;
+    all bills they may name. The earlier payment (then the lesser id) pays first, up to what is
+    open.
     """
-    whole = pl.col("amount_fen").clip(0)
-    named = payments.sort("bill_id", "paid_on", "payment_id").join(
-        bills.select("bill_id", open=whole), on="bill_id", how="left"
+    fen = pl.col("amount_fen")
+    owed = bills.select(
+        "bill_id", "due_on", owner="customer_id", bill=pl.int_range(pl.len()), owed=fen
     )
-    before = pl.col("amount_fen").cum_sum().over("bill_id") - pl.col("amount_fen")
-    room = (pl.col("open").fill_null(0) - before).clip(0)
-    named = named.with_columns(paid_fen=pl.min_horizontal(room, "amount_fen"))
-    left = named.with_columns(pl.col("amount_fen") - pl.col("paid_fen")).filter(
-        pl.col("amount_fen") > 0
+    named = payments.join(owed, on="bill_id", how="left").with_columns(pl.col("owed").fill_null(0))
+    several = named["bill"].is_duplicated() & named["bill"].is_not_null()
+    after_others = named.filter(several).sort("bill", *_IN_ORDER)
+    paid = pl.concat(
+        [
+            named.filter(~several).with_columns(before=pl.lit(0, pl.Int64)),
+            after_others.with_columns(before=fen.cum_sum().over("bill") - fen),
+        ]
+    ).with_columns(paid_fen=pl.min_horizontal((pl.col("owed") - pl.col("before")).clip(0), fen))
+    allocations = paid.filter(pl.col("paid_fen") > 0)
+    sums = allocations.group_by("bill").agg(pl.col("paid_fen").sum())
+    taken = np.zeros(bills.height, np.int64)
+    taken[sums["bill"].to_numpy()] = sums["paid_fen"].to_numpy()
+    left = paid.with_columns(fen - pl.col("paid_fen")).filter(fen > 0)
+    return (
+        bills.with_columns(open_fen=fen - pl.Series(taken)),
+        allocations.with_columns(customer_id="owner").select(*ALLOCATION),
+        left.select(*CREDIT),
     )
-    allocations = named.filter(pl.col("paid_fen") > 0).select(*ALLOCATION)
-    paid = allocations.group_by("bill_id").agg(pl.col("paid_fen").sum())
-    rest = bills.join(paid, on="bill_id", how="left").with_columns(
-        open_fen=whole - pl.col("paid_fen").fill_null(0)
-    )
-    return rest.drop("paid_fen"), allocations, left.select(payments.columns)
 
 
-def credit_notes(bills: pl.DataFrame) -> pl.DataFrame:
-    """Bills of less than nothing as credit: payment_id, customer_id, paid_on, amount_fen."""
-    return bills.filter(pl.col("amount_fen") < 0).select(
+def apply_credit_notes(bills: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(bills, each lowered by the notes that name it; the rest of the notes as CREDIT).
+
+    `bills`: bill_id, customer_id, issued_on, due_on, amount_fen, corrects. A bill of less than
+    nothing is a credit note. One that names a bill lowers it, down to nothing; what is left over,
+    and all of one that names none, is credit of its customer.
+    """
+    is_note = pl.col("amount_fen") < 0
+    notes = bills.filter(is_note).select(
         "customer_id",
-        payment_id=pl.format("credit note {}", "bill_id"),
+        payment_id="bill_id",
+        bill_id="corrects",
+        channel=pl.lit(None, pl.String),
         paid_on="issued_on",
         amount_fen=-pl.col("amount_fen"),
+        note=pl.lit(value=True),
     )
+    if notes.is_empty():
+        return bills, pl.DataFrame(schema=CREDIT)
+    lowered, _, left = pay_named(bills.filter(~is_note), notes)
+    return lowered.with_columns(amount_fen="open_fen").drop("open_fen"), left
 
 
-def pay_oldest(bills: pl.DataFrame, credit: pl.DataFrame) -> pl.DataFrame:
-    """Allocations of customers' credit to their open bills, oldest first.
+def pay_oldest(
+    bills: pl.DataFrame, credit: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """(bills, allocations, credit) after customers' credit has paid their open bills, oldest first.
 
-    `bills`: bill_id, customer_id, due_on, open_fen; `credit`: payment_id, customer_id, paid_on,
-    amount_fen. Bills go by (due_on, bill_id), credit by (paid_on, payment_id).
+    `bills`: bill_id, customer_id, due_on, open_fen; `credit`: CREDIT, of which amount_fen becomes
+    what is left. Bills go by (due_on, bill_id), credit by (paid_on, payment_id).
     """
-    owed = bills.filter(pl.col("open_fen") > 0).sort("customer_id", "due_on", "bill_id")
-    given = credit.filter(pl.col("amount_fen") > 0).sort("customer_id", "paid_on", "payment_id")
-    ends = _spread(
-        owed.select("customer_id", fen="open_fen"), given.select("customer_id", fen="amount_fen")
+    some = pl.col("amount_fen") > 0
+    payers = credit.filter(some).select("customer_id").unique()
+    owing = (pl.col("open_fen") > 0) & pl.col("customer_id").is_in(payers["customer_id"].implode())
+    owed = bills.filter(owing).sort("customer_id", "due_on", "bill_id")
+    given = credit.filter(some).sort("customer_id", *_IN_ORDER)
+    owed_at, given_at, fen = _meet(
+        *_spread(
+            owed.select("customer_id", fen="open_fen"),
+            given.select("customer_id", fen="amount_fen"),
+        )
     )
-    owed_at, given_at, fen = _meet(*ends)
-    return pl.concat(
+    taken, spent = np.zeros(owed.height, np.int64), np.zeros(given.height, np.int64)
+    np.add.at(taken, owed_at, fen)
+    np.add.at(spent, given_at, fen)
+    allocations = pl.concat(
         [
-            owed[owed_at].select("bill_id"),
-            given[given_at].select("payment_id", "paid_on"),
-            pl.DataFrame({"paid_fen": fen}, schema={"paid_fen": pl.Int64}),
+            owed[owed_at].select("bill_id", "customer_id", "due_on"),
+            given[given_at].select("paid_on", paid_fen=pl.Series(fen, dtype=pl.Int64), note="note"),
         ],
         how="horizontal",
-    ).select(*ALLOCATION)
+    )
+    return (
+        pl.concat([bills.filter(~owing), owed.with_columns(pl.col("open_fen") - pl.Series(taken))]),
+        allocations,
+        given.with_columns(pl.col("amount_fen") - pl.Series(spent)),
+    )
 
 
 def _spread(owed: pl.DataFrame, given: pl.DataFrame) -> tuple[Int64s, Int64s, Int64s, Int64s]:

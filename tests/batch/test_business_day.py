@@ -1,0 +1,85 @@
+"""One business day: the zone that cuts days and months, said and warned of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.operations.batch import run_batch
+from infra.settings import load_settings
+from pipelines.batch import run_job
+from pipelines.warehouse.port import Warehouse
+from schemas.errors import SettingsError
+
+UNITS = "unit_id,level,parent_id\nT,feeder,\n"
+
+
+def grid(root: Path, *spans: str) -> Path:
+    """One unit whose readings cover the spans (start/end), each with its customer's meter."""
+    (root / "grid_units.csv").write_text(UNITS)
+    for name, who, head in (
+        ("boundary_readings", "in", "direction"), ("customer_readings", "c", "customer_id"),
+    ):  # fmt: skip
+        rows = [f"m,{who},T,{span.replace('/', ',')},100,measured\n" for span in spans]
+        (root / f"{name}.csv").write_text(
+            f"meter_id,{head},unit_id,start,end,kwh,quality\n{''.join(rows)}"
+        )
+    return root
+
+
+def line_loss(warehouse: Warehouse, root: Path, *args: str) -> list[str]:
+    lines: list[str] = []
+    run_job("line-loss", period="2026-03", input=root, warehouse=warehouse, beam_args=args,
+            progress=lines.append)  # fmt: skip
+    return lines
+
+
+CHINA = "2026-03-01T00:00:00+08:00/2026-04-01T00:00:00+08:00"
+GREENWICH = "2026-02-28T16:00:00Z/2026-03-31T16:00:00Z"
+
+
+@pytest.mark.parametrize("span", [CHINA, GREENWICH])
+def test_months_are_those_of_the_business_whatever_the_input_writes(
+    span: str, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    lines = line_loss(warehouse, grid(tmp_path, span))
+    assert lines[0].startswith("line-loss 2026-03 in Asia/Shanghai: ")
+    (row,) = warehouse.query("SELECT * FROM line_loss").to_pylist()
+    assert row["supplied_kwh"] == 100
+
+
+@pytest.mark.parametrize(
+    ("spans", "args", "offset"),
+    [
+        ([CHINA], [], None),
+        ([CHINA, GREENWICH], [], None),
+        ([GREENWICH], [], "Z"),
+        ([CHINA], ["--time-zone=Europe/Berlin"], r"\+08:00"),
+        (["2026-03-01T00:00:00+02:00/2026-04-01T00:00:00+02:00"],
+         ["--time-zone=Europe/Berlin"], None),
+        (["2026-03-01T00:00:00+00:00/2026-03-02T00:00:00+0000"], ["--time-zone=UTC"], None),
+    ],
+)  # fmt: skip
+def test_a_run_warns_when_all_offsets_are_anothers(
+    spans: list[str], args: list[str], offset: str | None, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    lines = line_loss(warehouse, grid(tmp_path, *spans), "--most-refused=1", *args)
+    warnings = [line for line in lines if line.startswith("warning: all times")]
+    assert bool(warnings) == (offset is not None)
+    if offset:
+        assert offset.removeprefix("\\") in warnings[0]
+
+
+def test_the_setting_is_the_zone_of_all_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    how: dict[str, Any] = {"period": "2026-03", "as_of": None, "beam_args": [], "dry_run": False}
+    monkeypatch.setenv("ZEROSTOCK_TIME_ZONE", "Europe/Berlin")
+    settings = load_settings(data=tmp_path / "data")
+    run_batch("line-loss", settings, input=str(grid(tmp_path, CHINA)), **how)
+    assert "line-loss 2026-03 in Europe/Berlin" in capfd.readouterr().err
+    monkeypatch.setenv("ZEROSTOCK_TIME_ZONE", "Mars/Olympus")
+    with pytest.raises(SettingsError, match="'Mars/Olympus' is not a time zone"):
+        load_settings()

@@ -29,8 +29,8 @@ from pipelines.ingest.opening import NotYet, Unreadable, Vanished, open_file
 from pipelines.ingest.pack import announcement, dead_letters, pack_chunk
 from pipelines.ingest.positions import Position
 from pipelines.ingest.post import EnvelopeSink
-from pipelines.ingest.source_clock import SourceClock
 from pipelines.ingest.reference import LoadedReference, load_reference, reference_fingerprint
+from pipelines.ingest.source_clock import SourceClock
 from schemas.envelope import NO_WATERMARK, Header
 from schemas.errors import InputError
 from schemas.fields import TIME_END

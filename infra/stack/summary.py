@@ -63,7 +63,7 @@ class Screen:
 
     def note(self, line: str) -> None:
         """Something a person should know."""
-        self.console.print(f"[yellow]note:[/yellow] {line}")
+        self.console.print(f"[yellow]note:[/yellow] {line}", soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar away."""

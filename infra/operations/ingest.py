@@ -54,6 +54,5 @@ async def ingest_paths(
             f"{path}: {report.rows:,} rows read, {report.outsiders:,} of other subscribers,"
             f" {report.dead_letters:,} refused, in {report.seconds:.1f} s"
         )
-        bound = settings.disorder
-        for line in advice((name, d, bound) for name, d in report.disorder.items()):
+        for line in advice(report.disorder):
             screen.note(line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,20 +45,20 @@ async def list_sources(settings: Settings, console: Console) -> None:
         )
     console.print(table)
     console.print("median, 99 %, most: how far behind the newest row before them rows come")
-    for line in advice((name, s.measured, s.disorder) for name, s in sorted(states.items())):
+    for line in advice({n: (s.measured, s.disorder) for n, s in sorted(states.items())}):
         console.print(f"[yellow]note:[/yellow] {line}", soft_wrap=True)
 
 
-def advice(measured: Iterable[tuple[str, Disorder, int]]) -> list[str]:
+def advice(measured: Mapping[str, tuple[Disorder, int]]) -> list[str]:
     """A line for each source of which more than one row in a thousand came too late.
 
-    `measured` has source, what was measured of it, and the bound it was read with (ms).
+    `measured` has, by source, what was measured and the bound it was read with (ms).
     """
     return [
         f"{printable(name)}: {counted(disorder.late, 'row')} of {disorder.rows:,} came too late,"
         f" up to {format_duration(disorder.most)} out of order:"
         f" --disorder {format_duration(disorder.fitting)} would fit"
-        for name, disorder, bound in measured
+        for name, (disorder, bound) in measured.items()
         if disorder.excessive and disorder.fitting > bound
     ]
 

@@ -182,8 +182,7 @@ async def run(plan: RunPlan, screen: Screen) -> RunOutcome:
                 await take_snapshot(stack.broker.bootstrap, plan.settings.partitions, plan.input),
             )
             screen.summary(plan.data, outcome.report, outcome.seconds)
-            bound = plan.settings.disorder
-            for line in advice((name, d, bound) for name, d in outcome.report.disorder.items()):
+            for line in advice(outcome.report.disorder):
                 screen.note(line)
         except asyncio.CancelledError:  # told to stop once more
             raise KeyboardInterrupt from None

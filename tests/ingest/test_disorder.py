@@ -54,7 +54,7 @@ def test_a_source_of_which_one_row_in_a_thousand_is_late_is_named_with_a_bound_t
     quiet, loud = Disorder(), Disorder()
     quiet.add(np.array([0] * 999 + [120_000]), 1)
     loud.add(np.array([0] * 997 + [120_000, 130_000, 3_000_000]), 3)
-    found = advice([("cdr/quiet", quiet, 60_000), ("cdr/loud", loud, 60_000)])
+    found = advice({"cdr/quiet": (quiet, 60_000), "cdr/loud": (loud, 60_000)})
     assert found == [
         "cdr/loud: 3 rows of 1,000 came too late, up to 50m out of order: --disorder 5m would fit"
     ]

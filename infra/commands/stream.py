@@ -9,10 +9,13 @@ from typing import Annotated
 import typer
 
 from infra.commands.options import (
+    AbsentAfter,
+    Ahead,
     Broker,
     Data,
     Disorder,
     GroupWait,
+    IdleAfter,
     Mapping,
     Partitions,
     Policy,
@@ -39,6 +42,8 @@ def run(
         str | None,
         typer.Option(help="event: the files' own times (default); wall: a live feed."),
     ] = None,
+    idle_after: IdleAfter = None,
+    ahead: Ahead = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="Watch DIR for more until Ctrl-C.")
     ] = False,
@@ -62,6 +67,8 @@ def run(
         group_wait=group_wait,
         disorder=disorder,
         clock=clock,
+        idle_after=idle_after,
+        ahead=ahead,
         partitions=partitions,
     )
     plan = RunPlan(input, data, settings, follow=follow, mapping=mapping)
@@ -76,6 +83,12 @@ def ingest(
     broker: Broker = None,
     partitions: Partitions = None,
     disorder: Disorder = None,
+    clock: Annotated[
+        str | None, typer.Option(help="wall: a live feed (default); event: replayed files.")
+    ] = None,
+    idle_after: IdleAfter = None,
+    absent_after: AbsentAfter = None,
+    ahead: Ahead = None,
     follow: Annotated[bool, typer.Option("--follow", help="Watch for more until Ctrl-C.")] = False,
     mapping: Mapping = None,
 ) -> None:
@@ -87,7 +100,15 @@ def ingest(
     """
     from infra.operations.ingest import ingest_paths
 
-    settings = load_settings(broker=broker, partitions=partitions, disorder=disorder)
+    settings = load_settings(
+        broker=broker,
+        partitions=partitions,
+        disorder=disorder,
+        clock=clock,
+        idle_after=idle_after,
+        absent_after=absent_after,
+        ahead=ahead,
+    )
     asyncio.run(ingest_paths(paths, settings, follow=follow, mapping=mapping))
 
 

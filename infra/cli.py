@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from infra.commands import alerting, desk, jobs, sources, stream, warehouse
+from infra.commands import alerting, desk, jobs, stream, warehouse
 from infra.commands import dead_letters as refused
 from infra.commands import simulate_bench as making
 from schemas.errors import UsageError, ZerostockError
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for group in (stream, sources, alerting, warehouse, refused, jobs, desk, making):
+for group in (stream, alerting, warehouse, refused, jobs, desk, making):
     app.add_typer(group.app)
 
 

@@ -20,15 +20,6 @@ Mapping = Annotated[
     Path | None, typer.Option(help="TOML file that describes an operator's own export.")
 ]
 Disorder = Annotated[str | None, typer.Option(help="How late a source's events may come (60s).")]
-IdleAfter = Annotated[
-    str | None, typer.Option(help="A live source moves on with the clock after (30s) of silence.")
-]
-AbsentAfter = Annotated[
-    str | None, typer.Option(help="Sources of a reader that is down are absent after (10m).")
-]
-Ahead = Annotated[
-    str | None, typer.Option(help="How far ahead of the clock a live event may be (5m).")
-]
 GroupWait = Annotated[str | None, typer.Option(help="Gather stock-outs for (60s).")]
 Sms = Annotated[str | None, typer.Option(help="console (default), file:PATH or twilio.")]
 Policy = Annotated[

@@ -1,7 +1,8 @@
 """What a worker tells those who watch it: /metrics, /healthz and /readyz, on loopback by default.
 
 A worker is unhealthy when messages wait and its committed offset has not moved for too long; it
-is ready when it has partitions, their state is loaded, and it is healthy.
+is ready when it has partitions, their state is loaded, it is healthy, and of a live feed the
+watermark moves.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pipelines.stream import metrics
 from pipelines.stream.app import TOPICS
 from pipelines.stream.faust_fixes.stall_guard import Offset, StallDetector
 from schemas.envelope import NO_WATERMARK
+from schemas.topics import SIM_EVENTS
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,34 @@ class Pulse:
         """The partitions that have stalled for longer than the limit, and for how long."""
         waiting = self._detector.look(offsets, now)
         return {part: seconds for part, seconds in waiting.items() if seconds > self.limit}
+
+
+class WatermarkPulse:
+    """Notices a watermark that does not move for longer than `limit` s while events are read."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self._seen: tuple[int, int, float] | None = None
+
+    def trouble(
+        self, stages: Iterable[SimStage], offsets: Mapping[Part, Offset], now: float
+    ) -> str:
+        """A line that names the sources that hold it back, "" while it moves or nobody does."""
+        holders = held_by(stages)
+        reached = min(holders.values(), default=None)
+        read = sum(
+            offset.committed for (topic, _), offset in offsets.items() if topic == SIM_EVENTS
+        )
+        if reached is None or self._seen is None or self._seen[0] != reached:
+            self._seen = None if reached is None else (reached, read, now)
+            return ""
+        _, before, since = self._seen
+        if read == before or now - since <= self.limit:
+            return ""
+        return (
+            f"the watermark has not moved for {now - since:.0f} s although events are read:"
+            f" held back by {', '.join(sorted(holders))}\n"
+        )
 
 
 class FaustWorker:
@@ -112,6 +142,13 @@ class Gauges(Collector):
         for source, mark in open_marks(self._sims()).items():
             delay.add_metric([source], time.time() - mark / 1_000)
         yield delay
+        age = GaugeMetricFamily(
+            metrics.WATERMARK_AGE, "How far what is decided is behind the clock.", labels=["source"]
+        )
+        for source, reached in held_by(self._sims()).items():
+            if reached != NO_WATERMARK:
+                age.add_metric([source], time.time() - reached / 1_000)
+        yield age
         stalled = bool(self._pulse.stalled(offsets, time.monotonic()))
         yield GaugeMetricFamily(metrics.STALLED, "1 while /healthz fails.", value=int(stalled))
 
@@ -126,8 +163,29 @@ def open_marks(stages: Iterable[SimStage]) -> dict[str, int]:
     return marks
 
 
-def application(worker: WatchedWorker, pulse: Pulse) -> web.Application:
-    """The three pages."""
+def held_by(stages: Iterable[SimStage]) -> dict[str, int]:
+    """The sources that hold the watermark back, and the least one acted on (ms) because of each.
+
+    Sources that ended, or are absent, hold nothing back.
+    """
+    held: dict[str, int] = {}
+    for stage in stages:
+        known = stage.watermarks
+        resting = known.ended | getattr(known, "absent", set())
+        open_sources = {s: mark for s, mark in known.marks.items() if s not in resting}
+        if open_sources:
+            source = min(open_sources, key=lambda s: (open_sources[s], s))
+            held[source] = min(known.reached, held.get(source, known.reached))
+    return held
+
+
+def application(
+    worker: WatchedWorker,
+    pulse: Pulse,
+    sims: Callable[[], Iterable[SimStage]] = list,
+    watermark: WatermarkPulse | None = None,
+) -> web.Application:
+    """The three pages; with `watermark` a watermark of `sims` that stalls makes them unready."""
     registry = metrics.REGISTRY
 
     async def show_metrics(_: web.Request) -> web.Response:
@@ -147,7 +205,11 @@ def application(worker: WatchedWorker, pulse: Pulse) -> web.Application:
         return web.Response(text=said or "ok\n", status=503 if said else 200)
 
     async def readyz(_: web.Request) -> web.Response:
-        said = trouble() if worker.settled() else "no partitions yet, or their state is loading\n"
+        said = "no partitions yet, or their state is loading\n"
+        if worker.settled():
+            said = trouble()
+            if watermark is not None:
+                said += watermark.trouble(sims(), worker.offsets(), time.monotonic())
         return web.Response(text=said or "ready\n", status=503 if said else 200)
 
     app = web.Application()
@@ -157,17 +219,24 @@ def application(worker: WatchedWorker, pulse: Pulse) -> web.Application:
     return app
 
 
-def watch(app: faust.App, name: str, host: str, port: int, stall_after: int) -> None:
+def watch(app: faust.App, name: str, host: str, port: int, stall_after: int, *, live: bool) -> None:
     """Have a worker serve its pages; `port` 0 takes a free one, `stall_after` is in ms.
 
-    A port that is taken costs the pages, not the worker.
+    Of a `live` feed the watermark must move as well: silent sources move it with the clock. A port
+    that is taken costs the pages, not the worker.
     """
     worker, pulse = FaustWorker(app), Pulse(stall_after / 1_000)
-    metrics.REGISTRY.register(Gauges(worker, pulse, lambda: list(metrics.sim_stages)))
+    watermark = WatermarkPulse(stall_after / 1_000) if live else None
+
+    def sims() -> list[SimStage]:
+        return list(metrics.sim_stages)
+
+    metrics.REGISTRY.register(Gauges(worker, pulse, sims))
     ProcessCollector(registry=metrics.REGISTRY)
 
     async def serve() -> None:
-        runner = web.AppRunner(application(worker, pulse), access_log=None)
+        pages = application(worker, pulse, sims, watermark)
+        runner = web.AppRunner(pages, access_log=None)
         await runner.setup()
         try:
             await web.TCPSite(runner, host, port).start()
@@ -180,7 +249,10 @@ def watch(app: faust.App, name: str, host: str, port: int, stall_after: int) -> 
         try:
             while True:
                 await asyncio.sleep(LOOK_EVERY)
-                pulse.stalled(worker.offsets(), time.monotonic())
+                now, offsets = time.monotonic(), worker.offsets()
+                pulse.stalled(offsets, now)
+                if watermark is not None:
+                    watermark.trouble(sims(), offsets, now)
         finally:
             await runner.cleanup()
 

@@ -136,7 +136,9 @@ def new_worker(name: str, settings: Settings) -> faust.App:
     asyncio.run(_topics(settings))
     app = {"stock": _stock, "alerts": _alerts, "warehouse": _warehouse}[name](settings)
     if settings.metrics_port is not None:
-        watch(app, name, settings.metrics_host, settings.metrics_port, settings.stall_after)
+        live = settings.clock != "event"
+        where = settings.metrics_host, settings.metrics_port
+        watch(app, name, *where, settings.stall_after, live=live)
     return app
 
 

@@ -26,6 +26,15 @@ from infra.settings import load_settings
 from schemas.errors import UsageError, ZerostockError
 
 app = typer.Typer()
+sources = typer.Typer(help="Sources: how far each is, and how disordered.", no_args_is_help=True)
+app.add_typer(sources, name="sources")
+
+IdleAfter = Annotated[
+    str | None, typer.Option(help="A live source moves on with the clock after (30s) of silence.")
+]
+Ahead = Annotated[
+    str | None, typer.Option(help="How far ahead of the clock a live event may be (5m).")
+]
 
 
 @app.command()
@@ -41,6 +50,8 @@ def run(
         str | None,
         typer.Option(help="event: the files' own times (default); wall: a live feed."),
     ] = None,
+    idle_after: IdleAfter = None,
+    ahead: Ahead = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="Watch DIR for more until Ctrl-C.")
     ] = False,
@@ -65,6 +76,8 @@ def run(
         disorder=disorder,
         restate_within=restate_within,
         clock=clock,
+        idle_after=idle_after,
+        ahead=ahead,
         partitions=partitions,
     )
     plan = RunPlan(input, data, settings, follow=follow, mapping=mapping)
@@ -79,6 +92,14 @@ def ingest(
     broker: Broker = None,
     partitions: Partitions = None,
     disorder: Disorder = None,
+    clock: Annotated[
+        str | None, typer.Option(help="wall: a live feed (default); event: replayed files.")
+    ] = None,
+    idle_after: IdleAfter = None,
+    absent_after: Annotated[
+        str | None, typer.Option(help="Sources of a reader that is down are absent after (10m).")
+    ] = None,
+    ahead: Ahead = None,
     follow: Annotated[bool, typer.Option("--follow", help="Watch for more until Ctrl-C.")] = False,
     mapping: Mapping = None,
 ) -> None:
@@ -90,7 +111,15 @@ def ingest(
     """
     from infra.operations.ingest import ingest_paths
 
-    settings = load_settings(broker=broker, partitions=partitions, disorder=disorder)
+    settings = load_settings(
+        broker=broker,
+        partitions=partitions,
+        disorder=disorder,
+        clock=clock,
+        idle_after=idle_after,
+        absent_after=absent_after,
+        ahead=ahead,
+    )
     asyncio.run(ingest_paths(paths, settings, follow=follow, mapping=mapping))
 
 
@@ -179,3 +208,37 @@ def webhook(
     )
     start_logging(settings.log_level)
     run_webhook(settings)
+
+
+@sources.command("list")
+def list_all(broker: Broker = None, data: Data = None) -> None:
+    """Show each source's status, watermark and disorder, and the --disorder that would fit.
+
+    Example: `zerostock sources list --broker kafka-1:9092`
+    """
+    from rich.console import Console
+
+    from infra.operations.sources import list_sources
+
+    settings = load_settings(broker=broker, data=data)
+    asyncio.run(list_sources(settings, Console(highlight=False)))
+
+
+@sources.command()
+def retire(
+    name: Annotated[str, typer.Argument(help="The source, as `sources list` names it.")],
+    broker: Broker = None,
+) -> None:
+    """Stop waiting for a source that will not come back.
+
+    One whose folder is gone is retired by its reader. A reader that finds new files in a retired
+    source opens it again.
+
+    Example: `zerostock sources retire cdr/switch-a --broker kafka-1:9092`
+    """
+    from infra.operations.sources import retire_source
+    from infra.wiring import kafka_security
+
+    settings = load_settings(broker=broker)
+    asyncio.run(retire_source(name, settings, kafka_security(settings)))
+    typer.echo(f"{name} is retired")

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 from infra.dead_letters.limit import DeadLetterLimit
+from infra.operations.sources import advice
 from infra.settings import Settings
 from infra.stack.summary import Screen
 from infra.topics import ensure_topics
@@ -54,3 +55,5 @@ async def ingest_paths(
             f"{path}: {report.rows:,} rows read, {report.outsiders:,} of other subscribers,"
             f" {report.dead_letters:,} refused, in {report.seconds:.1f} s"
         )
+        for line in advice(report.disorder):
+            screen.note(line)

@@ -14,6 +14,7 @@ from pathlib import Path
 from alerts.policy.unknown_ids import unknown_ids
 from infra.dead_letters.limit import DeadLetterLimit, FeedRefused
 from infra.dead_letters.replay import carry_out, orders, waiting
+from infra.operations.sources import advice
 from infra.settings import Settings
 from infra.stack.broker import EmbeddedBroker
 from infra.stack.children import Child
@@ -184,6 +185,8 @@ async def run(plan: RunPlan, screen: Screen) -> RunOutcome:
                 await take_snapshot(stack.broker.bootstrap, plan.settings.partitions, plan.input),
             )
             screen.summary(plan.data, outcome.report, outcome.seconds)
+            for line in advice(outcome.report.disorder):
+                screen.note(line)
         except asyncio.CancelledError:  # told to stop once more
             raise KeyboardInterrupt from None
         finally:

@@ -67,7 +67,7 @@ class Screen:
 
     def note(self, line: str) -> None:
         """Something a person should know."""
-        self.console.print(f"[yellow]note:[/yellow] {line}")
+        self.console.print(f"[yellow]note:[/yellow] {line}", soft_wrap=True)
 
     def unread(self, files: list[tuple[str, str]]) -> None:
         """The files that were not read, and why."""

@@ -97,10 +97,10 @@ class IngestProgress:
 
 @dataclass
 class IngestReport(IngestProgress):
-    """What a reading came to; `disorder` is what was measured of each source, all times."""
+    """What a reading came to; `disorder` has each source's measured disorder and bound (ms)."""
 
     seconds: float = 0.0
-    disorder: dict[str, Disorder] = field(default_factory=dict)
+    disorder: dict[str, tuple[Disorder, int]] = field(default_factory=dict)
     #: Files that were not read, and why.
     unread: list[tuple[str, str]] = field(default_factory=list)
 
@@ -143,7 +143,8 @@ async def read_directory(
         reading.threads.shutdown(wait=False, cancel_futures=True)
     reading.report.seconds = time.monotonic() - started
     reading.report.disorder = {
-        name: source.clock.measured for name, source in reading.sources.items()
+        name: (source.clock.measured, source.clock.disorder)
+        for name, source in reading.sources.items()
     }
     return reading.report
 
@@ -176,8 +177,7 @@ class _Reading:
         self.sources: dict[str, Source] = {}
         self.records = SourceRecords(
             f"{socket.gethostname()}:{directory.resolve()}",
-            idle_after=options.idle_after_ms,
-            absent_after=options.absent_after_ms,
+            options.absent_after_ms,
         )
         self.positions: dict[str, Position] = {}
         self._unkept: dict[str, Position] = {}
@@ -276,7 +276,13 @@ class _Reading:
             await self._pulse(now)
 
     def _open(self, name: str, now: int) -> Source:
-        source = self.sources[name] = Source(name, self.options.disorder_ms, now)
+        options = self.options
+        disorder, idle_after = options.disorder_ms, options.idle_after_ms
+        if options.mapping is not None:
+            bounds = options.mapping.bounds_of(name)
+            disorder = disorder if bounds.disorder is None else bounds.disorder
+            idle_after = idle_after if bounds.idle_after is None else bounds.idle_after
+        source = self.sources[name] = Source(name, disorder, idle_after, now)
         self.records.resume(source)
         return source
 
@@ -312,7 +318,7 @@ class _Reading:
             states[name] = self.records.states[name] = state
             headers.append(Header("none", name, absent=True))
         for source in self.sources.values():
-            mark = self.records.silent_mark(source, now)
+            mark = source.silent_mark(now)
             if mark is not None:
                 source.clock.floor = mark
                 states[source.name] = self.records.record(source, "open", now)

@@ -13,6 +13,11 @@ A file holds one `[[export]]` a kind of export, the first whose `files` fit a fi
     start_time = { date = "date", time = "time", format = "%Y%m%d %H%M%S", zone = "Asia/Shanghai" }
     imsi = { column = "imsi", strip_prefix = "I-" }
     duration_s = { column = "secs", unit = "tenths" }
+
+    [[source]]                  # where rows come later than elsewhere
+    name = "cdr/switch-a"
+    disorder = "2h"
+    idle_after = "90m"
 """
 
 from __future__ import annotations
@@ -36,6 +41,7 @@ from pydantic import (
     model_validator,
 )
 
+from schemas.durations import parse_duration
 from schemas.errors import MappingError
 
 _OFFSET = re.compile(r"(Z|[+-]\d\d(:?\d\d)?)", re.ASCII)
@@ -287,10 +293,34 @@ class Export(_Strict):
         return list(found)
 
 
+def _duration(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[int, BeforeValidator(_duration), Field(ge=0)]
+
+
+class SourceBounds(_Strict):
+    """How late events of some sources may come, where it is not as everywhere; durations in ms.
+
+    `name` is a source like `cdr/switch-a`, or a pattern like `cdr/*`.
+    """
+
+    name: str
+    disorder: Duration | None = None
+    idle_after: Duration | None = None
+
+
 class Mapping(_Strict):
-    """The exports that a mapping file describes."""
+    """The exports that a mapping file describes, and what is particular to sources."""
 
     export: Annotated[list[Export], Field(min_length=1)]
+    source: list[SourceBounds] = []
+
+    def bounds_of(self, source: str) -> SourceBounds:
+        """The first bounds whose name fits a source."""
+        found = (bounds for bounds in self.source if fnmatchcase(source, bounds.name))
+        return next(found, SourceBounds(name=source))
 
     def export_of(self, name: str) -> Export | None:
         """The first export that a file belongs to; `name` as in `cdr/switch-a/1.csv`."""

@@ -70,7 +70,7 @@ class Disorder(msgspec.Struct):
     def fitting(self) -> int:
         """The least usual bound (ms) under which at most one row in a thousand would be late."""
         needed = self.quantile(0.999)
-        return next((bound for bound in _SETTINGS if bound >= needed), _SETTINGS[-1])
+        return next((bound for bound in _SETTINGS if bound >= needed), needed)
 
 
 @dataclass

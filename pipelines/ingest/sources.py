@@ -38,14 +38,23 @@ class SourceState(msgspec.Struct, frozen=True):
 class Source:
     """One folder, file after file; knows what was read and reads on from there.
 
-    `found_at` is when (reader's clock, ms) anything new was found in it last.
+    `found_at` is when (reader's clock, ms) anything new was found in it last, `idle_after` how long
+    (ms) it must be looked at in vain to be silent.
     """
 
-    def __init__(self, name: str, disorder: int, found_at: int) -> None:
+    def __init__(self, name: str, disorder: int, idle_after: int, found_at: int) -> None:
         self.name = name
         self.clock = SourceClock(disorder)
+        self.idle_after = idle_after
         self.files: list[SourceFile] = []
         self.found_at = found_at
+
+    def silent_mark(self, now: int) -> int | None:
+        """The watermark that follows from looking in vain for long enough, if it is a new one."""
+        if now - self.found_at < self.idle_after:
+            return None
+        mark = now - max(self.idle_after, self.clock.disorder)
+        return mark if mark > self.clock.watermark else None
 
 
 class SourceRecords:
@@ -54,9 +63,8 @@ class SourceRecords:
     `reader` names this reader, the same after a restart.
     """
 
-    def __init__(self, reader: str, *, idle_after: int, absent_after: int) -> None:
+    def __init__(self, reader: str, absent_after: int) -> None:
         self.reader = reader
-        self._idle_after = idle_after
         self._absent_after = absent_after
         self.states: dict[str, SourceState] = {}
         self._heard: dict[str, int] = {}
@@ -92,10 +100,6 @@ class SourceRecords:
 
     def silent_mark(self, source: Source, now: int) -> int | None:
         """The watermark that follows from looking in vain for long enough, if it is a new one."""
-        if now - source.found_at < self._idle_after:
-            return None
-        mark = now - max(self._idle_after, source.clock.disorder)
-        return mark if mark > source.clock.watermark else None
 
     def left_behind(self, own: Container[str]) -> list[str]:
         """Open sources that an earlier run of this reader had and this one has not."""

@@ -10,6 +10,7 @@ import time
 from typing import Final
 from weakref import WeakSet
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -28,8 +29,18 @@ EVENTS_IN: Final = Counter(
 CANDIDATES: Final = Counter(
     "zerostock_candidates_total", "Calls that may be a SIM's first use.", registry=REGISTRY
 )
+UNKNOWN_SIMS: Final = Counter(
+    "zerostock_unknown_sim_uses_total",
+    "Calls and activations of SIMs that the worker's tables do not have.",
+    registry=REGISTRY,
+)
 MOVEMENTS: Final = Counter(
     "zerostock_movements_total", "SIMs that came to a shelf or left it.", registry=REGISTRY
+)
+RESTATED: Final = Counter(
+    "zerostock_restated_rows_total",
+    "Movements that late events put into a past already decided.",
+    registry=REGISTRY,
 )
 INCIDENTS: Final = Counter(
     "zerostock_incidents_total",
@@ -98,6 +109,8 @@ BROKER_TO_WRITTEN: Final = Histogram(
 
 #: How far the watermark of a source (label `source`) that has not ended is behind the wall clock.
 WATERMARK_DELAY: Final = "zerostock_watermark_delay_seconds"
+#: How far the watermark acted on is behind the wall clock; `source` is the one that holds it back.
+WATERMARK_AGE: Final = "zerostock_watermark_age_seconds"
 #: Messages of a `topic` and `partition` that are not yet committed.
 CONSUMER_LAG: Final = "zerostock_consumer_lag_messages"
 #: 1 while /healthz fails.
@@ -108,7 +121,13 @@ sim_stages: WeakSet[SimStage] = WeakSet()
 
 
 class CountedSimRegistry(SimRegistry):
-    """A registry that counts what it lets through."""
+    """A registry that counts what it lets through, and what it does not know."""
+
+    def slots(self, imsis: Int64s) -> Int64s:
+        """See `SimRegistry`."""
+        found = super().slots(imsis)
+        UNKNOWN_SIMS.inc(len(found) - int(np.count_nonzero(found)))
+        return found
 
     def candidates(self, imsis: Int64s, at: Int64s) -> Int64s:
         """See `SimRegistry`."""
@@ -134,6 +153,8 @@ def count_effects(effects: list[Effect]) -> list[Effect]:
             continue
         if effect.header.kind == "movements":
             MOVEMENTS.inc(effect.rows.num_rows)
+            late = pc.greater(effect.rows["known_at"], effect.rows["at"])
+            RESTATED.inc(pc.sum(late).as_py() or 0)
         elif effect.header.kind == "incidents":
             _count_incidents(effect.rows)
         elif effect.header.kind == "messages":

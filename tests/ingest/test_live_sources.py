@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from ingest_harness import FIRST_IMSI, HEADER, INGEST, ListPost, make_reference, put
 
 from pipelines.ingest import IngestOptions, read_directory
+from pipelines.ingest.mapping import Mapping, load_mapping
 from schemas import topics
 from schemas.envelope import NO_WATERMARK, Header, unpack
 
@@ -89,13 +90,16 @@ class Reader:
 
 
 @asynccontextmanager
-async def following(city: Path, post: ListPost, clock: Clock) -> AsyncIterator[Reader]:
+async def following(
+    city: Path, post: ListPost, clock: Clock, mapping: Mapping | None = None
+) -> AsyncIterator[Reader]:
     """A reader at work; it is down afterwards."""
     stop = asyncio.Event()
     options = IngestOptions(
         disorder_ms=DISORDER,
         idle_after_ms=IDLE,
         absent_after_ms=ABSENT,
+        mapping=mapping,
         follow=True,
         live=True,
         now=clock,
@@ -150,6 +154,26 @@ def test_a_silent_source_moves_on_with_the_clock_and_an_awake_one_with_its_rows(
     here, there = ([(h.source, h.watermark) for h in headers(post, p)] for p in (0, 1))
     assert here == there
     assert not any(h.ended or h.absent for h in headers(post))
+
+
+def test_a_source_may_have_bounds_of_its_own(city: Path, tmp_path: Path) -> None:
+    toml = put(
+        tmp_path / "map.toml",
+        '[[export]]\n[[source]]\nname = "cdr/b*"\ndisorder = "20s"\nidle_after = "10s"\n',
+    )
+    post, clock = ListPost(), Clock()
+    write(city, "cdr/b", call(1, NOON), call(2, NOON - 20_000), call(3, NOON - 20_001))
+
+    async def work() -> None:
+        async with following(city, post, clock, load_mapping(toml)) as reader:
+            await reader.at(NOON + 9_000)
+            assert marks(post, "cdr/a")[-1] == NOON + 9_000 - IDLE
+            assert marks(post, "cdr/b")[-1] == NOON - 20_000
+            await reader.at(NOON + 21_000)
+            assert marks(post, "cdr/b")[-1] == NOON + 1_000
+
+    asyncio.run(work())
+    assert [known - at for _, _, at, known in post.uses()] == [0, 0, 1]
 
 
 def test_heartbeats_are_few(city: Path) -> None:

@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.health import Gauges, Pulse, application, open_marks
+from infra.health import Gauges, Pulse, WatermarkPulse, application, held_by, open_marks
 from pipelines.core.stock.sim_registry import SimRegistry
 from pipelines.core.stock.sim_stage import SimStage
 from pipelines.stream import metrics
@@ -104,5 +104,57 @@ def test_gauges_tell_lag_and_the_delay_of_each_open_source() -> None:
     }
     assert found[metrics.CONSUMER_LAG, "sim-events", "0"] == 5
     assert found[metrics.WATERMARK_DELAY, "cdr/a"] > 1_700_000_000
+    assert (metrics.WATERMARK_AGE, "events") not in found, "nothing is decided yet"
     assert (metrics.WATERMARK_DELAY, "cdr/b") not in found
     assert found[(metrics.STALLED,)] == 0
+
+
+def stage_with(**marks: int) -> SimStage:
+    """A stage whose sources have said so much; those that begin with `ended` have ended."""
+    stage = SimStage(0, 1, SimRegistry([]), lambda outlet, at: "")
+    for source, mark in marks.items():
+        stage.process(Header("none", source, mark, source.startswith("ended")), None, 0)
+    stage.advance(0)
+    return stage
+
+
+def test_the_watermark_is_held_by_the_least_source_that_has_not_ended() -> None:
+    stage = stage_with(ended=1_000, b=7_000, a=5_000)
+    assert held_by([stage]) == {"a": 5_000}
+    assert held_by([stage, stage_with(b=4_000, c=9_000)]) == {"a": 5_000, "b": 4_000}
+    assert held_by([stage_with(ended=1_000)]) == {}
+
+
+def test_a_held_watermark_is_trouble_only_while_events_are_read() -> None:
+    pulse, stages = WatermarkPulse(60), [stage_with(a=5_000, b=7_000)]
+
+    def trouble(read: int, now: float) -> str:
+        return pulse.trouble(stages, {("sim-events", 0): Offset(read, read)}, now)
+
+    assert trouble(10, 0) == trouble(10, 61) == "", "nothing is read: that is no fault of a source"
+    assert trouble(11, 60) == "", "not for long enough"
+    assert trouble(12, 75) == (
+        "the watermark has not moved for 75 s although events are read: held back by a\n"
+    )
+    stages[:] = [stage_with(a=6_000, b=7_000)]
+    assert trouble(13, 80) == "", "it moved"
+    assert "held back by a" in trouble(14, 141)
+    stages[:] = [stage_with(ended=6_000)]
+    assert trouble(15, 300) == ""
+
+
+def test_a_worker_whose_watermark_is_held_is_healthy_but_not_ready() -> None:
+    worker, watermark = Worker(4, 4), WatermarkPulse(-1)
+    stages = [stage_with(a=5_000, b=7_000)]
+    watermark.trouble(stages, worker.offsets(), 0)
+    worker.now = Offset(5, 5)
+
+    async def ask() -> None:
+        pages = application(worker, Pulse(60), lambda: stages, watermark)
+        async with TestClient(TestServer(pages)) as client:
+            assert (await client.get("/healthz")).status == 200
+            answer = await client.get("/readyz")
+            assert answer.status == 503
+            assert "held back by a" in await answer.text()
+
+    asyncio.run(ask())

@@ -136,7 +136,7 @@ class Reference:
             times, holders = self._holders.setdefault(row.outlet_id, ([], []))
             times.append(row.valid_from)
             holders.append(row.wholesaler_id)
-        self.batches.sort(key=lambda b: b.first_imsi)
+        self.batches.sort(key=lambda b: int(b.first_imsi))
         self._imsi_start = np.array([int(b.first_imsi) for b in self.batches], np.int64)
         self._imsi_end = self._imsi_start + np.array([b.count for b in self.batches], np.int64)
         self._by_iccid = sorted(self.batches, key=lambda b: b.start)

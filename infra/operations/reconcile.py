@@ -193,7 +193,8 @@ def _empty(input: Path, watched: set[str]) -> Rebuild:
         [
             SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid, b.luhn)
             for b in reference.batches
-        ]
+        ],
+        reference.cards,
     )
     return Rebuild(registry, reference.holder, frozenset(watched))
 

@@ -25,6 +25,8 @@ from infra.settings import load_settings
 from schemas.errors import UsageError, ZerostockError
 
 app = typer.Typer()
+mappings = typer.Typer(help="How an operator's own exports are read.", no_args_is_help=True)
+app.add_typer(mappings, name="mapping")
 
 
 @app.command()
@@ -89,6 +91,33 @@ def ingest(
 
     settings = load_settings(broker=broker, partitions=partitions, disorder=disorder)
     asyncio.run(ingest_paths(paths, settings, follow=follow, mapping=mapping))
+
+
+@app.command()
+def look(
+    file: Annotated[Path, typer.Argument(help="A file of an unknown export.")],
+) -> None:
+    """Say what a file is like: encoding, separator, columns, times, order; and print a mapping.
+
+    Example: `zerostock look Master.csv`
+    """
+    from infra.operations.mapping import show_look
+
+    show_look(file)
+
+
+@mappings.command("check")
+def check_mapping(
+    file: Annotated[Path, typer.Argument(help="A mapping file.")],
+    input: Annotated[Path, typer.Option(help="Exchange directory.")],
+) -> None:
+    """Show the first rows of each export as they would be read, and what would be refused.
+
+    Example: `zerostock mapping check exports.toml --input city`
+    """
+    from infra.operations.mapping import check_mapping as check
+
+    check(file, input)
 
 
 @app.command()

@@ -160,7 +160,8 @@ def _stock(settings: Settings) -> faust.App:
         [
             SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid, b.luhn)
             for b in reference.batches
-        ]
+        ],
+        reference.cards,
     )
     return stock_app(stream_options(settings), registry, reference.holder)
 

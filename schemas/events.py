@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    model_validator,
+)
 
 from schemas.fields import Count, EmptyIsNone, EventTime, Fen, Iccid, Identifier, Imsi, Seconds
 
@@ -42,43 +49,53 @@ class _Event(_Record):
     at: EventTime
 
 
-class Delivery(_Event):
+class _Cards(_Event):
+    """About cards: `count` of them from `first_iccid` on, or those of a list."""
+
+    first_iccid: Iccid
+    count: Annotated[Count, Field(strict=True)]
+    iccids: Annotated[list[Iccid], Field(min_length=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _listed(cls, row: Any) -> Any:
+        listed = row.get("iccids") if isinstance(row, dict) else None
+        if not isinstance(listed, list) or not listed:
+            return row
+        if row.get("first_iccid") is not None or row.get("count") is not None:
+            raise ValueError("give either iccids, or first_iccid and count")
+        return row | {"first_iccid": listed[0], "count": len(listed)}
+
+
+class Delivery(_Cards):
     """SIMs are now at an outlet."""
 
     type: Literal["delivery"]
     outlet_id: Identifier
     wholesaler_id: Identifier
-    first_iccid: Iccid
-    count: Annotated[Count, Field(strict=True)]
 
 
-class Return(_Event):
+class Return(_Cards):
     """SIMs go from an outlet back to its wholesaler."""
 
     type: Literal["return"]
     outlet_id: Identifier
-    first_iccid: Iccid
-    count: Annotated[Count, Field(strict=True)]
     reason: str | None = None
 
 
-class Transfer(_Event):
+class Transfer(_Cards):
     """SIMs go from one outlet to another."""
 
     type: Literal["transfer"]
     from_outlet_id: Identifier
     to_outlet_id: Identifier
-    first_iccid: Iccid
-    count: Annotated[Count, Field(strict=True)]
 
 
-class WriteOff(_Event):
+class WriteOff(_Cards):
     """SIMs are damaged, lost or stolen."""
 
     type: Literal["write_off"]
     outlet_id: Identifier
-    first_iccid: Iccid
-    count: Annotated[Count, Field(strict=True)]
     reason: str | None = None
 
 
@@ -169,7 +186,7 @@ def validate(model: type[Any], row: dict[str, Any]) -> Any:
         return model.model_validate(row)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else "row"
+        name = str(first["loc"][0]) if first["loc"] else "iccids" if "iccids" in row else "row"
         what = "missing" if first["type"] == "missing" else first["msg"]
         what = what.removeprefix("Value error, ")
         raise Refused(f"invalid_field: {name}: {what}", name) from None

@@ -87,8 +87,12 @@ def _no_truth(value: Any) -> Any:
 
 def _imsi(text: str) -> str:
     if not _IMSI.fullmatch(text):
-        lost = "; a spreadsheet has cut digits off: export the column as text"
-        raise ValueError("not 14 or 15 digits" + (lost if _ROUNDED.fullmatch(text) else ""))
+        why = "not 14 or 15 digits"
+        if _ROUNDED.fullmatch(text):
+            why += "; a spreadsheet has cut digits off: export the column as text"
+        elif _IMSI.search(re.sub(r"\D+", " ", text)) and not text.isdigit():
+            why += "; a mapping can strip what stands around them"
+        raise ValueError(why)
     return text
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
+from schemas.cards import CardList
 from schemas.errors import InputError
 from schemas.fields import Count, EmptyIsNone, Iccid, Identifier, Imsi, Phone, Time
 from schemas.hand_over import HandOver, Holding, Takeover, take_over
@@ -34,6 +35,14 @@ class Territory(_Row):
     territory_id: Identifier
     name: str
     parent_id: Annotated[Identifier | None, EmptyIsNone] = None
+
+
+class SimCard(_Row):
+    """A card whose number follows no rule."""
+
+    iccid: Iccid
+    imsi: Imsi
+    sku: Identifier
 
 
 class Cell(_Row):
@@ -128,6 +137,7 @@ class Reference:
     assignments: list[Assignment] = field(default_factory=list)
     batches: list[SimBatch] = field(default_factory=list)
     hand_overs: list[HandOver] = field(default_factory=list)
+    cards: CardList = field(default_factory=CardList)
 
     def __post_init__(self) -> None:
         self._take_over()
@@ -136,7 +146,7 @@ class Reference:
             times, holders = self._holders.setdefault(row.outlet_id, ([], []))
             times.append(row.valid_from)
             holders.append(row.wholesaler_id)
-        self.batches.sort(key=lambda b: b.first_imsi)
+        self.batches.sort(key=lambda b: int(b.first_imsi))
         self._imsi_start = np.array([int(b.first_imsi) for b in self.batches], np.int64)
         self._imsi_end = self._imsi_start + np.array([b.count for b in self.batches], np.int64)
         self._by_iccid = sorted(self.batches, key=lambda b: b.start)
@@ -194,11 +204,12 @@ class Reference:
         return tuple(found)
 
     def registered(self, imsis: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Which IMSIs some batch holds; same shape."""
+        """Which IMSIs some batch or the list of cards holds; same shape."""
         if not self.batches:
-            return np.zeros(len(imsis), bool)
+            return self.cards.listed(imsis)
         index = np.searchsorted(self._imsi_start, imsis, side="right") - 1
-        return (index >= 0) & (imsis < self._imsi_end[index])
+        found = (index >= 0) & (imsis < self._imsi_end[index])
+        return found | self.cards.listed(imsis) if len(self.cards) else found
 
     def imsi_ranges(self, first_iccid: str, count: int) -> list[tuple[int, int]] | None:
         """The SIMs of consecutive ICCIDs as (first IMSI, count) by batch.
@@ -212,7 +223,8 @@ class Reference:
                 continue
             if (ranges := self._ranges_in(series, number, count)) is not None:
                 return ranges
-        return None
+        imsi = self.cards.imsi_of(first_iccid) if count == 1 else None
+        return [(imsi, 1)] if imsi is not None else None
 
     def _ranges_in(
         self, series: IccidSeries, number: int, count: int

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from infra.commands.options import Data, Url
+from infra.commands.options import Data, Mapping, Url
 from infra.settings import load_settings
 
 app = typer.Typer()
@@ -24,6 +24,7 @@ def batch(
     as_of: Annotated[str | None, typer.Option(help="The day, as YYYY-MM-DD.")] = None,
     data: Data = None,
     warehouse: Url = None,
+    mapping: Mapping = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would change.")] = False,
 ) -> None:
     """Run a Beam job and replace what it wrote before for the same period.
@@ -43,6 +44,7 @@ def batch(
         as_of=as_of,
         beam_args=beam.args,
         dry_run=dry_run,
+        mapping=mapping,
     )
 
 

@@ -28,6 +28,8 @@ from schemas.errors import UsageError, ZerostockError
 app = typer.Typer()
 sources = typer.Typer(help="Sources: how far each is, and how disordered.", no_args_is_help=True)
 app.add_typer(sources, name="sources")
+mappings = typer.Typer(help="How an operator's own exports are read.", no_args_is_help=True)
+app.add_typer(mappings, name="mapping")
 
 IdleAfter = Annotated[
     str | None, typer.Option(help="A live source moves on with the clock after (30s) of silence.")
@@ -121,6 +123,33 @@ def ingest(
         ahead=ahead,
     )
     asyncio.run(ingest_paths(paths, settings, follow=follow, mapping=mapping))
+
+
+@app.command()
+def look(
+    file: Annotated[Path, typer.Argument(help="A file of an unknown export.")],
+) -> None:
+    """Say what a file is like: encoding, separator, columns, times, order; and print a mapping.
+
+    Example: `zerostock look Master.csv`
+    """
+    from infra.operations.mapping import show_look
+
+    show_look(file)
+
+
+@mappings.command("check")
+def check_mapping(
+    file: Annotated[Path, typer.Argument(help="A mapping file.")],
+    input: Annotated[Path, typer.Option(help="Exchange directory.")],
+) -> None:
+    """Show the first rows of each export as they would be read, and what would be refused.
+
+    Example: `zerostock mapping check exports.toml --input city`
+    """
+    from infra.operations.mapping import check_mapping as check
+
+    check(file, input)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from infra.batch_metrics import BatchMetrics
 from infra.settings import Settings
 from pipelines.batch import RunReport, run_job
 from pipelines.batch.schedule import load_schedule, serve
+from pipelines.ingest.mapping import load_mapping
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
 from pipelines.warehouse.loopback.server import serve_loopback
 from schemas.errors import UsageError
@@ -31,10 +32,12 @@ def run_batch(
     as_of: str | None,
     beam_args: list[str],
     dry_run: bool,
+    mapping: Path | None = None,
 ) -> None:
     """Run a job, telling how far it is, and print what it wrote."""
     console = Console(highlight=False)
     errors = Console(stderr=True, highlight=False)
+    exports = load_mapping(mapping) if mapping is not None else None
     with _opened(settings) as warehouse:
         report = run_job(
             job,
@@ -45,6 +48,7 @@ def run_batch(
             beam_args=[f"--time-zone={settings.time_zone}", *beam_args],
             dry_run=dry_run,
             progress=lambda line: errors.print(line, markup=False),
+            mapping=exports,
         )
     _tell(console, report)
 

@@ -20,6 +20,7 @@ from pipelines.batch.engine.report import Changes, Progress, RunReport
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
+    from pipelines.ingest.mapping import Mapping
     from pipelines.warehouse.port import Warehouse
 
 __all__ = ["JOBS", "Changes", "Progress", "RunReport", "run_job"]
@@ -44,11 +45,13 @@ def run_job(
     beam_args: Sequence[str] = (),
     dry_run: bool = False,
     progress: Progress = lambda line: None,
+    mapping: Mapping | None = None,
 ) -> RunReport:
     """Run batch job `name` over the folder `input`, replacing what it wrote for that period.
 
     `period` (YYYY-MM) or `as_of`, whichever the job takes. Without --runner among `beam_args` it
-    runs in this process. A dry run writes nothing and reports what would change.
+    runs in this process. A dry run writes nothing and reports what would change. Calls and events
+    are read by the `mapping`, as the stream reads them.
 
     Raises `UsageError` (unknown job, wrong kind of period), `InputError` (a file or column is
     missing or unreadable), `BusyError` (the same job and period is being run), `BatchError` (the
@@ -69,6 +72,7 @@ def run_job(
         beam_args=beam_args,
         dry_run=dry_run,
         progress=progress,
+        mapping=mapping,
     )
 
 

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain, islice
 
 import apache_beam as beam
 import polars as pl
-from apache_beam.io.filesystems import FileSystems
 
 from pipelines.batch.engine.columns import REJECTS
 from pipelines.batch.engine.deduplicate import deduplicate
-from pipelines.batch.engine.sources import FilePart
+from pipelines.batch.engine.sources import FilePart, read_accepted
 from pipelines.batch.engine.transforms import JoinedRows, JoinInput, Results, to_bytes
 from pipelines.batch.subscriber_loss.files import HAPPENED, PLACED
 from pipelines.core.stock.placement import PlacementType
-from pipelines.ingest.decoding import BOM
+from pipelines.ingest.accepted import AcceptedRows
 from pipelines.ingest.sim_ranges import Placed, sim_ranges
 from schemas.events import (
-    Activation,
-    Call,
     Delivery,
     Refused,
-    Registration,
     Return,
     Transfer,
     WriteOff,
-    accept_line,
 )
 from schemas.reference import Reference
-
-#: Lines of events looked at together.
-_LINES = 50_000
 
 
 class ReadEvents(beam.DoFn):  # type: ignore[misc]
@@ -48,36 +39,27 @@ class ReadEvents(beam.DoFn):  # type: ignore[misc]
         self._reference, self._results = reference, results
 
     def process(self, chunk: FilePart) -> Iterator[object]:
-        with FileSystems.open(chunk.file.path) as stream:
-            first = stream.readline().removeprefix(BOM)
-            lines = enumerate(chain([first], iter(stream.readline, b"")), start=1)
-            for block, some in enumerate(iter(lambda: list(islice(lines, _LINES)), [])):
-                yield from self._block(f"events-{chunk.number:06d}-{block:06d}", chunk, some)
+        for block, some in enumerate(read_accepted(chunk)):
+            yield from self._block(f"events-{chunk.number:06d}-{block:06d}", chunk, some)
 
-    def _block(
-        self, name: str, chunk: FilePart, lines: list[tuple[int, bytes]]
-    ) -> Iterator[object]:
+    def _block(self, name: str, chunk: FilePart, some: AcceptedRows) -> Iterator[object]:
         source = chunk.file.source
-        happened: list[tuple[int, int, str, int | None]] = []
         placed: list[tuple[object, ...]] = []
-        rejects: list[tuple[str, int, str]] = []
-        full = [(number, line) for number, line in lines if line.strip()]
-        for number, line in full:
-            try:
-                event = accept_line(line)
-                if isinstance(event, Call):
-                    happened.append(
-                        (int(event.imsi), event.at, event.event_id, event.charge_fen or 0)
-                    )
-                elif isinstance(event, Activation):
-                    happened.append((int(event.imsi), event.at, event.event_id, None))
-                elif not isinstance(event, Registration):
-                    placed += [(*row, source, number) for row in _placed(event, self._reference)]
-            except Refused as reason:
-                rejects.append((source, number, str(reason)))
-        self._results.count(name, source, len(full))
+        rejects = [(source, row, reason) for row, reason in some.refused]
+        for row, event in some.others:
+            if isinstance(event, Placed):
+                try:
+                    ranges = list(_placed(event, self._reference))
+                except Refused as reason:
+                    rejects.append((source, row, str(reason)))
+                    continue
+                placed += [(*one, source, row) for one in ranges]
+        self._results.count(name, source, some.count)
         self._results.refuse(name, pl.DataFrame(rejects, schema=REJECTS, orient="row"))
-        rows = pl.DataFrame(happened, schema=HAPPENED, orient="row")
+        uses = pl.from_arrow(some.uses)
+        assert isinstance(uses, pl.DataFrame)
+        charge = pl.when("call").then(pl.col("charge_fen").fill_null(0))
+        rows = uses.with_columns(charge.alias("charge_fen")).select(*HAPPENED)
         yield from self._then(rows)
         for part in self._placed.split(pl.DataFrame(placed, schema=PLACED, orient="row")):
             yield beam.pvalue.TaggedOutput("placed", part)

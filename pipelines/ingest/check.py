@@ -59,6 +59,20 @@ class Checked:
     refused: list[RefusedLine] = field(default_factory=list)
     #: How many lines a row takes, by its first, where that is more than one.
     spans: dict[int, int] = field(default_factory=dict)
+    #: What else calls say, of `DETAIL`, a row each as `lines`; only where it was to be kept.
+    detail: pa.Table | None = None
+
+
+#: `call` tells calls from activations; nulls and empty texts are what a row leaves out.
+DETAIL: Final = pa.schema(
+    [
+        ("call", pa.bool_()),
+        ("msisdn", pa.string()),
+        ("duration_s", pa.float64()),
+        ("cell_id", pa.string()),
+        ("charge_fen", pa.int64()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -86,24 +100,26 @@ def believable(live: bool, ahead: int = AHEAD, now: int | None = None) -> int:
     return (time.time_ns() // 1_000_000 if now is None else now) + ahead
 
 
-def check(chunk: Chunk, how: Format, before: int = TIME_END) -> Checked:
-    """The rows of a chunk; those from `before` (ms) on are refused.
+def check(chunk: Chunk, how: Format, before: int = TIME_END, *, detail: bool = False) -> Checked:
+    """The rows of a chunk; those from `before` (ms) on are refused. `detail` keeps all columns.
 
     Raises one of `DAMAGE` when a Parquet column cannot be a call's, or is none.
     """
     if chunk.rows is not None:
         rows = chunk.rows
-        checked = _in_time(_check_parquet(rows, how), before, lambda row: as_line(rows, row))
+        checked = _in_time(
+            _check_parquet(rows, how, detail), before, lambda row: as_line(rows, row)
+        )
         return _numbered(checked, chunk.first_line)
     if chunk.data is None:
         return nothing()
     data = chunk.data.removeprefix(BOM) if chunk.first_line == 1 else chunk.data
     lines = Lines(data, chunk.lines)
     if how.kind == "ndjson":
-        checked = _check_ndjson(lines)
+        checked = _check_ndjson(lines, detail)
     else:
         assert how.dialect is not None
-        checked = _check_csv(lines, how.dialect, how.export)
+        checked = _check_csv(lines, how.dialect, how.export, detail)
     record = partial(_record, lines, checked.spans)
     return _numbered(_in_time(checked, before, record), chunk.first_line)
 
@@ -111,11 +127,11 @@ def check(chunk: Chunk, how: Format, before: int = TIME_END) -> Checked:
 # Files of calls
 
 
-def _check_csv(lines: Lines, dialect: Dialect, export: Export | None) -> Checked:
+def _check_csv(lines: Lines, dialect: Dialect, export: Export | None, detail: bool) -> Checked:
     rows = csv_rows(lines, dialect, needed_columns(dialect.names, export))
     calls = convert(export, rows.columns) if export is not None else plain_calls(rows.columns)
     kept = rows.lines if calls.rows is None else rows.lines[calls.rows]
-    checked = _check_calls(calls, kept, partial(_record, lines, rows.spans))
+    checked = _check_calls(calls, kept, partial(_record, lines, rows.spans), detail)
     checked.spans = rows.spans
     checked.refused += [(line, reason, lines[line]) for line, reason in rows.malformed]
     checked.refused.sort(key=lambda refused: refused[0])
@@ -127,7 +143,7 @@ def _record(lines: Lines, spans: dict[int, int], line: int) -> bytes:
     return b"\n".join(lines.all[line : line + spans.get(line, 1)])
 
 
-def _check_parquet(rows: pa.RecordBatch, how: Format) -> Checked:
+def _check_parquet(rows: pa.RecordBatch, how: Format, detail: bool) -> Checked:
     names = needed_columns(rows.schema.names, how.export)
     lines, some = np.arange(rows.num_rows), rows
     odd = sorted(rows_not_utf8(rows, names))
@@ -139,13 +155,15 @@ def _check_parquet(rows: pa.RecordBatch, how: Format) -> Checked:
     else:
         calls = parquet_calls(some, names)
     kept = lines if calls.rows is None else lines[calls.rows]
-    checked = _check_calls(calls, kept, lambda row: as_line(rows, row))
+    checked = _check_calls(calls, kept, lambda row: as_line(rows, row), detail)
     checked.refused += [(row, "malformed: not UTF-8", as_line(rows, row)) for row in odd]
     checked.refused.sort(key=lambda refused: refused[0])
     return checked
 
 
-def _check_calls(calls: Calls, lines: Int64s, line_of: Callable[[int], bytes]) -> Checked:
+def _check_calls(
+    calls: Calls, lines: Int64s, line_of: Callable[[int], bytes], detail: bool
+) -> Checked:
     imsis, good = _parse_imsis(calls.texts["imsi"])
     good &= calls.at != UNSURE
     good &= _fitting_ids(calls.texts["call_id"])
@@ -153,9 +171,13 @@ def _check_calls(calls: Calls, lines: Int64s, line_of: Callable[[int], bytes]) -
         if name in calls.texts:
             good &= _matching(calls.texts[name], plain)
     if good.all():
-        return Checked(lines, imsis, calls.at, calls.texts["call_id"])
+        sure = Checked(lines, imsis, calls.at, calls.texts["call_id"])
+        sure.detail = _detail_of(calls.texts, len(lines)) if detail else None
+        return sure
     kept = pa.array(good)
+    texts = {name: column.filter(kept) for name, column in calls.texts.items() if detail}
     sure = Checked(lines[good], imsis[good], calls.at[good], calls.texts["call_id"].filter(kept))
+    sure.detail = _detail_of(texts, len(sure.lines)) if detail else None
     doubtful: list[tuple[int, Event]] = []
     for row in np.flatnonzero(~good).tolist():
         line = int(lines[row])
@@ -174,6 +196,19 @@ def _row(calls: Calls, row: int) -> dict[str, Any]:
         moment = datetime.fromtimestamp(int(calls.at[row]) // 1_000, UTC)
         found["start_time"] = f"{moment:%Y-%m-%dT%H:%M:%S}.{calls.at[row] % 1_000:03}Z"
     return found
+
+
+def _detail_of(texts: dict[str, pa.Array], rows: int) -> pa.Table:
+    """`DETAIL` of rows whose numbers are plainly right, or left out."""
+    columns = {"call": pa.repeat(pa.scalar(True), rows)}
+    for field_ in DETAIL:
+        if field_.name == "call":
+            continue
+        text = texts.get(field_.name)
+        if text is not None and field_.type != pa.string():
+            text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+        columns[field_.name] = pa.nulls(rows, field_.type) if text is None else text
+    return pa.table(columns).cast(DETAIL)
 
 
 # Columns
@@ -243,7 +278,7 @@ _UNDECODED: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _use = msgspec.json.Decoder(_CallLine | _ActivationLine).decode
 
 
-def _check_ndjson(lines: Lines) -> Checked:
+def _check_ndjson(lines: Lines, detail: bool) -> Checked:
     uses, doubtful = _decoded(lines)
     kept = np.arange(lines.count)
     if doubtful:
@@ -252,12 +287,20 @@ def _check_ndjson(lines: Lines) -> Checked:
     at = parse_times(pa.array([use.start_time for use in uses], pa.string()))
     imsis, good = _parse_imsis(pa.array([use.imsi for use in uses], pa.string()))
     good &= (at != UNSURE) & _fitting_ids(ids)
+    more = pa.Table.from_pylist(list(map(_detail, uses)), DETAIL) if detail else None
     if good.all():
-        sure = Checked(kept, imsis, at, ids)
+        sure = Checked(kept, imsis, at, ids, detail=more)
     else:
-        sure = Checked(kept[good], imsis[good], at[good], ids.filter(pa.array(good)))
+        more = more.filter(pa.array(good)) if more is not None else None
+        sure = Checked(kept[good], imsis[good], at[good], ids.filter(pa.array(good)), detail=more)
         doubtful = sorted([*doubtful, *kept[~good].tolist()])
     return _looked_at(sure, doubtful, lines) if doubtful else sure
+
+
+def _detail(use: object) -> dict[str, Any]:
+    """A row of `DETAIL`, of a call or an activation however it was decoded."""
+    found = {name: getattr(use, name, None) for name in DETAIL.names}
+    return found | {"call": isinstance(use, Call | _CallLine)}
 
 
 def _decoded(lines: Lines) -> tuple[list[_CallLine | _ActivationLine], list[int]]:
@@ -319,6 +362,9 @@ def _with_uses(sure: Checked, uses: list[tuple[int, Event]]) -> Checked:
     order = np.argsort(lines, kind="stable")
     sure.lines, sure.imsis, sure.at = lines[order], imsis[order], at[order]
     sure.ids = ids.take(pa.array(order))
+    if sure.detail is not None:
+        more = pa.Table.from_pylist([_detail(event) for _, event in some], DETAIL)
+        sure.detail = pa.concat_tables([sure.detail, more]).take(pa.array(order))
     return sure
 
 
@@ -335,6 +381,8 @@ def _in_time(checked: Checked, before: int, line_of: Callable[[int], bytes]) -> 
     checked.raw_others = list(compress(checked.raw_others, kept))
     checked.lines, checked.imsis = checked.lines[early], checked.imsis[early]
     checked.at, checked.ids = checked.at[early], checked.ids.filter(pa.array(early))
+    if checked.detail is not None:
+        checked.detail = checked.detail.filter(pa.array(early))
     return checked
 
 

@@ -219,14 +219,16 @@ def _times(part: TimeField, columns: dict[str, pa.Array]) -> tuple[Int64s, dict[
 
 
 def _local(text: str, format: str) -> int:
-    """ms since 1970 of local time; 24:00 ends a day. Raises `ValueError`."""
+    """ms since 1970 of local time, or with `%z` of UTC; 24:00 ends a day. Raises `ValueError`."""
     try:
-        moment, more = datetime.strptime(text, format).replace(tzinfo=UTC), timedelta()
+        moment, more = datetime.strptime(text, format), timedelta()  # noqa: DTZ007
     except ValueError:
         midnight = _MIDNIGHT.sub("00", text, count=1)
-        moment, more = datetime.strptime(midnight, format).replace(tzinfo=UTC), timedelta(days=1)
+        moment, more = datetime.strptime(midnight, format), timedelta(days=1)  # noqa: DTZ007
         if midnight == text or moment.time() != time():
             raise
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
     return (moment + more - _EPOCH) // timedelta(milliseconds=1)
 
 

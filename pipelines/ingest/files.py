@@ -54,6 +54,24 @@ def kind_of(name: str) -> str | None:
     return KINDS.get(Path(_unnumbered(name)).suffix)
 
 
+def kind_of_content(file: SourceFile) -> str:
+    """csv, ndjson or parquet: by the name, or where that leaves it open, by the first bytes."""
+    if file.kind != "text":
+        return file.kind
+    try:
+        first = file.top()[:HEAD]
+    except DAMAGE:
+        return "csv"
+    return "ndjson" if _looks_like_json(first) else "csv"
+
+
+def _looks_like_json(head: bytes) -> bool:
+    return head.replace(b"\0", b"").lstrip(_MARKS).startswith((b"{", b"["))
+
+
+_MARKS: Final = b"\xef\xbb\xbf\xff\xfe \r\n\t"
+
+
 def _unnumbered(name: str) -> str:
     """A name without packings and numbers at its end; a number may stand before a packing."""
     plain = name.lower()
@@ -302,10 +320,11 @@ def _passed_over(file: SourceFile, named: Callable[[str], bool] | None) -> str |
     if kind is None and "." in _unnumbered(name):
         return "its name ends in none of " + " ".join(KINDS) + ", and no mapping names it"
     try:
-        first = file.head().lstrip(b"\xef\xbb\xbf\xff\xfe \r\n\t").replace(b"\0", b"")
+        head = file.head()
+        first = head.replace(b"\0", b"").lstrip(_MARKS)
     except OSError as error:
         return why(error)
-    if unpacker(name) is not None or first.startswith((b"{", b"[")) or b"call_id" in first:
+    if unpacker(name) is not None or _looks_like_json(head) or b"call_id" in first:
         return None
     shown = first.splitlines()[0][:60].decode(errors="replace") if first else ""
     return f"it begins neither with a header of calls nor with JSON, but with {shown!r}"

@@ -25,7 +25,7 @@ from __future__ import annotations
 import codecs
 import re
 import tomllib
-from datetime import datetime
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -90,13 +90,11 @@ def _usable_format(text: str) -> str:
         return text
     moment = datetime(2026, 11, 28, 13, 45, 59)  # noqa: DTZ001
     try:
-        parsed = datetime.strptime(moment.strftime(text), text)  # noqa: DTZ007
+        parsed = datetime.strptime(moment.replace(tzinfo=UTC).strftime(text), text)  # noqa: DTZ007
     except (ValueError, re.error):
         raise ValueError(f"{text!r} is not a time format like %Y%m%d %H%M%S") from None
-    if parsed != moment or parsed.tzinfo is not None:
-        raise ValueError(
-            f"{text!r} must give a date and a time to the second and no zone, like %Y%m%d %H%M%S"
-        )
+    if parsed.replace(tzinfo=None) != moment or (parsed.tzinfo is None) == ("%z" in text):
+        raise ValueError(f"{text!r} must give a date and a time to the second, like %Y%m%d %H%M%S")
     return text
 
 
@@ -180,7 +178,8 @@ class TimeField(_Strict):
 
     Without `format` the text is ISO 8601 with an offset. With one (as in Python's `strptime`) it
     is local time of a `zone`, at a fixed `offset`, or at the offset that `offset_column` gives.
-    A format of `EPOCHS` is a number since 1970, of UTC if nothing else is said.
+    A format with `%z` has the offset itself; one of `EPOCHS` is a number since 1970, of UTC if
+    nothing else is said.
     """
 
     column: str | None = None
@@ -201,7 +200,15 @@ class TimeField(_Strict):
         given = sum(place is not None for place in places)
         if self.format is None and (given or self.date is not None):
             raise ValueError("give a format, like %Y%m%d %H%M%S")
-        if self.format is not None and given != 1 and not (self.format in EPOCHS and not given):
+        zoned = self.format is not None and "%z" in self.format
+        if zoned and given:
+            raise ValueError("the format has the offset: leave out zone, offset and offset_column")
+        if (
+            self.format is not None
+            and not zoned
+            and given != 1
+            and (given or self.format not in EPOCHS)
+        ):
             raise ValueError("give one of zone, offset and offset_column: the format has none")
         return self
 

@@ -56,21 +56,21 @@ class Opened:
         """The next chunk; None after the last."""
         return next(self.chunks, None)
 
-    def check(self, chunk: Chunk, before: int) -> tuple[Chunk, Checked]:
+    def check(self, chunk: Chunk, before: int, *, detail: bool = False) -> tuple[Chunk, Checked]:
         """What a chunk comes to, and the chunk without its bytes, which are needed no more.
 
-        Rows from `before` (ms) on are refused.
+        Rows from `before` (ms) on are refused; `detail` keeps all columns of calls.
 
         It is damage if its rows turn out to be none.
         """
         bare = replace(chunk, data=None, rows=None)
         if chunk.rows is None:
-            checked = check(chunk, self.how, before)
+            checked = check(chunk, self.how, before, detail=detail)
             if self.half is not None and chunk.first_line == self.half[0]:
                 checked.refused.insert(0, (self.half[0], TAKEN_BACK, self.half[1]))
             return bare, checked
         try:
-            return bare, check(chunk, self.how, before)
+            return bare, check(chunk, self.how, before, detail=detail)
         except DAMAGE as error:
             return replace(bare, lines=0, damage=why(error)), nothing()
 

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.ingest.csv_rows import Dialect, csv_rows
+from pipelines.ingest.decoding import BOM
+from pipelines.ingest.lines import Lines, count_lines
 from schemas import reference as tables
+from schemas.cards import CardList
 from schemas.errors import InputError
 from schemas.events import Refused, validate
 from schemas.hand_over import HandOver
@@ -72,9 +80,64 @@ def load_reference(folder: Path) -> LoadedReference:
             assignments=rows["assignments"],
             batches=list(dict.fromkeys(rows["sim_batches"])),
             hand_overs=list({row.hand_over_id: row for row in rows["hand_overs"]}.values()),
+            cards=_cards(folder / "sims.csv", rows["sim_batches"], refused),
         ),
         refused,
     )
+
+
+def _cards(path: Path, batches: list[tables.SimBatch], refused: list[RefusedLine]) -> CardList:
+    """The cards of `sims.csv`, in columns: there may be millions."""
+    if not path.exists():
+        return CardList()
+    try:
+        head, _, data = path.read_bytes().partition(b"\n")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    header = _fields(head.removeprefix(BOM).rstrip(b"\r")) or []
+    names = ["iccid", "imsi", "sku"]
+    if missing := [name for name in names if name not in header]:
+        raise InputError(f"{path} has no column {', '.join(missing)}")
+    lines = Lines(data, count_lines(data) + (not data.endswith(b"\n") and bool(data)))
+    found = csv_rows(lines, Dialect(header), names)
+    bad = dict(found.malformed)
+    iccids = pc.replace_substring_regex(pc.ascii_upper(found.columns["iccid"]), "F$", "")
+    imsis, skus = found.columns["imsi"], found.columns["sku"]
+    good = pc.and_(
+        pc.match_substring_regex(found.columns["iccid"], "^[0-9A-Fa-f]{18,22}$"),
+        pc.and_(
+            pc.match_substring_regex(imsis, "^[0-9]{14,15}$"),
+            pc.and_(pc.greater(pc.binary_length(skus), 0), pc.less(pc.binary_length(skus), 257)),
+        ),
+    ).to_numpy(zero_copy_only=False)
+    numbers = pc.if_else(pa.array(good), imsis, "0").cast(pa.int64()).to_numpy()
+    registered = Reference(batches=list(batches)).registered(numbers) & good
+    first = np.ones(len(numbers), bool)
+    for column in (iccids.to_numpy(zero_copy_only=False), numbers):
+        first &= np.isin(np.arange(len(numbers)), np.unique(column, return_index=True)[1])
+    kept = good & first & ~registered
+    cards = CardList(
+        iccids.filter(pa.array(kept)).to_pylist(),
+        numbers[kept],
+        skus.filter(pa.array(kept)).to_pylist(),
+    )
+    for row in np.flatnonzero(~kept).tolist():
+        values = {name: found.columns[name][row].as_py() for name in names}
+        try:
+            card = validate(tables.SimCard, values)
+        except Refused as reason:
+            bad[int(found.lines[row])] = str(reason)
+            continue
+        if registered[row]:
+            why = f"invalid_field: imsi: {card.imsi} is in a batch of sim_batches.csv too"
+        elif cards.card(int(card.imsi)) == (card.iccid, card.sku):
+            continue  # the same row again
+        else:
+            why = f"invalid_field: iccid: {card.iccid} or its IMSI is another card's"
+        bad[int(found.lines[row])] = why
+    source = f"reference/{path.name}"
+    refused += [RefusedLine(source, line + 2, why, lines[line]) for line, why in bad.items()]
+    return cards
 
 
 def _table(path: Path, model: type[Any], refused: list[RefusedLine]) -> Iterator[Any]:

@@ -30,6 +30,8 @@ def sim_ranges(event: Event, reference: Reference) -> list[tuple[int, int]]:
             raise Refused(f"unknown_outlet: {outlet_id} is not in outlets.csv")
     if isinstance(event, Delivery) and event.wholesaler_id not in reference.wholesalers:
         raise Refused(f"unknown_wholesaler: {event.wholesaler_id} is not in wholesalers.csv")
+    if event.iccids is not None:
+        return _listed(event.iccids, reference)
     ranges = reference.imsi_ranges(event.first_iccid, event.count)
     if ranges is None:
         raise Refused(
@@ -37,3 +39,13 @@ def sim_ranges(event: Event, reference: Reference) -> list[tuple[int, int]]:
             f" {event.count - 1} after it"
         )
     return ranges
+
+
+def _listed(iccids: list[str], reference: Reference) -> list[tuple[int, int]]:
+    found: dict[tuple[int, int], None] = {}  # A card that is listed twice is one card.
+    for iccid in iccids:
+        ranges = reference.imsi_ranges(iccid, 1)
+        if ranges is None:
+            raise Refused(f"unknown_sim: neither sim_batches.csv nor sims.csv holds {iccid}")
+        found.update(dict.fromkeys(ranges))
+    return list(found)

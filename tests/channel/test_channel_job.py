@@ -332,7 +332,7 @@ def test_a_call_of_no_known_length_or_place_shows_that_its_sim_lives(
     run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
     assert rows(warehouse, "SELECT DISTINCT kind FROM commission_lines") == [{"kind": "activation"}]
     assert [row["reason"] for row in rows(warehouse, "SELECT reason FROM batch_rejects")] == [
-        "invalid_field: duration_s: '-60' is not a number from 0 to 1e+09"
+        "invalid_field: duration_s: Input should be greater than or equal to 0"
     ]
 
 

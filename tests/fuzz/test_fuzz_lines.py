@@ -91,11 +91,9 @@ def unknown(event: Any) -> str | None:
     wholesaler = getattr(event, "wholesaler_id", "W1")
     if wholesaler not in WHOLESALERS:
         return f"unknown_wholesaler: {wholesaler} is not in wholesalers.csv"
-    held = (
-        event.first_iccid.isdigit()
-        and len(event.first_iccid) == 19
-        and (FIRST_ICCID <= int(event.first_iccid) <= FIRST_ICCID + SIMS - event.count)
-    )
+    plain = event.first_iccid.isdigit() and len(event.first_iccid) == 19
+    first = int(event.first_iccid) if plain else 0
+    held = first >= FIRST_ICCID and first + event.count <= FIRST_ICCID + SIMS
     return None if held else (
         f"unknown_sim: sim_batches.csv does not hold {event.first_iccid} and the"
         f" {event.count - 1} after it"

@@ -20,7 +20,11 @@ TRIED = 200
 
 def spoiled_mapping(rng: Random) -> bytes:
     """One of the examples with one line spoiled."""
-    lines = (EXAMPLES / f"{rng.choice(['switch', 'mediation'])}.toml").read_bytes().split(b"\n")
+    lines = (
+        (EXAMPLES / f"{rng.choice(['switch', 'mediation', 'exports'])}.toml")
+        .read_bytes()
+        .split(b"\n")
+    )
     meant = [n for n, line in enumerate(lines) if line.strip() and not line.startswith(b"#")]
     at = rng.choice(meant)
     lines[at] = spoiled_line(lines[at], rng)
@@ -45,6 +49,6 @@ def test_spoiled_mappings(tmp_path: Path, city: Path) -> None:
         post, report = read(city, ListPost(), mapping=mapping)
         whys = [why for _, _, why, _ in post.letters()]
         assert all(why.startswith(("malformed: ", "invalid_field: ")) for why in whys)
-        assert report.files == 2
+        assert report.files == 4
         assert report.dead_letters == len(whys)
         assert all(0 <= at < 10_413_792_000_000 and call_id for call_id, _, at, _ in post.uses())

@@ -67,6 +67,19 @@ def test_the_switch_example() -> None:
     ]
 
 
+def test_the_exports_of_four_systems() -> None:
+    """Asterisk, FreeSWITCH, Cisco CUCM and an ASCII file after 3GPP; unanswered calls are none."""
+    post, report = read(EXAMPLES / "exports", mapping=load_mapping(EXAMPLES / "exports.toml"))
+    assert sorted((imsi - 460001234500000, at) for _, imsi, at, _ in post.uses()) == [
+        (0, ms("2026-03-02T09:15:02+08:00")),
+        (1, ms("2026-03-02T09:20:00.350+08:00")),
+        (2, ms("2026-03-02T09:40:00+08:00")),
+        (3, ms("2026-03-02T09:45:02+08:00")),
+        (4, ms("2026-03-02T09:47:12+08:00")),
+    ]
+    assert (post.letters(), report.unread) == ([], [])
+
+
 @pytest.mark.parametrize("ending", ["DAT", "DAT.gz", "20260302"])
 def test_files_of_any_name_are_found_where_the_mapping_says_so(
     city: Path, tmp_path: Path, ending: str
@@ -319,3 +332,92 @@ def test_a_layout_vouches_only_for_what_strptime_reads(text: str, given_: list[s
 )
 def test_formats_that_are_no_layout(text: str) -> None:
     assert Layout.of(text) is None
+
+
+# Numbers since 1970, the end of a day, and what is stripped, skipped and written with commas
+
+
+@given(
+    st.integers(946_684_800, 10_413_791_999),
+    st.sampled_from([("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)]),
+    st.booleans(),
+)
+def test_the_size_of_a_number_tells_its_unit(
+    second: int, unit: tuple[str, int], named: bool
+) -> None:
+    name, ticks = unit
+    if second * ticks >= 2**63:
+        return
+    layout = {"column": "t", "format": f"epoch_{name}" if named else "epoch"}
+    assert convert(of(start_time=layout), texts(t=[str(second * ticks)])).at[0] == second * 1_000
+
+
+@pytest.mark.parametrize(
+    ("text", "layout", "at"),
+    [
+        ("1772414102.3509", {"format": "%s"}, "2026-03-02T09:15:02.350+08:00"),
+        ("1772442902", {"format": "epoch", "offset": "+08:00"}, "2026-03-02T09:15:02+08:00"),
+        ("2026-03-02T24:00:00+08:00", {}, "2026-03-03T00:00:00+08:00"),
+        ("20260302 240000", {"format": "%Y%m%d %H%M%S", "offset": "Z"}, "2026-03-03T00:00:00Z"),
+        (
+            "2.3.2026 24:00:00",
+            {"format": "%d.%m.%Y %H:%M:%S", "offset": "Z"},
+            "2026-03-03T00:00:00Z",
+        ),
+        ("20260302091502+0800", {"format": "%Y%m%d%H%M%S%z"}, "2026-03-02T09:15:02+08:00"),
+    ],
+)
+def test_times_of_other_layouts(text: str, layout: dict[str, str], at: str) -> None:
+    calls = convert(of(start_time={"column": "t"} | layout), texts(t=[text]))
+    assert (calls.at.tolist(), calls.wrong) == ([ms(at)], {})
+
+
+@pytest.mark.parametrize(
+    ("text", "layout", "why"),
+    [
+        ("0", {"format": "epoch"}, "years 2000 and 2300"),
+        ("1772414102", {"format": "epoch_ms"}, "years 2000 and 2300"),
+        ("soon", {"format": "epoch"}, "not a number since 1970"),
+        ("1772414102", {}, "a mapping can read a number"),
+        ("1970-01-01T08:00:00+08:00", {}, "years 2000 and 2300"),
+        ("20260302 240001", {"format": "%Y%m%d %H%M%S", "offset": "Z"}, "is not like"),
+    ],
+)
+def test_times_that_are_none_say_why(text: str, layout: dict[str, str], why: str) -> None:
+    calls = convert(of(start_time={"column": "t"} | layout), texts(t=[text]))
+    assert calls.at.tolist() == [UNSURE]
+    assert why in calls.wrong[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "460001234500000F",
+        "460001234500000.0",
+        "'460001234500000",
+        '="460001234500000"',
+        " 460001234500000 ",
+    ],
+)
+def test_what_stands_around_a_number_can_be_stripped(text: str) -> None:
+    imsi = {"column": "i", "strip_prefix": ["'", '="'], "strip_suffix": ['"', ".0", "F"]}
+    assert convert(of(imsi=imsi), texts(i=[text])).texts["imsi"].to_pylist() == ["460001234500000"]
+
+
+def test_rows_are_skipped_by_what_a_column_says(city: Path, tmp_path: Path) -> None:
+    rows = [
+        'a,2026-03-02T09:15:02Z,460001234500001,"1,5",yes',
+        'b,2026-03-02T09:15:02Z,460001234500002,"0,0",yes',
+        'c,2026-03-02T09:15:02Z,460001234500003,"0,4",no',
+        'd,bad,460001234500003,"1.000,4",yes',
+    ]
+    put(city / "cdr/s/a.csv", "\n".join(["call_id,start_time,imsi,minutes,answered", *rows]))
+    mapping = put(
+        tmp_path / "m.toml",
+        '[[export]]\ndecimal = ","\nskip_rows = [{ column = "answered", is = ["no"] },'
+        ' { column = "minutes", at_most = 0 }]\n[export.fields]\n'
+        'duration_s = { column = "minutes", unit = "minutes" }\n',
+    )
+    post, _ = read(city, mapping=load_mapping(mapping))
+    assert [use[0] for use in post.uses()] == ["a"]
+    assert [(letter[1], letter[3]) for letter in post.letters()] == [(5, rows[3].encode())]

@@ -12,6 +12,7 @@ CALLS = Dataset(
      number("duration_s", least=0, most=1e9, required=False), text("cell_id", required=False)),
     optional=True,
     folders=("",),
+    calls=True,
 )  # fmt: skip
 
 MARKS = Dataset(

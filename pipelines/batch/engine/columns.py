@@ -47,7 +47,8 @@ class FileColumn:
 class Dataset:
     """A kind of input file: its name, where it lies below the input folder, and its columns.
 
-    A data set of `events` is NDJSON files, which have no columns.
+    A data set of `events` is NDJSON files, which have no columns. One of `calls` is call records
+    as the stream reads them: it accepts what the stream does, whatever `columns` say of values.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Dataset:
     optional: bool = False
     folders: tuple[str, ...] = ("utility", "")
     events: bool = False
+    calls: bool = False
 
     @property
     def names(self) -> list[str]:

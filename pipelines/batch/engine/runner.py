@@ -51,6 +51,7 @@ from pipelines.batch.engine.transforms import NOTE, OFFSETS, REJECTED, Results
 from schemas.errors import BatchError, UsageError, ZerostockError
 
 if TYPE_CHECKING:
+    from pipelines.ingest.mapping import Mapping
     from pipelines.warehouse.port import Warehouse
 
 _PROFILER_SLEEP_MS = 5
@@ -68,13 +69,14 @@ def run(
     progress: Progress,
     chunk_rows: int = CHUNK_ROWS,
     parts: int | None = None,
+    mapping: Mapping | None = None,
 ) -> RunReport:
     """Run a job; see `pipelines.batch.run_job`."""
     began = time.monotonic()
     options = PipelineOptions(list(beam_args))
     _refuse_unknown(options)
     when = _when(job, period, as_of, options.view_as(JobOptions).zone)
-    files = {dataset.name: require(str(input), dataset) for dataset in job.datasets}
+    files = {dataset.name: require(str(input), dataset, mapping) for dataset in job.datasets}
     size = sum(file.size for some in files.values() for file in some)
     made = Plan(
         when,

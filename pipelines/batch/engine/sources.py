@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -33,6 +35,9 @@ from pipelines.batch.engine.columns import (
     check_header,
     empty_rejects,
 )
+from pipelines.ingest.accepted import AcceptedRows, parquet_rows_of, rows_of
+from pipelines.ingest.files import SourceFile, find_sources, kind_of, kind_of_content
+from pipelines.ingest.mapping import Export, Mapping
 from schemas.errors import InputError
 
 #: Rows read at a time: enough to be worth a vectorised step, little enough for a small worker.
@@ -55,11 +60,17 @@ class File:
     path: str
     source: str
     size: int
+    mapping: Mapping | None = None
 
     @property
     def parquet(self) -> bool:
         """Parquet, else CSV."""
-        return self.path.endswith(".parquet")
+        return self.path.lower().endswith(".parquet")
+
+    @property
+    def export(self) -> Export | None:
+        """How the mapping describes it, if it does."""
+        return self.mapping.export_of(self.source) if self.mapping is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +92,15 @@ def is_local(path: str) -> bool:
     return "://" not in path
 
 
-def find(root: str, dataset: Dataset) -> list[File]:
+def find(root: str, dataset: Dataset, mapping: Mapping | None = None) -> list[File]:
     """The files of a data set, in order: NAME.csv[.gz], NAME.parquet, or a folder NAME of parts.
 
-    Looks in each of the data set's folders below the root until one has any.
+    Looks in each of the data set's folders below the root until one has any. What the stream reads
+    too, calls and events, is what it finds in an exchange directory, by the same names.
     """
     root = root.rstrip("/")
+    if (dataset.calls or dataset.events) and (shared := _exchange_files(root, dataset, mapping)):
+        return shared
     kinds = _EVENTS if dataset.events else _TABLES
     for folder in dataset.folders:
         base = "/".join(part for part in (root, folder, dataset.name) if part)
@@ -103,9 +117,28 @@ def find(root: str, dataset: Dataset) -> list[File]:
     return []
 
 
-def require(root: str, dataset: Dataset) -> list[File]:
+def _exchange_files(root: str, dataset: Dataset, mapping: Mapping | None) -> list[File]:
+    if is_local(root):
+        listing = find_sources(Path(root), mapping.names if mapping is not None else None)
+        return [
+            File(str(file.path), file.name, file.size(), mapping)
+            for files in listing.sources.values()
+            for file in files
+            if (kind_of_content(file) == "ndjson") == dataset.events
+        ]
+    found = []
+    for result in FileSystems.match([f"{root}/events/**", f"{root}/cdr/**"]):
+        for entry in result.metadata_list:
+            source = _below(root, entry.path)
+            kind = kind_of(source) or ("csv" if mapping and mapping.names(source) else None)
+            if kind and not _hidden(source) and (kind == "ndjson") == dataset.events:
+                found.append(File(entry.path, source, entry.size_in_bytes, mapping))
+    return sorted(found, key=lambda file: file.source)
+
+
+def require(root: str, dataset: Dataset, mapping: Mapping | None = None) -> list[File]:
     """`find`, raising `InputError` where a data set that a job cannot do without has no file."""
-    files = find(root, dataset)
+    files = find(root, dataset, mapping)
     if not files and not dataset.optional:
         kinds = ".ndjson, .ndjson.gz" if dataset.events else ".csv, .csv.gz or .parquet"
         places = " or ".join(f"{root}/{folder}".rstrip("/") for folder in dataset.folders)
@@ -141,7 +174,7 @@ def plan(files: Sequence[File], dataset: Dataset, chunk_rows: int = CHUNK_ROWS) 
     chunks: list[FilePart] = []
     empty: list[File] = []
     for file in files:
-        if dataset.events:
+        if dataset.events or (dataset.calls and not file.parquet):
             chunks.append(FilePart(len(chunks), file))
             continue
         if not file.parquet:
@@ -156,7 +189,8 @@ def plan(files: Sequence[File], dataset: Dataset, chunk_rows: int = CHUNK_ROWS) 
             continue
         with FileSystems.open(file.path) as stream:
             footer = _parquet(stream, file).metadata
-        check_header(dataset, footer.schema.to_arrow_schema().names, file.source)
+        if not dataset.calls:
+            check_header(dataset, footer.schema.to_arrow_schema().names, file.source)
         groups: list[int] = []
         first = rows = 0
         for group in range(footer.num_row_groups):
@@ -170,12 +204,62 @@ def plan(files: Sequence[File], dataset: Dataset, chunk_rows: int = CHUNK_ROWS) 
     return chunks
 
 
+def read_accepted(chunk: FilePart) -> Iterator[AcceptedRows]:
+    """The rows of a chunk of calls or events, as the stream accepts them.
+
+    Raises `InputError` for a file that cannot be read at all.
+    """
+    file = chunk.file
+    with _on_this_machine(file) as path:
+        if chunk.groups:
+            parts = chunk.groups, chunk.first_row, file.export
+            yield from parquet_rows_of(file.source, path, *parts)
+        else:
+            yield from rows_of(SourceFile(file.source, path), file.mapping)
+
+
+@contextmanager
+def _on_this_machine(file: File) -> Iterator[Path]:
+    """The file, or a copy of one that is kept elsewhere."""
+    if is_local(file.path):
+        yield Path(file.path)
+        return
+    with tempfile.TemporaryDirectory(prefix="zerostock-") as folder:
+        copy = Path(folder) / file.path.rsplit("/", 1)[-1]
+        plain = CompressionTypes.UNCOMPRESSED
+        with FileSystems.open(file.path, compression_type=plain) as there, copy.open("wb") as here:
+            shutil.copyfileobj(there, here)
+        yield copy
+
+
+def _read_calls(chunk: FilePart, dataset: Dataset) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    for some in read_accepted(chunk):
+        frame = pl.from_arrow(some.uses.filter(pc.field("call")))
+        assert isinstance(frame, pl.DataFrame)
+        texts = pl.col("msisdn", "cell_id")
+        rows = frame.with_columns(
+            pl.when(texts != "").then(texts),
+            pl.col("duration_s").clip(upper_bound=_LONGEST_CALL),
+            pl.lit(chunk.file.source, pl.Categorical()).alias(SOURCE),
+            pl.col("row").cast(pl.UInt64).alias(ROW),
+            pl.col("event_id").alias("call_id"),
+            pl.col("at").alias("start_time"),
+        ).select(*dataset.names, SOURCE, ROW)
+        yield rows, _misfit_rejects(chunk.file, some.refused)
+
+
+#: Seconds that a call is taken for at most.
+_LONGEST_CALL = 1e9
+
+
 def read(chunk: FilePart, dataset: Dataset) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     """(raw rows with SOURCE and ROW; rejects: lines that do not fit the header) of one chunk.
 
     Raises `InputError` for a file that cannot be read at all.
     """
-    if chunk.file.parquet:
+    if dataset.calls:
+        yield from _read_calls(chunk, dataset)
+    elif chunk.file.parquet:
         yield _with_origin(_read_parquet(chunk, dataset), chunk), empty_rejects()
     else:
         yield from _read_csv(chunk.file, dataset)

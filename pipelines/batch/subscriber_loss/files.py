@@ -13,6 +13,7 @@ CALLS = Dataset(
      whole("charge_fen", required=False, present=False)),
     optional=True,
     folders=("",),
+    calls=True,
 )  # fmt: skip
 
 EVENTS = Dataset("events", (), optional=True, folders=("",), events=True)

@@ -18,7 +18,6 @@ import polars as pl
 from pipelines.batch.attribution import reference_of, with_seller
 from pipelines.batch.engine.deduplicate import deduplicate
 from pipelines.batch.engine.job import Job, Plan
-from pipelines.batch.engine.sources import find
 from pipelines.batch.engine.transforms import (
     FramePart,
     JoinedRows,
@@ -61,7 +60,7 @@ class _Month:
 
 def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     options, results = plan.options, plan.results
-    if not find(plan.root, CALLS) and not find(plan.root, EVENTS):
+    if not plan.chunks[CALLS.name] and not plan.chunks[EVENTS.name]:
         raise InputError(f"{plan.root} has nothing to read: it needs a folder events/ or cdr/")
     month = _Month(*plan.span, options.inactive_days, options.silent_days, options.time_zone)
     reference = reference_of(plan)

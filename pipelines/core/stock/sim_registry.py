@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from schemas.cards import CardList
 from schemas.iccids import iccid_in, series_of
 from schemas.topics import SIM_BLOCK, block_of, partition_of_block
 
@@ -48,12 +49,14 @@ class SimRegistry:
     all SIMs that are not registered; it reads as used since ever, hence never as a candidate.
     """
 
-    def __init__(self, ranges: Iterable[SimRange] = ()) -> None:
+    def __init__(self, ranges: Iterable[SimRange] = (), cards: CardList | None = None) -> None:
         self._ranges: list[SimRange] = []
         self._range_starts: list[int] = []
         self._blocks: Int64s = np.empty(0, np.int64)  # in the order of their slots
         self.first_use: Int64s = np.ones(1, np.int64)
+        self._cards = cards if cards is not None else CardList()
         self.extend(ranges)
+        self._make_room(np.unique(block_of(self._cards.imsis)))
 
     def extend(self, ranges: Iterable[SimRange]) -> None:
         """Register more SIMs; what is registered already stays as it is.
@@ -130,12 +133,12 @@ class SimRegistry:
         return self.first_use[start : start + SIM_BLOCK]
 
     def range_of(self, imsi: int) -> SimRange | None:
-        """The batch that holds a SIM."""
+        """The batch that holds a SIM; a listed card is one by itself."""
         index = bisect_right(self._range_starts, imsi) - 1
-        if index < 0:
-            return None
-        found = self._ranges[index]
-        return found if imsi < found.first_imsi + found.count else None
+        if index >= 0 and imsi < self._ranges[index].first_imsi + self._ranges[index].count:
+            return self._ranges[index]
+        card = self._cards.card(imsi)
+        return SimRange(imsi, 1, card[1], card[0]) if card is not None else None
 
     def iccid(self, imsi: int) -> str:
         """The number printed on a registered SIM's card; `KeyError` for any other."""

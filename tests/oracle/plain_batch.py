@@ -94,11 +94,37 @@ def _part(r: Row, start: int, end: int) -> Fraction:
 # --- arrears -------------------------------------------------------------------------------------
 
 
-def _once(rows: Iterable[Row], key: str) -> list[Row]:
-    found: dict[str, Row] = {}
+def _once(rows: Iterable[Row], *key: str) -> list[Row]:
+    found: dict[tuple[Any, ...], Row] = {}
     for row in rows:
-        found.setdefault(row[key], row)
+        found.setdefault(tuple(row[name] for name in key), row)
     return list(found.values())
+
+
+def _in_order(payment: Row) -> tuple[date, str, str]:
+    return payment["paid_on"], payment["payment_id"], payment["channel"] or ""
+
+
+def _without_reversed(payments: list[Row]) -> list[Row]:
+    """The payments of more than nothing that no other one takes back."""
+    kept = sorted((p for p in payments if p["amount_fen"] >= 0), key=_in_order)
+    for r in sorted((p for p in payments if p["amount_fen"] < 0), key=_in_order):
+        if r.get("reverses"):
+            meant = [p for p in kept if p["payment_id"] == r["reverses"]]
+            own = [p for p in meant if p["channel"] == r["channel"]]
+            meant = own or (meant if len(meant) == 1 else [])
+        else:
+            same = ("customer_id", "bill_id")
+            meant = [
+                p
+                for p in kept
+                if all(p[name] == r[name] for name in same)
+                and p["amount_fen"] == -r["amount_fen"]
+                and p["paid_on"] <= r["paid_on"]
+            ]
+        if meant:
+            kept.remove(meant[-1])
+    return kept
 
 
 def bucket(days: int) -> str:
@@ -124,19 +150,26 @@ def plain_arrears(
     {(period, dimension, key): [charged, received, cash]}, allocated and unallocated."""
     who = {c["customer_id"]: c for c in customers}
     bills = [b for b in _once(bills, "bill_id") if b["issued_on"] <= as_of]
-    payments = [p for p in _once(payments, "payment_id") if p["paid_on"] <= as_of]
-    still_open = {b["bill_id"]: max(b["amount_fen"], 0) for b in bills}
+    payments = [p for p in _once(payments, "channel", "payment_id") if p["paid_on"] <= as_of]
+    payments = _without_reversed(payments)
+    charged = {b["bill_id"]: b["amount_fen"] for b in bills if b["amount_fen"] >= 0}
     credit: defaultdict[str, int] = defaultdict(int)
-    for p in sorted(payments, key=lambda p: (p["paid_on"], p["payment_id"])):
+    for b in sorted(bills, key=lambda b: (b["issued_on"], b["bill_id"])):
+        if b["amount_fen"] < 0:
+            lowered = min(-b["amount_fen"], charged.get(b.get("corrects"), 0))
+            if lowered:
+                charged[b["corrects"]] -= lowered
+            credit[b["customer_id"]] += -b["amount_fen"] - lowered
+    credited = sum(credit.values())
+    bills = [b | {"amount_fen": charged[b["bill_id"]]} for b in bills if b["amount_fen"] >= 0]
+    still_open = dict(charged)
+    for p in sorted(payments, key=_in_order):
         left = p["amount_fen"]
         if p["bill_id"] in still_open:
             taken = min(left, still_open[p["bill_id"]])
             still_open[p["bill_id"]] -= taken
             left -= taken
         credit[p["customer_id"]] += left
-    for b in bills:
-        if b["amount_fen"] < 0:
-            credit[b["customer_id"]] -= b["amount_fen"]
     for b in sorted(bills, key=lambda b: (b["due_on"] or b["issued_on"], b["bill_id"])):
         taken = min(credit[b["customer_id"]], still_open[b["bill_id"]])
         credit[b["customer_id"]] -= taken
@@ -174,6 +207,10 @@ def plain_arrears(
         "ageing": {k: [fen, n, len(c)] for k, (fen, n, c) in ageing.items()},
         "recovery": recovery,
         "unallocated": {c: fen for c, fen in credit.items() if fen},
+        "open": {bill_id: fen for bill_id, fen in still_open.items() if fen},
+        "billed": sum(charged.values()),
+        "credited": credited,
+        "paid": sum(p["amount_fen"] for p in payments),
     }
 
 

@@ -13,6 +13,7 @@ from oracle.stream_harness import IMSIS, OUTLETS, RANGES, Rig, envelopes_of, sku
 from pipelines.core import effects
 from pipelines.core.stock import block
 from pipelines.core.stock.sim_registry import SimRegistry
+from schemas.envelope import Header, pack
 
 DISORDER = 40
 
@@ -141,6 +142,38 @@ def test_history_comes_right_beyond_the_bound(facts, seed, partitions, sources) 
     assert shown(rig) == folded(facts)
     stock = fold(facts, sku_of).stock
     assert rig.levels() == {shelf: len(sims) for shelf, sims in stock.items()}
+
+
+@settings(max_examples=200)
+@given(histories(), st.integers(0, 2**32), st.sampled_from([1, 2, 4]), st.integers(1, 3))
+def test_history_comes_right_whatever_the_readers_put_on_record(
+    facts, seed, partitions, sources
+) -> None:
+    """Sources that appear late, are silent, absent, and return; wrong conclusions of all kinds."""
+    random = Random(seed)
+    arrived = beyond_the_bound(facts, random, sources)
+    logs = envelopes_of(arrived, partitions, DISORDER, random, troubled=True)
+    end = pack(Header("none", "end", 10_000, True))
+    rig = Rig([[*log, end] for log in logs], seed)
+    rig.run()
+    assert shown(rig) == folded(facts)
+
+
+@settings(max_examples=100)
+@given(histories(), st.integers(0, 2**32), st.sampled_from([1, 2, 4]), st.integers(1, 3))
+def test_what_a_later_run_brings_of_earlier_days_comes_right(facts, seed, partitions, runs) -> None:
+    """Each run ends later than the one before, and brings what is older than that end."""
+    random = Random(seed)
+    shares: list[list[Fact]] = [[] for _ in range(runs + 1)]
+    for fact in facts:
+        shares[random.randint(0, runs)].append(fact)
+    rig = Rig([[] for _ in range(partitions)], seed)
+    for number, share in enumerate(shares):
+        logs = envelopes_of(arrival(share, random, 2), partitions, DISORDER, random)
+        end = pack(Header("none", "end", 10_000 + number, True))
+        rig.reopen([[*log, end] for log in logs])
+        rig.run()
+    assert shown(rig) == folded(facts)
 
 
 @settings(max_examples=100)

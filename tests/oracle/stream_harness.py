@@ -60,17 +60,35 @@ def pieces(fact: Fact) -> list[tuple[int, int]]:
 
 
 def envelopes_of(
-    sources: dict[str, list[Fact]], partitions: int, disorder: int, random: Random
+    sources: dict[str, list[Fact]],
+    partitions: int,
+    disorder: int,
+    random: Random,
+    troubled: bool = False,
 ) -> list[list[bytes]]:
-    """What ingest would send for facts in arrival order, a log for each partition."""
+    """What readers would send for facts in arrival order, a log for each partition.
+
+    If `troubled`, sources appear when others have long been read, they fall behind, are put on
+    record as absent and return, and heartbeats say more of the silent than is true.
+    """
     logs: list[list[bytes]] = [[] for _ in range(partitions)]
-    for source in sources:
-        for log in logs:
-            log.append(pack(Header("none", source, NO_WATERMARK, False, tuple(sources))))
+    if not troubled:
+        for source in sources:
+            for log in logs:
+                log.append(pack(Header("none", source, NO_WATERMARK, False, tuple(sources))))
     newest = dict.fromkeys(sources, NO_WATERMARK)
     left = {s: list(facts) for s, facts in sources.items()}
     while left:
         source = min(left, key=lambda s: newest[s])
+        if troubled:
+            source = random.choice(sorted(left))
+            for other in sorted(left):
+                beat = random.choice([NO_WATERMARK, NO_WATERMARK, newest[source] + disorder])
+                absent = other != source and random.random() < 0.2
+                if absent or beat != NO_WATERMARK:
+                    header = Header("none", other, beat, False, (), absent)
+                    for log in logs:
+                        log.append(pack(header))
         size = random.randint(1, 5)
         chunk, left[source] = left[source][:size], left[source][size:]
         before = newest[source]

@@ -89,9 +89,9 @@ def test_the_pages_answer(worker: Worker, limit: float, health: int, ready: int)
 def test_gauges_tell_lag_and_the_delay_of_each_open_source() -> None:
     stage = SimStage(0, 1, SimRegistry([]), lambda outlet, at: "")
     for header in (
+        Header("none", "events", NO_WATERMARK),
         Header("none", "cdr/a", 5_000),
         Header("none", "cdr/b", 9_000, True),
-        Header("none", "events", NO_WATERMARK),
     ):
         stage.process(header, None, 0)
     other = SimStage(1, 2, SimRegistry([]), lambda outlet, at: "")

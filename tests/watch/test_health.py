@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from infra.health import Gauges, Pulse, WatermarkPulse, application, held_by, open_marks
 from pipelines.core.stock.sim_registry import SimRegistry
 from pipelines.core.stock.sim_stage import SimStage
+from pipelines.core.watermarks import Watermarks
 from pipelines.stream import metrics
 from pipelines.stream.faust_fixes.stall_guard import Offset
 from schemas.envelope import NO_WATERMARK, Header
@@ -89,9 +90,9 @@ def test_the_pages_answer(worker: Worker, limit: float, health: int, ready: int)
 def test_gauges_tell_lag_and_the_delay_of_each_open_source() -> None:
     stage = SimStage(0, 1, SimRegistry([]), lambda outlet, at: "")
     for header in (
+        Header("none", "events", NO_WATERMARK),
         Header("none", "cdr/a", 5_000),
         Header("none", "cdr/b", 9_000, True),
-        Header("none", "events", NO_WATERMARK),
     ):
         stage.process(header, None)
     other = SimStage(1, 2, SimRegistry([]), lambda outlet, at: "")
@@ -110,11 +111,11 @@ def test_gauges_tell_lag_and_the_delay_of_each_open_source() -> None:
 
 
 def stage_with(**marks: int) -> SimStage:
-    """A stage whose sources have said so much; those that begin with `ended` have ended."""
+    """A stage whose sources have come so far; those that begin with `ended` have ended."""
     stage = SimStage(0, 1, SimRegistry([]), lambda outlet, at: "")
-    for source, mark in marks.items():
-        stage.process(Header("none", source, mark, source.startswith("ended")), None, 0)
-    stage.advance(0)
+    ended = {source for source in marks if source.startswith("ended")}
+    reached = min((mark for source, mark in marks.items() if source not in ended), default=1_000)
+    stage.watermarks = Watermarks(marks, ended, reached)
     return stage
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -65,21 +66,16 @@ def test_uses_and_candidates_are_counted(grown) -> None:
 
 def test_uses_of_unknown_sims_are_counted(grown) -> None:
     registry = metrics.CountedSimRegistry([SimRange(IMSI, 1_000, "std", "8986001000000000000")])
-    stage = metrics.CountedSimStage(0, 1, registry, lambda outlet, at: "")
-    imsis = [IMSI, IMSI + 5_000, IMSI - 5_000, IMSI + 999]
-    rows = pa.record_batch(
-        [pa.array(imsis), pa.array([5] * 4), pa.array(list("abcd"))], schema=USES
-    )
-    stage.process(Header("uses", "cdr", 7), rows, 0)
-    assert grown("zerostock_unknown_sim_uses_total") == 2
+    before = grown("zerostock_unknown_sim_uses_total")
+    imsis = np.array([IMSI, IMSI + 5_000, IMSI - 5_000, IMSI + 999])
+    assert registry.candidates(imsis, np.full(4, 5)).tolist() == [0, 3]
+    assert grown("zerostock_unknown_sim_uses_total") - before == 2
 
 
 def test_movements_of_late_events_are_counted_as_restated(grown) -> None:
-    rows = RowBuilder("movements")
-    for late in (0, 5, 0, 7):
-        columns = dict.fromkeys(SCHEMAS["movements"].names, "x")
-        rows.add(**columns | {"at": 10, "known_at": 10 + late, "imsi": 1, "delta": 1})
-    metrics.count_effects([Effect("stock-movements", 0, Header("movements"), rows.batch())])
+    rows = [{"at": 10, "known_at": 10 + late} for late in (0, 5, 0, 7)]
+    batch = pa.RecordBatch.from_pylist(rows, schema=SCHEMAS["movements"])
+    metrics.count_effects([Effect("stock-movements", 0, Header("movements"), batch)])
     assert grown("zerostock_restated_rows_total") == 2
 
 

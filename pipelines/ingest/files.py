@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -289,20 +291,114 @@ def find_sources(directory: Path, named: Callable[[str], bool] | None = None) ->
     A file is known by the end of its name, or by `named`, which is asked for `cdr/switch-a/1.DAT`;
     one without an ending, if it begins as its folder's files do. Others are `unread`, with why.
     """
-    found = Listing()
-    for top in ("events", "cdr"):
-        for path in sorted((directory / top).rglob("*")):
-            below = path.relative_to(directory)
-            if not path.is_file() or any(part.startswith(".") for part in below.parts[:-1]):
+    return DirectoryWatch(directory, named).look()
+
+
+@dataclass
+class _Folder:
+    """The files of one folder as they were when it last changed (ns)."""
+
+    changed: int
+    files: list[SourceFile] = field(default_factory=list)
+    #: Files that may turn out to be calls once more of them is written.
+    open_questions: list[SourceFile] = field(default_factory=list)
+    unread: list[tuple[str, str]] = field(default_factory=list)
+    below: list[Path] = field(default_factory=list)
+
+
+class DirectoryWatch:
+    """Looks at an exchange directory again and again: what did not change costs next to nothing.
+
+    A folder is listed again when it changed. Of many files that were read to their end, the newest
+    by name are looked at each time, the others in turns.
+    """
+
+    def __init__(self, directory: Path, named: Callable[[str], bool] | None = None) -> None:
+        self._directory = directory
+        self._named = named
+        self._folders: dict[Path, _Folder] = {}
+        self._looks = 0
+
+    def look(self) -> Listing:
+        """What there is now; see `find_sources`. The lists are not to be changed."""
+        self._looks += 1
+        found = Listing()
+        below = [self._directory / top for top in ("cdr", "events")]
+        while below:
+            path = below.pop()
+            folder = self._folder(path)
+            if folder is None:
                 continue
-            file = SourceFile(_text(below), path)
-            if (why_not := _passed_over(file, named)) is not None:
-                found.unread.append((file.name, why_not))
-                continue
-            name = _text(path.parent.relative_to(directory))
-            found.sources.setdefault(name, []).append(file)
-    found.sources = dict(sorted(found.sources.items()))
-    return found
+            files = [*folder.files]
+            for file in folder.open_questions:
+                why_not = _passed_over(file, self._named)
+                if why_not is None:
+                    files.append(file)
+                else:
+                    found.unread.append((file.name, why_not))
+            if len(files) > len(folder.files):
+                files.sort(key=lambda file: file.path.name)
+            if files:
+                found.sources[_text(path.relative_to(self._directory))] = files
+            found.unread += folder.unread
+            below += folder.below
+        found.sources = dict(sorted(found.sources.items()))
+        found.unread.sort()
+        return found
+
+    def _folder(self, path: Path) -> _Folder | None:
+        try:
+            changed = path.stat().st_mtime_ns
+            known = self._folders.get(path)
+            # One that changed a moment ago may do so again at the same tick of its clock.
+            if known is not None and known.changed == changed:
+                return known
+            settled = changed < time.time_ns() - _TICK
+            folder = _Folder(changed if settled else -1)
+            with os.scandir(path) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    here = path / entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        if not entry.name.startswith("."):
+                            folder.below.append(here)
+                    elif entry.is_file():
+                        self._sort_in(
+                            folder, SourceFile(_text(here.relative_to(self._directory)), here)
+                        )
+        except OSError:
+            return None
+        self._folders[path] = folder
+        return folder
+
+    def _sort_in(self, folder: _Folder, file: SourceFile) -> None:
+        if kind_of(file.path.name) not in (None, "text") or "." in _unnumbered(file.path.name):
+            why_not = _passed_over(file, self._named)
+            if why_not is None:
+                folder.files.append(file)
+                return
+            if kind_of(file.path.name) != "text":
+                folder.unread.append((file.name, why_not))
+                return
+        folder.open_questions.append(file)
+
+    def due(self, files: list[SourceFile], done: Callable[[SourceFile], bool]) -> list[SourceFile]:
+        """The files of a source to be looked at this time: all but old ones whose turn it is not.
+
+        `done` says which were read to their end.
+        """
+        newest, turn = len(files) - _ALWAYS, self._looks % _TURNS
+        return [
+            file
+            for number, file in enumerate(files)
+            if self._looks == 1 or number >= newest or number % _TURNS == turn or not done(file)
+        ]
+
+
+#: Files of a source that are looked at each time, and in how many looks all others are.
+_ALWAYS: Final = 2_000
+_TURNS: Final = 60
+#: ns within which a file system may not tell two changes apart.
+_TICK: Final = 2_000_000_000
 
 
 def _passed_over(file: SourceFile, named: Callable[[str], bool] | None) -> str | None:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from pipelines.ingest.check import Checked, believable, nothing
-from pipelines.ingest.files import Chunk, SourceFile, find_sources
+from pipelines.ingest.files import Chunk, DirectoryWatch, SourceFile
 from pipelines.ingest.mapping import Mapping as ExportMapping
 from pipelines.ingest.opening import NotYet, Opened, Unreadable, Vanished, open_file
 from pipelines.ingest.pack import Packed, SourceClock, announcement, dead_letters, pack_chunk
@@ -164,7 +164,8 @@ class _Reading:
         self._complained: set[str] = set()
         self._states: dict[str, tuple[int, int]] = {}
         self._kept = time.monotonic()
-        self._named = options.mapping.names if options.mapping is not None else None
+        named = options.mapping.names if options.mapping is not None else None
+        self._watch = DirectoryWatch(directory, named)
 
     async def run(self, stop: asyncio.Event) -> None:
         loaded = load_reference(self.directory / "reference")
@@ -263,13 +264,18 @@ class _Reading:
         the source's watermark past what is in it.
         """
         found = {}
-        listing = find_sources(self.directory, self._named)
+        listing = self._watch.look()
         self.report.unread = listing.unread
         for name, files in listing.sources.items():
-            unread = [f for f in files if has_more(f, self.positions.get(f.name))]
+            due = self._watch.due(files, self._is_done)
+            unread = [f for f in due if has_more(f, self.positions.get(f.name))]
             settled = {f.name for f in unread if self._settled(f)}
             found[name] = files, list(takewhile(lambda f: f.name in settled, unread))  # noqa: B023
         return found
+
+    def _is_done(self, file: SourceFile) -> bool:
+        position = self.positions.get(file.name)
+        return position is not None and position.done
 
     def _settled(self, file: SourceFile) -> bool:
         """Whether a file can be opened: one that cannot grow must not have just changed."""

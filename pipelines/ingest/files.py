@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -295,15 +296,32 @@ def find_sources(directory: Path, named: Callable[[str], bool] | None = None) ->
 
 
 @dataclass
+class _Entry:
+    """A file, and why it is not read; `open` if that may turn out once more of it is written."""
+
+    file: SourceFile
+    why_not: str | None = None
+    open: bool = False
+
+
+@dataclass
 class _Folder:
-    """The files of one folder as they were when it last changed (ns)."""
+    """What one folder held when it last changed (ns), by name."""
 
     changed: int
-    files: list[SourceFile] = field(default_factory=list)
-    #: Files that may turn out to be calls once more of them is written.
-    open_questions: list[SourceFile] = field(default_factory=list)
-    unread: list[tuple[str, str]] = field(default_factory=list)
-    below: list[Path] = field(default_factory=list)
+    entries: dict[str, _Entry]
+    below: list[Path]
+
+    def __post_init__(self) -> None:
+        self.sort()
+
+    def sort(self) -> None:
+        """Say anew which files are read, which may be, and which are not."""
+        self.files = [e.file for e in self.entries.values() if not e.open and e.why_not is None]
+        self.questions = [e for e in self.entries.values() if e.open]
+        self.unread = [
+            (e.file.name, e.why_not) for e in self.entries.values() if e.why_not is not None
+        ]
 
 
 class DirectoryWatch:
@@ -329,17 +347,15 @@ class DirectoryWatch:
             folder = self._folder(path)
             if folder is None:
                 continue
-            files = [*folder.files]
-            for file in folder.open_questions:
-                why_not = _passed_over(file, self._named)
-                if why_not is None:
-                    files.append(file)
-                else:
-                    found.unread.append((file.name, why_not))
-            if len(files) > len(folder.files):
-                files.sort(key=lambda file: file.path.name)
-            if files:
-                found.sources[_text(path.relative_to(self._directory))] = files
+            for entry in folder.questions:
+                why_not = _passed_over(entry.file, self._named)
+                entry.open = why_not is not None
+                if why_not is not None:
+                    found.unread.append((entry.file.name, why_not))
+            if not all(entry.open for entry in folder.questions):
+                folder.sort()
+            if folder.files:
+                found.sources[_text(path.relative_to(self._directory))] = folder.files
             found.unread += folder.unread
             below += folder.below
         found.sources = dict(sorted(found.sources.items()))
@@ -354,32 +370,29 @@ class DirectoryWatch:
             if known is not None and known.changed == changed:
                 return known
             settled = changed < time.time_ns() - _TICK
-            folder = _Folder(changed if settled else -1)
-            with os.scandir(path) as entries:
-                for entry in sorted(entries, key=lambda entry: entry.name):
-                    here = path / entry.name
+            old = known.entries if known is not None else {}
+            entries: dict[str, _Entry] = {}
+            below: list[Path] = []
+            with os.scandir(path) as scanned:
+                for entry in sorted(scanned, key=_name):
                     if entry.is_dir(follow_symlinks=False):
                         if not entry.name.startswith("."):
-                            folder.below.append(here)
+                            below.append(path / entry.name)
+                    elif entry.name in old:
+                        entries[entry.name] = old[entry.name]
                     elif entry.is_file():
-                        self._sort_in(
-                            folder, SourceFile(_text(here.relative_to(self._directory)), here)
-                        )
+                        entries[entry.name] = self._entry(path / entry.name)
         except OSError:
             return None
-        self._folders[path] = folder
-        return folder
+        self._folders[path] = _Folder(changed if settled else -1, entries, below)
+        return self._folders[path]
 
-    def _sort_in(self, folder: _Folder, file: SourceFile) -> None:
-        if kind_of(file.path.name) not in (None, "text") or "." in _unnumbered(file.path.name):
-            why_not = _passed_over(file, self._named)
-            if why_not is None:
-                folder.files.append(file)
-                return
-            if kind_of(file.path.name) != "text":
-                folder.unread.append((file.name, why_not))
-                return
-        folder.open_questions.append(file)
+    def _entry(self, path: Path) -> _Entry:
+        file = SourceFile(_text(path.relative_to(self._directory)), path)
+        kind = kind_of(path.name)
+        if kind == "text" or (kind is None and "." not in _unnumbered(path.name)):
+            return _Entry(file, open=True)
+        return _Entry(file, _passed_over(file, self._named))
 
     def due(self, files: list[SourceFile], done: Callable[[SourceFile], bool]) -> list[SourceFile]:
         """The files of a source to be looked at this time: all but old ones whose turn it is not.
@@ -399,6 +412,9 @@ _ALWAYS: Final = 2_000
 _TURNS: Final = 60
 #: ns within which a file system may not tell two changes apart.
 _TICK: Final = 2_000_000_000
+
+
+_name: Final = attrgetter("name")
 
 
 def _passed_over(file: SourceFile, named: Callable[[str], bool] | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -341,7 +342,7 @@ class DirectoryWatch:
         """What there is now; see `find_sources`. The lists are not to be changed."""
         self._looks += 1
         found = Listing()
-        below = [self._directory / top for top in ("cdr", "events")]
+        below = [self._directory / top for top in _TOPS]
         while below:
             path = below.pop()
             folder = self._folder(path)
@@ -359,8 +360,20 @@ class DirectoryWatch:
             found.unread += folder.unread
             below += folder.below
         found.sources = dict(sorted(found.sources.items()))
-        found.unread.sort()
+        found.unread = sorted([*found.unread, *self._beside()])
         return found
+
+    def _beside(self) -> Iterator[tuple[str, str]]:
+        """What lies beside events/ and cdr/ and seems to belong there."""
+        with contextlib.suppress(OSError), os.scandir(self._directory) as entries:
+            for entry in entries:
+                if entry.is_dir() and entry.name.lower() in _SIMILAR and entry.name not in _TOPS:
+                    yield (
+                        f"{_text(Path(entry.name))}/",
+                        "the folders that are read are events/, cdr/",
+                    )
+                elif entry.is_file() and kind_of(entry.name) not in (None, "text"):
+                    yield _text(Path(entry.name)), "it lies neither below events/ nor below cdr/"
 
     def _folder(self, path: Path) -> _Folder | None:
         try:
@@ -406,6 +419,9 @@ class DirectoryWatch:
             if self._looks == 1 or number >= newest or number % _TURNS == turn or not done(file)
         ]
 
+
+_TOPS: Final = ("cdr", "events")
+_SIMILAR: Final = ("cdr", "cdrs", "calls", "event", "events")
 
 #: Files of a source that are looked at each time, and in how many looks all others are.
 _ALWAYS: Final = 2_000

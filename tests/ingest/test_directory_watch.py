@@ -62,7 +62,12 @@ def test_a_look_at_many_old_files_asks_the_disk_about_few(
         put(tmp_path / f"cdr/a/{number:06}.csv", "")
     asked: list[Any] = []
     scan = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda path: asked.append(path) or scan(path))
+
+    def scandir(path: Path) -> Any:
+        asked.extend([path] if path != tmp_path else [])
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
     watch = DirectoryWatch(tmp_path)
 
     def due() -> list[SourceFile]:

@@ -152,7 +152,7 @@ _FACTS = (
     ("SMS sent", "SELECT count() FROM sms_messages WHERE status = 'sent'"),
     ("SMS that did not go out", "SELECT count() FROM sms_messages WHERE status != 'sent'"),
     ("anomalies", "SELECT count() FROM anomalies"),
-    ("dead letters", "SELECT count() FROM dead_letters"),
+    ("dead letters", "SELECT count() FROM dead_letters_open"),
 )
 
 _LISTS = (
@@ -181,7 +181,7 @@ _LISTS = (
     (
         "Dead letters",
         "SELECT splitByChar(':', reason)[1] AS why, count() AS lines"
-        " FROM dead_letters GROUP BY why ORDER BY 2 DESC, 1",
+        " FROM dead_letters_open GROUP BY why ORDER BY 2 DESC, 1",
     ),
 )
 

@@ -82,7 +82,7 @@ def _plain(lines: Lines, dialect: Dialect) -> bool:
     # To Arrow an empty line is a row of empty values.
     if lengths.min() == 1 or (b"\r" in data and not _plain_ends(data)):
         return False
-    if b"\0" in data or BOM in data:
+    if b"\0" in data or (not data.isascii() and BOM in data):
         return False
     if dialect.header and (data.startswith(dialect.header) or b"\n" + dialect.header in data):
         return False

@@ -86,20 +86,29 @@ def _values(raw: Iterator[bytes]) -> Iterator[bytes]:
         found: list[str] = []
         at = 0
         while (start := _between(rest, at)) < len(rest):
+            newline = "\n"
             try:
                 end = decode(rest, start)[1]
-            except (ValueError, RecursionError):
+                cut_off = more and end == len(rest)  # a number may go on
+            except (ValueError, RecursionError) as error:
                 end = rest.find("\n", start) + 1 or len(rest)
                 cut_off = more and len(rest) - start < _LONGEST_VALUE
-            else:
-                cut_off = more and end == len(rest)  # a number may go on
+                if not more and _incomplete(rest, error):  # it is not ended, as a line is not
+                    end, newline = len(rest), ""
             if cut_off:
                 break
             value = rest[start:end].strip()
-            found.append(value.replace("\r", " ").replace("\n", " ") + "\n")
+            found.append(value.replace("\r", " ").replace("\n", " ") + newline)
             at = end
         rest = rest[start:]
         yield "".join(found).encode("utf-8", "surrogateescape")
+
+
+def _incomplete(text: str, error: Exception) -> bool:
+    """Whether JSON is wrong only because it ends too early."""
+    return isinstance(error, json.JSONDecodeError) and (
+        error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
+    )
 
 
 def _between(text: str, at: int) -> int:

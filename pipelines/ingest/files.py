@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -289,20 +293,144 @@ def find_sources(directory: Path, named: Callable[[str], bool] | None = None) ->
     A file is known by the end of its name, or by `named`, which is asked for `cdr/switch-a/1.DAT`;
     one without an ending, if it begins as its folder's files do. Others are `unread`, with why.
     """
-    found = Listing()
-    for top in ("events", "cdr"):
-        for path in sorted((directory / top).rglob("*")):
-            below = path.relative_to(directory)
-            if not path.is_file() or any(part.startswith(".") for part in below.parts[:-1]):
+    return DirectoryWatch(directory, named).look()
+
+
+@dataclass
+class _Entry:
+    """A file, and why it is not read; `open` if that may turn out once more of it is written."""
+
+    file: SourceFile
+    why_not: str | None = None
+    open: bool = False
+
+
+@dataclass
+class _Folder:
+    """What one folder held when it last changed (ns), by name."""
+
+    changed: int
+    entries: dict[str, _Entry]
+    below: list[Path]
+
+    def __post_init__(self) -> None:
+        self.sort()
+
+    def sort(self) -> None:
+        """Say anew which files are read, which may be, and which are not."""
+        self.files = [e.file for e in self.entries.values() if not e.open and e.why_not is None]
+        self.questions = [e for e in self.entries.values() if e.open]
+        self.unread = [
+            (e.file.name, e.why_not) for e in self.entries.values() if e.why_not is not None
+        ]
+
+
+class DirectoryWatch:
+    """Looks at an exchange directory again and again: what did not change costs next to nothing.
+
+    A folder is listed again when it changed. Of many files that were read to their end, the newest
+    by name are looked at each time, the others in turns.
+    """
+
+    def __init__(self, directory: Path, named: Callable[[str], bool] | None = None) -> None:
+        self._directory = directory
+        self._named = named
+        self._folders: dict[Path, _Folder] = {}
+        self._looks = 0
+
+    def look(self) -> Listing:
+        """What there is now; see `find_sources`. The lists are not to be changed."""
+        self._looks += 1
+        found = Listing()
+        below = [self._directory / top for top in _TOPS]
+        while below:
+            path = below.pop()
+            folder = self._folder(path)
+            if folder is None:
                 continue
-            file = SourceFile(_text(below), path)
-            if (why_not := _passed_over(file, named)) is not None:
-                found.unread.append((file.name, why_not))
-                continue
-            name = _text(path.parent.relative_to(directory))
-            found.sources.setdefault(name, []).append(file)
-    found.sources = dict(sorted(found.sources.items()))
-    return found
+            for entry in folder.questions:
+                why_not = _passed_over(entry.file, self._named)
+                entry.open = why_not is not None
+                if why_not is not None:
+                    found.unread.append((entry.file.name, why_not))
+            if not all(entry.open for entry in folder.questions):
+                folder.sort()
+            if folder.files:
+                found.sources[_text(path.relative_to(self._directory))] = folder.files
+            found.unread += folder.unread
+            below += folder.below
+        found.sources = dict(sorted(found.sources.items()))
+        found.unread = sorted([*found.unread, *self._beside()])
+        return found
+
+    def _beside(self) -> Iterator[tuple[str, str]]:
+        """What lies beside events/ and cdr/ and seems to belong there."""
+        with contextlib.suppress(OSError), os.scandir(self._directory) as entries:
+            for entry in entries:
+                if entry.is_dir() and entry.name.lower() in _SIMILAR and entry.name not in _TOPS:
+                    yield (
+                        f"{_text(Path(entry.name))}/",
+                        "the folders that are read are events/, cdr/",
+                    )
+                elif entry.is_file() and kind_of(entry.name) not in (None, "text"):
+                    yield _text(Path(entry.name)), "it lies neither below events/ nor below cdr/"
+
+    def _folder(self, path: Path) -> _Folder | None:
+        try:
+            changed = path.stat().st_mtime_ns
+            known = self._folders.get(path)
+            # One that changed a moment ago may do so again at the same tick of its clock.
+            if known is not None and known.changed == changed:
+                return known
+            settled = changed < time.time_ns() - _TICK
+            old = known.entries if known is not None else {}
+            entries: dict[str, _Entry] = {}
+            below: list[Path] = []
+            with os.scandir(path) as scanned:
+                for entry in sorted(scanned, key=_name):
+                    if entry.is_dir(follow_symlinks=False):
+                        if not entry.name.startswith("."):
+                            below.append(path / entry.name)
+                    elif entry.name in old:
+                        entries[entry.name] = old[entry.name]
+                    elif entry.is_file():
+                        entries[entry.name] = self._entry(path / entry.name)
+        except OSError:
+            return None
+        self._folders[path] = _Folder(changed if settled else -1, entries, below)
+        return self._folders[path]
+
+    def _entry(self, path: Path) -> _Entry:
+        file = SourceFile(_text(path.relative_to(self._directory)), path)
+        kind = kind_of(path.name)
+        if kind == "text" or (kind is None and "." not in _unnumbered(path.name)):
+            return _Entry(file, open=True)
+        return _Entry(file, _passed_over(file, self._named))
+
+    def due(self, files: list[SourceFile], done: Callable[[SourceFile], bool]) -> list[SourceFile]:
+        """The files of a source to be looked at this time: all but old ones whose turn it is not.
+
+        `done` says which were read to their end.
+        """
+        newest, turn = len(files) - _ALWAYS, self._looks % _TURNS
+        return [
+            file
+            for number, file in enumerate(files)
+            if self._looks == 1 or number >= newest or number % _TURNS == turn or not done(file)
+        ]
+
+
+_TOPS: Final = ("cdr", "events")
+_SIMILAR: Final = ("cdr", "cdrs", "calls", "event", "events")
+
+#: Files of a source that are looked at each time, and in how many looks all others are.
+_ALWAYS: Final = 2_000
+_TURNS: Final = 60
+#: ns within which a file system may not tell two changes apart.
+_TICK: Final = 2_000_000_000
+
+
+_name: Final = attrgetter("name")
 
 
 def _passed_over(file: SourceFile, named: Callable[[str], bool] | None) -> str | None:

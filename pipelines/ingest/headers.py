@@ -116,6 +116,8 @@ def _dialect(
     found: list[Dialect] = []
     for separator in tried:
         names = [name.strip() for name in fields_of(line, separator) or []]
+        if export is None and "call_id" not in names:
+            names = [name.lower() for name in names]
         found.append(Dialect(names, separator, skip, line))
         try:
             check_columns(names, export)

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from pipelines.ingest.check import AHEAD, Checked, believable, nothing
-from pipelines.ingest.files import Chunk, SourceFile, find_sources
+from pipelines.ingest.files import Chunk, DirectoryWatch, SourceFile
 from pipelines.ingest.mapping import Mapping as ExportMapping
 from pipelines.ingest.opening import NotYet, Opened, Unreadable, Vanished, open_file
 from pipelines.ingest.pack import Packed, announcement, dead_letters, pack_chunk
@@ -185,7 +185,8 @@ class _Reading:
         self._states: dict[str, tuple[int, int]] = {}
         self._kept = time.monotonic()
         self._recorded = self._said_alive = 0
-        self._named = options.mapping.names if options.mapping is not None else None
+        named = options.mapping.names if options.mapping is not None else None
+        self._watch = DirectoryWatch(directory, named)
 
     async def run(self, stop: asyncio.Event) -> None:
         loaded = load_reference(self.directory / "reference")
@@ -351,10 +352,11 @@ class _Reading:
         was then cannot be read, and nothing is waited for.
         """
         found = {}
-        listing = find_sources(self.directory, self._named)
+        listing = self._watch.look()
         self.report.unread = listing.unread
         for name, files in listing.sources.items():
-            unread = [f for f in files if has_more(f, self.positions.get(f.name))]
+            due = self._watch.due(files, self._is_done)
+            unread = [f for f in due if has_more(f, self.positions.get(f.name))]
             states = {f.name: f.state() for f in unread}
             same = {n for n, state in states.items() if self._states.get(n) == state}
             self._states |= states
@@ -362,6 +364,10 @@ class _Reading:
             more = list(takewhile(lambda f: f.name in settled, unread))  # noqa: B023
             found[name] = files, more, len(same) < len(unread)
         return found
+
+    def _is_done(self, file: SourceFile) -> bool:
+        position = self.positions.get(file.name)
+        return position is not None and position.done
 
     async def _read(self, reference: Reference, stop: asyncio.Event) -> None:
         """Read all files there are, always from the source whose events are oldest."""

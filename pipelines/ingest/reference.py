@@ -149,7 +149,10 @@ def _table(path: Path, model: type[Any], refused: list[RefusedLine]) -> Iterator
     needed = [name for name, f in model.model_fields.items() if f.is_required()]
     missing = [name for name in needed if name not in (header or [])]
     if header is None or missing:
-        raise InputError(f"{path} has no column {', '.join(missing or needed)}")
+        shown = lines[0][:200].decode(errors="backslashreplace") if lines else ""
+        raise InputError(
+            f"{path} has no column {', '.join(missing or needed)}; its header is {shown!r}"
+        )
     batches: dict[str, tables.SimBatch] = {}
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():

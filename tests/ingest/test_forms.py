@@ -62,6 +62,8 @@ def test_names_of_all_kinds_are_read(city: Path, ending: str, capitals: bool, pa
         ("cdr/s/calls.parquet.gz", "not packed"),
         ("cdr/s/README", "begins neither"),
         ("events/notes.txt", "begins neither"),
+        ("calls.csv", "neither below events/"),
+        ("CDR/s/calls.csv", "the folders that are read"),
     ],
 )
 def test_what_is_not_read_is_named_with_the_reason(city: Path, name: str, why: str) -> None:
@@ -70,7 +72,7 @@ def test_what_is_not_read_is_named_with_the_reason(city: Path, name: str, why: s
     post, report = read(city)
     assert ids(post) == IDS
     ((unread, reason),) = report.unread
-    assert unread == name
+    assert unread == (name if not name.startswith("CDR") else "CDR/")
     assert why in reason
 
 
@@ -120,6 +122,12 @@ def test_a_form_that_is_plain_to_see_is_read(
     put(city / f"cdr/s/a.csv{form['packing']}", data)
     post, report = read(city)
     assert (ids(post), post.letters(), report.unread) == (IDS, [], [])
+
+
+def test_a_header_in_capitals_is_read(city: Path) -> None:
+    put(city / "cdr/s/a.csv", csv_of(*ROWS).replace(HEADER, HEADER.upper()))
+    post, _ = read(city)
+    assert (ids(post), post.letters()) == (IDS, [])
 
 
 def test_a_heading_in_gbk_is_read(city: Path) -> None:
@@ -177,5 +185,14 @@ def test_an_encoded_file_that_grows_is_read_on(city: Path) -> None:
     text, post = csv_of(*ROWS), ListPost()
     for end in (len(csv_of(ROWS[0])), len(csv_of(*ROWS[:2])) + 9, len(text)):
         put(city / "cdr/s/a.csv", text[:end].encode("utf-16"))
+        read(city, post)
+    assert ids(post) == IDS
+
+
+def test_json_over_several_lines_that_grows_is_read_on(city: Path) -> None:
+    text, post = json.dumps([as_json(row) for row in ROWS], indent=1), ListPost()
+    second = text.index("C2")
+    for end in (second - 20, second + 1, second + 9, len(text)):
+        put(city / "events/a.json", text[:end])
         read(city, post)
     assert ids(post) == IDS

@@ -350,7 +350,7 @@ def test_a_file_that_vanishes_is_passed_over(city: Path, monkeypatch: pytest.Mon
     put(city / "cdr/s/b.csv", csv_of(call_row(2)))
     found = files.find_sources(city)
     found.sources["cdr/s"].insert(0, files.SourceFile("cdr/s/a.csv", city / "cdr/s/a.csv"))
-    monkeypatch.setattr(INGEST, "find_sources", lambda *_: found)
+    monkeypatch.setattr(files.DirectoryWatch, "look", lambda _: found)
     post, _ = read(city)
     assert [use[0] for use in post.uses()] == ["C2"]
     assert post.letters() == []
@@ -531,16 +531,18 @@ def follow(city: Path, steps: Iterator[None], post: ListPost | None = None) -> L
     async def run() -> None:
         stop, looks = asyncio.Event(), 0
 
-        def look(directory: Path, *_: object) -> Any:
+        find = files.DirectoryWatch.look
+
+        def look(watch: files.DirectoryWatch) -> files.Listing:
             nonlocal looks
             looks += 1
             if looks % 3 == 0 and next(steps, stop) is stop:
                 loop.call_soon_threadsafe(stop.set)
-            return files.find_sources(directory)
+            return find(watch)
 
         loop = asyncio.get_running_loop()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(INGEST, "find_sources", look)
+            patch.setattr(files.DirectoryWatch, "look", look)
             patch.setattr(INGEST, "LOOK_EVERY", 0.005)
             options = IngestOptions(follow=True)
             await asyncio.wait_for(read_directory(city, post, options=options, stop=stop), 60)

@@ -391,6 +391,26 @@ def test_one_bad_line_is_one_dead_letter_however_often_it_is_read(warehouse: War
     ]
 
 
+def test_a_dead_letter_is_its_place_and_its_bytes(warehouse: Warehouse) -> None:
+    """Another line at the same place of a file begun anew is another; a half one is taken back."""
+    told = [
+        ("malformed", b"a"),
+        ("malformed", b"b"),
+        ("malformed", b"a"),
+        ("malformed", b"c,2026-"),
+    ]
+    told += [("", b"c,2026-"), ("invalid_field: imsi", b"c,2026-03-02,4")]
+    rows = [
+        {"source": "f.csv", "position": 2, "received_at": START + n, "reason": why, "payload": line}
+        for n, (why, line) in enumerate(told)
+    ]
+    _write(warehouse, "dead_letters", [[row] for row in rows[:-2]] + [rows[-2:]], merged=False)
+    found = warehouse.query(
+        "SELECT payload FROM dead_letters WHERE source = 'f.csv' ORDER BY payload"
+    )
+    assert [r["payload"] for r in found.to_pylist()] == ["a", "b", "c,2026-03-02,4"]
+
+
 def test_one_anomaly_a_sim_event_and_kind(warehouse: Warehouse) -> None:
     row = {
         "event_id": "e-1", "iccid": "89", "kind": "late", "at": START, "detail": "",

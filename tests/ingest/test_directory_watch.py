@@ -1,0 +1,89 @@
+"""A look finds what a look from the beginning would, at the cost of what changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ingest_harness import put
+
+from pipelines.ingest import files
+from pipelines.ingest.files import DirectoryWatch, SourceFile, find_sources
+
+names = st.sampled_from(
+    ["cdr/a/1.csv", "cdr/a/2.csv.gz", "cdr/a/3.txt", "cdr/b/x/1.parquet", "cdr/b/1.tmp", "events/1"]
+)
+steps = st.lists(
+    st.tuples(st.sampled_from(["write", "remove", "remove folder"]), names, st.booleans()),
+    max_size=12,
+)
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps=steps, tick=st.sampled_from([0, 10**15]))
+def test_each_look_finds_what_a_first_look_would(
+    tmp_path: Path, steps: list[tuple[str, str, bool]], tick: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_TICK", tick)
+    root = tmp_path / "city"
+    shutil.rmtree(root, ignore_errors=True)
+    watch = DirectoryWatch(root)
+    for number, (what, name, useful) in enumerate(steps):
+        if what == "write":
+            # A file that began as calls is read, whatever becomes of it.
+            calls = useful or (root / name).exists()
+            put(root / name, "call_id,start_time,imsi\n" if calls else "else\n")
+        elif what == "remove":
+            (root / name).unlink(missing_ok=True)
+        else:
+            shutil.rmtree((root / name).parent, ignore_errors=True)
+        for folder in [root, *root.rglob("*")]:
+            if folder.is_dir():  # Each step at a tick of its own.
+                os.utime(folder, ns=(number, folder.stat().st_mtime_ns))
+        found, first = watch.look(), find_sources(root)
+        assert found.sources == first.sources
+        assert sorted(found.unread) == sorted(first.unread)
+
+
+def test_a_look_at_many_old_files_asks_the_disk_about_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_ALWAYS", 20)
+    monkeypatch.setattr(files, "_TICK", 0)
+    count = 1_000
+    for number in range(count):
+        put(tmp_path / f"cdr/a/{number:06}.csv", "")
+    asked: list[Any] = []
+    scan = os.scandir
+
+    def scandir(path: Path) -> Any:
+        asked.extend([path] if path != tmp_path else [])
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    watch = DirectoryWatch(tmp_path)
+
+    def due() -> list[SourceFile]:
+        return watch.due(
+            watch.look().sources["cdr/a"], lambda file: not file.name.endswith("7.csv")
+        )
+
+    assert len(due()) == count, "the first look is at all"
+    listed = len(asked)
+    seen: set[str] = set()
+    for _ in range(files._TURNS):
+        some = due()
+        assert len(some) < 20 + count / 10 + count / 30
+        seen |= {file.name for file in some}
+    assert len(seen) == count, "each comes up in its turn"
+    assert len(asked) == listed, "folders that did not change are not listed again"
+    put(tmp_path / "cdr/a/new.csv", "")
+    os.utime(tmp_path / "cdr/a", ns=(0, 1))
+    assert "cdr/a/new.csv" in {file.name for file in due()}

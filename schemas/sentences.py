@@ -34,6 +34,8 @@ PARENT_UNKNOWN: Final = "its parent {} is not among the grid units"
 LOOP: Final = "the hierarchy has a loop: {}"
 NO_SUPPLY: Final = "no supply reading"
 OVERSOLD: Final = "more was sold than supplied: check meters and who hangs on this unit"
+METERS_READ: Final = "{} of {} meters read: the loss may be a gap"
+READ_UNTIL: Final = "readings until {} only"
 LOSS_OVER: Final = "loss rate over {}"
 OWN_LOSS_UNKNOWN: Final = "own loss unknown: {} of {} children have no supply reading"
 NOTHING_USED: Final = "nothing used"
@@ -51,7 +53,8 @@ SENTENCES: Final = (
     SELLS, GREW, GROWTH_NOT_KNOWN, EMPTY_ON,
     ACTIVATED, SILENT, DIVERTED, DISMISSED, FEE_EARNS, NO_FEE, LINES_TIMES, FEES_TIMES,
     TAKEN_BACK, GIVEN_BACK,
-    PARENT_UNKNOWN, LOOP, NO_SUPPLY, OVERSOLD, LOSS_OVER, OWN_LOSS_UNKNOWN,
+    PARENT_UNKNOWN, LOOP, NO_SUPPLY, OVERSOLD, METERS_READ, READ_UNTIL, LOSS_OVER,
+    OWN_LOSS_UNKNOWN,
     NOTHING_USED, USED_LESS, USED_MORE, NEIGHBOURS,
     THEFTS, OVERDUE, PAID_LATE, DISPUTES,
 )  # fmt: skip

@@ -16,6 +16,9 @@ CREATE TABLE IF NOT EXISTS line_loss_rows
     loss_kwh        Nullable(Float64),
     loss_rate       Nullable(Float64),
     estimated_share Nullable(Float64),
+    read_share      Nullable(Float64),
+    meters          Int64,
+    meters_read     Int64,
     status          String,
     reason          String,
     theoretical_kwh Nullable(Float64),
@@ -125,4 +128,22 @@ ORDER BY (period, meter_id);
 CREATE OR REPLACE VIEW meter_suspects AS
 SELECT * EXCEPT run_id
 FROM meter_suspects_rows
+WHERE run_id IN (SELECT run_id FROM batch_current);
+
+-- Meters that were read in the month before and are not now: a gap in what was sold.
+CREATE TABLE IF NOT EXISTS unread_meters_rows
+(
+    run_id     String,
+    period     String,
+    unit_id    String,
+    meter_id   String,
+    kwh_before Float64
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY run_id
+ORDER BY (unit_id, meter_id);
+
+CREATE OR REPLACE VIEW unread_meters AS
+SELECT * EXCEPT run_id
+FROM unread_meters_rows
 WHERE run_id IN (SELECT run_id FROM batch_current);

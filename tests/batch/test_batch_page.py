@@ -24,7 +24,7 @@ def month(shared_warehouse: Warehouse, tmp_path_factory: pytest.TempPathFactory)
     """The power company's month in the warehouse."""
     root = tmp_path_factory.mktemp("city")
     write_utility(CityPlan(outlets=300), root / "utility")
-    for name, args in (("line-loss", ["--readings"]), ("meter-suspects", [])):
+    for name, args in (("line-loss", ["--readings", "--least-read=80%"]), ("meter-suspects", [])):
         run_job(name, period="2026-03", input=root, warehouse=shared_warehouse, beam_args=args)
     for day in (date(2026, 2, 28), date(2026, 3, 31)):
         run_job("arrears", as_of=day, input=root, warehouse=shared_warehouse)
@@ -40,7 +40,7 @@ def test_every_query_runs_and_those_of_the_month_find_something(month: Warehouse
     }
     # One month of a power company has no history, no doubled payments and no subscribers.
     assert empty <= {
-        "line_loss_flags", "meter_suspects", "payment_doubles",
+        "line_loss_flags", "unread_meters", "meter_suspects", "payment_doubles",
         "subscriber_loss", "subscriber_retention", "silent_subscribers",
     }  # fmt: skip
 

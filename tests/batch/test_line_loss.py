@@ -23,7 +23,10 @@ END = int(datetime(2026, 2, 1, tzinfo=UTC).timestamp() * 1000)
 HOUR = 3_600_000
 UNIT = ("unit_id", "level", "parent_id", "name")
 BOUNDARY = ("meter_id", "unit_id", "direction", "start", "end", "kwh", "quality")
-CUSTOMER = ("meter_id", "customer_id", "unit_id", "start", "end", "kwh", "quality")
+CUSTOMER = (
+    "meter_id", "customer_id", "unit_id", "start", "end", "kwh", "quality", "register", "direction"
+)  # fmt: skip
+BEFORE = int(datetime(2025, 12, 1, tzinfo=UTC).timestamp() * 1000)
 Row = dict[str, Any]
 
 
@@ -45,6 +48,7 @@ def reading(unit_id: str, kwh: float | None, meter: str = "", **more: Any) -> Ro
         "end": END,
         "kwh": kwh,
         "quality": "measured",
+        "register": None,
     } | more
 
 
@@ -54,7 +58,9 @@ def write(root: Path, units: list[Row], boundary: list[Row], customer: list[Row]
 
     write_csv(root / "utility/grid_units.csv", UNIT, units)
     write_csv(root / "utility/boundary_readings.csv", BOUNDARY, told(boundary))
-    write_csv(root / "utility/customer_readings.csv", CUSTOMER, told(customer))
+    ways = {"in": None, "out": None}  # of the boundary only
+    sold = [r | {"direction": ways.get(r["direction"], r["direction"])} for r in told(customer)]
+    write_csv(root / "utility/customer_readings.csv", CUSTOMER, sold)
 
 
 def run(root: Path, **how: Any) -> dict[str, list[Row]]:
@@ -70,7 +76,7 @@ def a_grid(rng: random.Random) -> tuple[list[Row], list[Row], list[Row]]:
     units = [unit(f"u{i}", f"u{rng.randrange(i)}" if i and rng.random() < 0.9 else "")
              for i in range(rng.randint(1, 9))]  # fmt: skip
 
-    def readings(meters: int) -> list[Row]:
+    def readings(meters: int, *ways: str) -> list[Row]:
         rows = []
         for _ in range(rng.randint(0, 4 * meters)):
             start = START + rng.randint(-300, 750) * HOUR + rng.choice((0, 0, 1, 1500))
@@ -79,7 +85,8 @@ def a_grid(rng: random.Random) -> tuple[list[Row], list[Row], list[Row]]:
                     rng.choice([u["unit_id"] for u in units] + ["nowhere"]),
                     rng.choice([round(rng.uniform(0, 500), 3), 0, None, -3.5]),
                     f"m{rng.randrange(meters)}",
-                    direction=rng.choice(("in", "in", "out")),
+                    direction=rng.choice(ways),
+                    register=rng.choice((None, "peak", "valley")) if "use" in ways else None,
                     start=start,
                     end=start + rng.choice((0, 1, 24, 24, 100, 900)) * HOUR + rng.choice((0, 7)),
                     quality=rng.choice(("measured", "measured", "estimated", "missing")),
@@ -89,7 +96,7 @@ def a_grid(rng: random.Random) -> tuple[list[Row], list[Row], list[Row]]:
                 rows.append(dict(rows[-1]))
         return rows
 
-    return units, readings(6), readings(12)
+    return units, readings(6, "in", "in", "out"), readings(12, "use", "use", "feed_in")
 
 
 @settings(max_examples=12)
@@ -100,7 +107,7 @@ def test_equals_the_plain_sums(seed: int, tmp_path_factory: pytest.TempPathFacto
     root = tmp_path_factory.mktemp("grid")
     write(root, units, boundary, customer)
     found = by_unit(run(root, parts=rng.choice((1, 2, 5))))
-    wanted = plain_line_loss(units, boundary, customer, START, END)
+    wanted = plain_line_loss(units, boundary, customer, START, END, BEFORE)
     assert found.keys() == wanted.keys()
     for unit_id, figures in wanted.items():
         for name, value in figures.items():
@@ -364,3 +371,93 @@ def test_meters_that_break_from_their_past_are_listed(tmp_path: Path) -> None:
     assert found["dead"]["reasons"].startswith("nothing used; neighbours ")
     assert found["boom"]["change"] == pytest.approx(900 / 101 - 1)
     assert found["thief"]["usual_kwh"] == pytest.approx(201)
+
+
+def run_with(root: Path, *args: str, **how: Any) -> dict[str, Row]:
+    return by_unit(run(root, args=args, **how))
+
+
+def test_a_gap_is_not_a_loss(tmp_path: Path) -> None:
+    units = [unit("F"), unit("all", "F"), unit("gap", "F"), unit("bad", "F"), unit("none", "F")]
+    customer = [reading(u, 95, f"{u}{n}") for u in ("all", "gap", "bad") for n in range(9)]
+    customer += [
+        reading("all", 95, "all9"),
+        reading("gap", None, "gap9", quality="missing"),
+        reading("bad", -9, "bad9"),
+    ]
+    boundary = [reading(u, 1000, f"b{u}") for u in ("all", "gap", "bad", "none")]
+    write(tmp_path, units, [reading("F", 4000), *boundary], customer)
+    found = run_with(tmp_path)
+    assert {u: (row["status"], row["read_share"], row["meters"]) for u, row in found.items()} == {
+        "all": ("ok", 1, 10), "gap": ("incomplete", 0.9, 10), "bad": ("incomplete", 0.9, 10),
+        "none": ("high", None, 0), "F": ("incomplete", 28 / 30, 30),
+    }  # fmt: skip
+    assert found["gap"]["loss_kwh"] == 1000 - 9 * 95
+    assert found["gap"]["reason"].startswith("9 of 10 meters read: the loss may be a gap; ")
+    assert run_with(tmp_path, "--least-read=0.9")["gap"]["status"] == "high"
+
+
+def test_meters_read_last_month_and_not_now_are_known_and_listed(tmp_path: Path) -> None:
+    last = {"start": BEFORE, "end": START}
+    customer = [
+        reading("T", 40, "stays", **last), reading("T", 41, "stays"),
+        reading("T", 12.5, "lost", **last), reading("T", 7.5, "lost", register="peak", **last),
+        reading("T", None, "never", quality="missing", **last),
+        reading("T", 5, "moved", **last), reading("U", 5, "moved"),
+        reading("T", 9, "old", start=BEFORE - HOUR, end=BEFORE),
+    ]  # fmt: skip
+    write(tmp_path, [unit("T"), unit("U")], [reading("T", 100), reading("U", 10)], customer)
+    for parts in (1, 3):
+        tables = run(tmp_path, parts=parts, chunk_rows=2)
+        found = by_unit(tables)
+        assert (found["T"]["meters"], found["T"]["meters_read"]) == (2, 1)
+        assert (found["U"]["meters"], found["U"]["meters_read"]) == (1, 1)
+        assert [
+            (r["unit_id"], r["meter_id"], r["kwh_before"]) for r in tables["unread_meters"]
+        ] == [("T", "lost", 20)]
+
+
+def test_registers_add_up_and_feed_in_is_supply(tmp_path: Path) -> None:
+    customer = [
+        reading("T", 30, "m", register="peak"), reading("T", 20, "m", register="flat"),
+        reading("T", 10, "m", register="valley"), reading("T", 25, "m", direction="feed_in"),
+        reading("T", 3, "m", register="peak", start=START + HOUR),  # overlaps: refused
+    ]  # fmt: skip
+    write(tmp_path, [unit("T")], [reading("T", 40)], customer)
+    tables = run(tmp_path)
+    row = by_unit(tables)["T"]
+    assert (row["supplied_kwh"], row["sold_kwh"], row["loss_kwh"]) == (65, 60, 5)
+    assert (row["meters"], row["meters_read"]) == (1, 1)
+    assert reasons(tables) == ["overlap"]
+
+
+@pytest.mark.parametrize("end", ["T24:00:00Z", "T24:00Z", "T24:00:00.000+00:00"])
+def test_a_day_may_end_at_twenty_four(end: str, tmp_path: Path) -> None:
+    write(tmp_path, [unit("T")], [reading("T", 100)], [reading("T", 97)])
+    file = tmp_path / "utility/customer_readings.csv"
+    file.write_text(file.read_text().replace(iso(END), f"2026-01-31{end}"))
+    tables = run(tmp_path)
+    assert (by_unit(tables)["T"]["sold_kwh"], tables["batch_rejects"]) == (97, [])
+
+
+@pytest.mark.parametrize("end", ["2026-01-31T24:01:00Z", "2026-01-31T25:00:00Z"])
+def test_no_other_hour_is_beyond_the_day(end: str, tmp_path: Path) -> None:
+    write(tmp_path, [unit("T")], [reading("T", 100)], [reading("T", 97)])
+    file = tmp_path / "utility/customer_readings.csv"
+    file.write_text(file.read_text().replace(iso(END), end))
+    assert reasons(run(tmp_path)) == ["invalid_field"]
+
+
+@pytest.mark.parametrize("side", ["boundary", "customer"])
+def test_a_month_that_is_not_over_yet_is_incomplete(side: str, tmp_path: Path) -> None:
+    tenth = {"end": START + 10 * 24 * HOUR}
+    short = {"boundary": {}, "customer": {}} | {side: tenth}
+    write(
+        tmp_path,
+        [unit("T")],
+        [reading("T", 100, **short["boundary"])],
+        [reading("T", 1, **short["customer"])],
+    )
+    row = by_unit(run(tmp_path))["T"]
+    assert row["status"] == "incomplete"
+    assert row["reason"].startswith("readings until 2026-01-11T00:00+00:00 only; loss rate over")

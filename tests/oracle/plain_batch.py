@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from fractions import Fraction
 from typing import Any
@@ -15,9 +15,17 @@ Row = dict[str, Any]
 
 
 def plain_line_loss(
-    units: list[Row], boundary: list[Row], customer: list[Row], start: int, end: int
+    units: list[Row],
+    boundary: list[Row],
+    customer: list[Row],
+    start: int,
+    end: int,
+    before: int = 0,
 ) -> dict[str, Row]:
-    """unit_id → figures in kWh (Fraction, or None where nobody knows), without loops."""
+    """unit_id → figures in kWh (Fraction, or None where unknown), without loops.
+
+    Meters are known from `before` on, where the month before begins.
+    """
     known = {u["unit_id"]: u for u in units}
     supplied: dict[str, Fraction] = {}
     sold: defaultdict[str, Fraction] = defaultdict(Fraction)
@@ -27,15 +35,40 @@ def plain_line_loss(
         supplied[r["unit_id"]] = supplied.get(r["unit_id"], Fraction()) + sign * _part(
             r, start, end
         )
-    for r in _counting(customer, known, start, end, ("meter_id",)):
+    counted = _counting(customer, known, start, end, ("meter_id", "register", "direction"))
+    for r in counted:
+        if r["direction"] == "feed_in":
+            fed = supplied.get(r["unit_id"], Fraction())
+            supplied[r["unit_id"]] = fed + _part(r, start, end)
+            continue
         sold[r["unit_id"]] += _part(r, start, end)
         if r["quality"] == "estimated":
             estimated[r["unit_id"]] += _part(r, start, end)
 
+    touching = [r for r in customer if r["unit_id"] in known and r["start"] < end]
+    here = {(r["meter_id"], r["unit_id"]) for r in touching if r["end"] > start}
+    moved = {meter for meter, _ in here}
+    past = {
+        (r["meter_id"], r["unit_id"])
+        for r in touching
+        if r["end"] > before
+        and r["start"] < start
+        and r["start"] < r["end"]
+        and r["kwh"] is not None
+        and r["kwh"] >= 0
+        and r["quality"] != "missing"
+        and r["meter_id"] not in moved
+    }
+    read = {(r["meter_id"], r["unit_id"]) for r in _usable(customer, known, start, end)}
+    meters, of_them_read = defaultdict(int), defaultdict(int)
+    for meter, unit_id in here | past:
+        meters[unit_id] += 1
+        of_them_read[unit_id] += (meter, unit_id) in read
+
     def below(unit_id: str) -> list[str]:
         return [u["unit_id"] for u in units if u["parent_id"] == unit_id]
 
-    def total(unit_id: str, of: dict[str, Fraction]) -> Fraction:
+    def total(unit_id: str, of: Mapping[str, Any]) -> Fraction:
         return of[unit_id] + sum((total(child, of) for child in below(unit_id)), Fraction())
 
     result = {}
@@ -55,6 +88,10 @@ def plain_line_loss(
             "sold_total_kwh": sold_total,
             "loss_kwh": loss,
             "loss_rate": loss / own if loss is not None and own else None,
+            "meters": total(unit_id, meters),
+            "read_share": total(unit_id, of_them_read) / total(unit_id, meters)
+            if total(unit_id, meters)
+            else None,
             "estimated_share": total(unit_id, estimated) / sold_total if sold_total else None,
         }
     return result
@@ -64,7 +101,20 @@ def _counting(
     readings: list[Row], units: dict[str, Row], start: int, end: int, meter: tuple[str, ...]
 ) -> list[Row]:
     """The readings that count: usable, touching the month, no two of a meter overlapping."""
-    fit = [
+    fit = _usable(readings, units, start, end)
+    fit.sort(
+        key=lambda r: (r["quality"] == "estimated", r["start"], r["end"], r["kwh"], r["unit_id"])
+    )
+    kept: list[Row] = []
+    for r in fit:
+        same = [k for k in kept if all(k[name] == r[name] for name in meter)]
+        if not any(k["start"] < r["end"] and r["start"] < k["end"] for k in same):
+            kept.append(r)
+    return kept
+
+
+def _usable(readings: list[Row], units: dict[str, Row], start: int, end: int) -> list[Row]:
+    return [
         r
         for r in readings
         if r["quality"] != "missing"
@@ -75,15 +125,6 @@ def _counting(
         and r["end"] > start
         and r["unit_id"] in units
     ]
-    fit.sort(
-        key=lambda r: (r["quality"] == "estimated", r["start"], r["end"], r["kwh"], r["unit_id"])
-    )
-    kept: list[Row] = []
-    for r in fit:
-        same = [k for k in kept if all(k[name] == r[name] for name in meter)]
-        if not any(k["start"] < r["end"] and r["start"] < k["end"] for k in same):
-            kept.append(r)
-    return kept
 
 
 def _part(r: Row, start: int, end: int) -> Fraction:

@@ -195,14 +195,17 @@ def text(name: str, *, required: bool = True, present: bool = True) -> FileColum
     return FileColumn(name, pl.String, parse, "a text", required, present)
 
 
-def choice(name: str, options: Sequence[str]) -> FileColumn:
+def choice(
+    name: str, options: Sequence[str], *, required: bool = True, present: bool = True
+) -> FileColumn:
     """One of a few words."""
 
     def parse(values: pl.Series) -> pl.Series:
         words = values.cast(pl.String)
         return _unless(words, ~words.is_in(list(options)))
 
-    return FileColumn(name, pl.String, parse, f"one of {', '.join(options)}")
+    wanted = f"one of {', '.join(options)}"
+    return FileColumn(name, pl.String, parse, wanted, required, present)
 
 
 def time(name: str) -> FileColumn:
@@ -233,6 +236,8 @@ def parse_time(values: pl.Series) -> pl.Series:
         if parsed.null_count() > values.null_count():
             short = values.str.to_datetime("%Y-%m-%dT%H:%M%#z", time_unit="ms", strict=False)
             parsed = parsed.zip_with(parsed.is_not_null(), short.dt.epoch("ms"))
+        if parsed.null_count() > values.null_count():
+            parsed = parsed.zip_with(parsed.is_not_null(), _end_of_day(values))
         return _unless(parsed, ~shape)
     if isinstance(values.dtype, pl.Datetime):
         return values.dt.epoch("ms")
@@ -252,6 +257,14 @@ _MONTH = (
 
 #: 10000, 10000.00 and 10,000, of which each can only mean one whole number.
 _GROUPED = r"^[+-]?\d{1,3}(?:,\d{3})+(?:\.0*)?$"
+
+
+def _end_of_day(values: pl.Series) -> pl.Series:
+    """Int64 ms of times like 2026-03-31T24:00+08:00, which is the day's end; null for others."""
+    midnight = values.str.replace(r"T24:00(?::00(?:\.0+)?)?", "T00:00")
+    other = midnight == values
+    times = midnight.str.to_datetime("%Y-%m-%dT%H:%M%#z", time_unit="ms", strict=False)
+    return _unless(times.dt.epoch("ms") + 86_400_000, other)
 
 
 def day(name: str, *, required: bool = True, present: bool = True) -> FileColumn:

@@ -88,6 +88,12 @@ class Plan:
         return start, end
 
     @property
+    def month_before(self) -> tuple[int, int]:
+        """The span of the month before, ms UTC."""
+        start = datetime.fromtimestamp(self.span[0] / 1000, self.options.zone)
+        return month_span(f"{start - timedelta(days=1):%Y-%m}", self.options.zone)
+
+    @property
     def as_of(self) -> date:
         """The day as of which."""
         return date.fromisoformat(self.period)
@@ -163,6 +169,12 @@ class JobOptions(PipelineOptions):  # type: ignore[misc]
             type=_share,
             default=0.05,
             help="fail if a larger share of any one input is refused",
+        )
+        parser.add_argument(
+            "--least-read",
+            type=_share,
+            default=0.98,
+            help="line loss: with a smaller share of the meters read a unit is incomplete",
         )
         parser.add_argument(
             "--readings", action="store_true", help="line loss: keep what each unit opens down to"

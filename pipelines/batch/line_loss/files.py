@@ -50,9 +50,20 @@ BOUNDARY = Dataset(
     "boundary_readings", (text("meter_id"), choice("direction", ("in", "out")), *_READING)
 )
 
-CUSTOMER = Dataset("customer_readings", (text("meter_id"), *_READING))
+CUSTOMER = Dataset(
+    "customer_readings",
+    (
+        text("meter_id"),
+        *_READING,
+        text("register", required=False, present=False),
+        choice("direction", ("use", "feed_in"), required=False, present=False),
+    ),
+)
 
 LINE_LOSS = ResultTable("line_loss")
+
+#: Meters that were read in the month before and are not now.
+UNREAD = ResultTable("unread_meters")
 
 #: Kept with --readings: what counts is in the first and not in the second.
 READINGS = ResultTable("line_loss_readings")
@@ -66,3 +77,17 @@ ENERGY = {
     "sold": pl.Int128,
     "estimated": pl.Int128,
 }
+
+#: Customers' meters as they travel: how many rows of the month, of those that count, of readings of
+#: the month before, and what these come to in µWh.
+METER = {
+    "meter_id": pl.String,
+    "unit_id": pl.String,
+    "rows": pl.Int64,
+    "read": pl.Int64,
+    "read_before": pl.Int64,
+    "before": pl.Int64,
+}
+
+#: How far the readings of a data set reach, ms.
+REACH = {"dataset": pl.String, "until": pl.Int64}

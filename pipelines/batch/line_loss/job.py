@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 import apache_beam as beam
+import polars as pl
 
 from pipelines.batch.engine.columns import Dataset
 from pipelines.batch.engine.deduplicate import deduplicate
@@ -27,7 +28,7 @@ from pipelines.batch.engine.transforms import (
     to_bytes,
     together,
 )
-from pipelines.batch.line_loss.balance import balance
+from pipelines.batch.line_loss.balance import Month, balance
 from pipelines.batch.line_loss.files import (
     BOUNDARY,
     CUSTOMER,
@@ -35,15 +36,20 @@ from pipelines.batch.line_loss.files import (
     GRID_UNITS,
     LINE_LOSS,
     LINES,
+    METER,
+    REACH,
     READINGS,
     THRESHOLDS,
     UNCOUNTED,
+    UNREAD,
 )
 from pipelines.batch.line_loss.overlaps import Search, compared, counted_twice
 from pipelines.batch.line_loss.readings import (
     SHOWN,
     SOUND,
     energy_by_unit,
+    known_units,
+    meters_of,
     of_known_units,
     shown,
     sound,
@@ -51,7 +57,7 @@ from pipelines.batch.line_loss.readings import (
 
 
 def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
-    results, span = plan.results, plan.span
+    results = plan.results
     grid = JoinInput("units", "unit_id", GRID_UNITS.schema)
     units = together(
         "Units once",
@@ -60,18 +66,22 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
         partial(_units_once, results=results),
     )
     search = Search.of(plan, (BOUNDARY, CUSTOMER))
-    sums, seen = [], {}
+    sums, seen, meters, reach = [], {}, [], []
     for dataset in (BOUNDARY, CUSTOMER):
         then = partial(
             _add_up,
             dataset=dataset,
             search=search,
+            before=plan.month_before,
             results=results,
             keep=plan.options.readings,
         )
-        added = plan.read(pipeline, dataset, then, [beam.pvalue.AsList(units)], ["seen"])
+        tags = ["seen", "meters", "reach"]
+        added = plan.read(pipeline, dataset, then, [beam.pvalue.AsList(units)], tags)
         sums.append(added["main"])
         seen[dataset] = added["seen"]
+        meters.append(added["meters"])
+        reach.append(added["reach"])
     sums.append(counted_twice(pipeline, plan, search, seen, units))
     energy = JoinInput("energy", "unit_id", ENERGY)
     total = (
@@ -79,6 +89,14 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
         | "Sums" >> beam.Flatten()
         | "Add up" >> beam.CombineGlobally(SumFrames(["unit_id"])).without_defaults()
         | "Total" >> beam.FlatMap(energy.split)
+    )
+    met, reached = JoinInput("meters", "meter_id", METER), JoinInput("reach", "dataset", REACH)
+    every_meter = (
+        meters
+        | "Meters" >> beam.Flatten()
+        | "Meters once"
+        >> beam.CombineGlobally(SumFrames(["meter_id", "unit_id"])).without_defaults()
+        | "All meters" >> beam.FlatMap(met.split)
     )
     thresholds, lines = (
         JoinInput("thresholds", "level", THRESHOLDS.schema),
@@ -88,12 +106,14 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
         "Balance",
         [
             total,
+            every_meter,
+            reach | "Reach" >> beam.Flatten() | "Reached" >> beam.FlatMap(reached.split),
             units | "Grid" >> beam.Map(lambda data: (0, (grid.name, data))),
             plan.read(pipeline, THRESHOLDS, thresholds.of_piece),
             plan.read(pipeline, LINES, lines.of_piece),
         ],
-        [energy, grid, thresholds, lines],
-        partial(balance, span=span, results=results),
+        [energy, met, reached, grid, thresholds, lines],
+        partial(balance, plan=Month.of(plan), results=results),
     )
 
 
@@ -110,6 +130,7 @@ def _add_up(
     *,
     dataset: Dataset,
     search: Search,
+    before: tuple[int, int],
     results: Results,
     keep: bool,
 ) -> Iterator[object]:
@@ -124,6 +145,12 @@ def _add_up(
     if keep:
         results.put(READINGS.name, piece.name, shown(rows, search.span))
     yield sums
+    if dataset.name == CUSTOMER.name:
+        known = piece.frame.filter(pl.col("unit_id").is_in(known_units(units).implode()))
+        meters = meters_of(known, rows, search.span, before)
+        yield beam.pvalue.TaggedOutput("meters", meters)
+    until = pl.DataFrame({"dataset": [dataset.name], "until": [rows["end"].max()]}, schema=REACH)
+    yield beam.pvalue.TaggedOutput("reach", until)
     for prints in compared(rows, search):
         yield beam.pvalue.TaggedOutput("seen", prints)
 
@@ -132,7 +159,7 @@ JOB = Job(
     "line-loss",
     "period",
     (GRID_UNITS, THRESHOLDS, LINES, BOUNDARY, CUSTOMER),
-    (LINE_LOSS, READINGS, UNCOUNTED),
+    (LINE_LOSS, UNREAD, READINGS, UNCOUNTED),
     _build,
     # Sixteen bytes a reading and the rows of a few meters are all that comes together in one place.
     part_bytes=512 << 20,

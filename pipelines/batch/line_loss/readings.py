@@ -31,13 +31,18 @@ def sound(
     return rows if fit.all() else rows.filter(fit), rejects
 
 
+def known_units(units: Iterable[bytes]) -> pl.Series:
+    """unit_id of the grid."""
+    none = pl.Series("unit_id", [], pl.String)
+    return pl.concat([none, *(from_bytes(data)["unit_id"] for data in units)])
+
+
 def of_known_units(
     rows: pl.DataFrame, sums: pl.DataFrame, units: Iterable[bytes]
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """(rows, sums by unit; rejects) without the units that the grid does not have."""
-    known = [from_bytes(data).select("unit_id") for data in units]
     ids = sums.select("unit_id")
-    strange = ids.join(pl.concat(known), on="unit_id", how="anti") if known else ids
+    strange = ids.filter(~pl.col("unit_id").is_in(known_units(units).implode()))
     if strange.is_empty():
         return rows, sums, empty_rejects()
     rejects = rows.join(strange, on="unit_id", how="semi").select(
@@ -80,6 +85,36 @@ def energy_by_unit(rows: pl.DataFrame, span: tuple[int, int]) -> pl.DataFrame:
     )
 
 
+def meters_of(
+    frame: pl.DataFrame, counted: pl.DataFrame, span: tuple[int, int], before: tuple[int, int]
+) -> pl.DataFrame:
+    """METER: the customers' meters that a chunk has rows of, in the month or the one before.
+
+    `counted` has SOURCE and ROW of the readings that count.
+    """
+    names, none = ["meter_id", "unit_id"], pl.lit(0, pl.Int64)
+    now = frame.filter(overlaps(*span))
+    read = pl.lit(1) if counted.height == now.height else pl.col(ROW).is_in(counted[ROW].implode())
+    amount = (pl.col("quality") != "missing") & (pl.col("kwh") >= 0)
+    past = frame.filter(overlaps(*before), amount, pl.col("end") > pl.col("start"))
+    return pl.concat(
+        [
+            now.group_by(names).agg(
+                rows=pl.len().cast(pl.Int64),
+                read=read.cast(pl.Int64).sum(),
+                read_before=none,
+                before=none,
+            ),
+            past.group_by(names).agg(
+                rows=none,
+                read=none,
+                read_before=pl.len().cast(pl.Int64),
+                before=micro_within(*before).sum(),
+            ),
+        ]
+    )
+
+
 def shown(rows: pl.DataFrame, span: tuple[int, int]) -> pl.DataFrame:
     """Readings that touch the month as the table shows them; `rows` have `SHOWN` columns."""
     side = pl.when(pl.col("sign") == 0).then(pl.lit("customer"))
@@ -100,10 +135,21 @@ def shown(rows: pl.DataFrame, span: tuple[int, int]) -> pl.DataFrame:
 def _in_one_shape(rows: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
     """Both kinds of readings in one shape; `meter` is what may have one reading at a time.
 
-    A boundary meter may stand between two units, in for one and out for the other.
+    A boundary meter may stand between two units, in for one and out for the other. The registers of
+    a customer's meter, and its two directions, each have readings of their own.
     """
     if dataset.name == CUSTOMER.name:
-        meters = rows.with_columns(meter="meter_id", sign=pl.lit(0, pl.Int8))
+        parts = [
+            name for name in ("register", "direction") if rows[name].null_count() < rows.height
+        ]
+        meter = pl.concat_str("meter_id", *parts, separator="\x1f", ignore_nulls=True)
+        feeds_in = pl.col("direction") == "feed_in"
+        meters = rows.with_columns(
+            meter=meter if parts else pl.col("meter_id"),
+            sign=feeds_in.fill_null(value=False).cast(pl.Int8)
+            if "direction" in parts
+            else pl.lit(0, pl.Int8),
+        )
     else:
         meters = rows.with_columns(
             meter=pl.concat_str("meter_id", "unit_id", "direction", separator="\x1f"),

@@ -34,11 +34,17 @@ class GridNode:
 
 @dataclass(slots=True)
 class Energy:
-    """What one unit's own readings add up to, in µWh; supplied is None without a reading."""
+    """What one unit's own readings add up to, in µWh; supplied is None without a reading.
+
+    `meters` are its customers' meters known of the month or the one before, `meters_read` those
+    with a usable reading.
+    """
 
     supplied: int | None = None
     sold: int = 0
     estimated: int = 0
+    meters: int = 0
+    meters_read: int = 0
 
 
 @dataclass(slots=True)
@@ -53,6 +59,8 @@ class Loss:
     sold_total: int | None = 0
     loss: int | None = None
     estimated_total: int = 0
+    meters: int = 0
+    meters_read: int = 0
     status: str = "ok"
     reasons: list[str] = field(default_factory=list)
 
@@ -60,6 +68,11 @@ class Loss:
     def loss_rate(self) -> float | None:
         """loss / supplied, None where nothing was supplied."""
         return self.loss / self.supplied if self.loss is not None and self.supplied else None
+
+    @property
+    def read_share(self) -> float | None:
+        """The share of the subtree's meters that were read, None where it has none."""
+        return self.meters_read / self.meters if self.meters else None
 
     @property
     def estimated_share(self) -> float | None:
@@ -108,11 +121,16 @@ def line_loss(
     units: Mapping[str, GridNode],
     energy: Mapping[str, Energy],
     thresholds: Mapping[str, float] = THRESHOLDS,
+    *,
+    least_read: float = 0.0,
+    unfinished: str = "",
 ) -> list[Loss]:
     """Every unit's balance, parents before children.
 
     A parent that is not among the units makes its child a top unit; a unit on a loop keeps its own
     figures and is skipped: what its tree holds cannot be known. Sums are added, rates divided last.
+    Where less than the share `least_read` of the meters was read, or the data are `unfinished`
+    (why, in words), the loss may be a gap: it is shown, and the unit is incomplete.
     """
     cut = loops(units)
     order, children = _top_down(units, cut)
@@ -125,12 +143,19 @@ def line_loss(
         row.transferred = sum(child.supplied or 0 for child in below)
         row.sold_total = own.sold + sum(child.sold_total or 0 for child in below)
         row.estimated_total = own.estimated + sum(child.estimated_total for child in below)
+        row.meters = own.meters + sum(child.meters for child in below)
+        row.meters_read = own.meters_read + sum(child.meters_read for child in below)
         if own.supplied is not None:
             row.loss = own.supplied - row.sold_total
         unread = sum(child.supplied is None for child in below)
         if own.supplied is not None and not unread:
             row.own_loss = own.supplied - row.transferred - own.sold
         _judge(row, unread, len(below), cut.get(unit_id), thresholds)
+        gaps = [unfinished] if unfinished else []
+        if row.read_share is not None and row.read_share < least_read:
+            gaps.append(said.METERS_READ.format(row.meters_read, row.meters))
+        if gaps and row.status != "skipped":
+            row.status, row.reasons = "incomplete", [*gaps, *row.reasons]
         if unit.parent_id and unit.parent_id not in units:
             row.reasons.append(said.PARENT_UNKNOWN.format(unit.parent_id))
         losses[unit_id] = row
@@ -209,6 +234,9 @@ def to_columns(
         "loss_kwh": [kwh(row.loss) for row in losses],
         "loss_rate": [row.loss_rate for row in losses],
         "estimated_share": [row.estimated_share for row in losses],
+        "read_share": [row.read_share for row in losses],
+        "meters": [row.meters for row in losses],
+        "meters_read": [row.meters_read for row in losses],
         "status": [row.status for row in losses],
         "reason": [said.BETWEEN.join(row.reasons) for row in losses],
         "theoretical_kwh": list(theory),

@@ -246,8 +246,8 @@ def _promise(plain: str, now: datetime) -> tuple[datetime, str] | None:
     counted = _NUMBER_WORD.sub(lambda found: _NUMBERS[found[0]], plain)
     words = [part for _, part in _DAYS] + [_MORNING, _NOON, _EVENING, _AFTERNOON]
 
-    def rest(found: re.Match[str]) -> str:
-        left = f"{counted[: found.start()]} {counted[found.end() :]}"
+    def rest(named: re.Match[str]) -> str:
+        left = f"{counted[: named.start()]} {counted[named.end() :]}"
         for word in words:
             left = word.sub(" ", left)
         return left
@@ -279,10 +279,10 @@ def _span(plain: str) -> tuple[timedelta, re.Match[str]] | None:
         return timedelta(minutes=30), half
     hours = _HOURS.search(plain)
     if hours is not None:
-        number, tenths, _, half, minutes = hours.groups()
+        number, tenths, _, and_half, minutes = hours.groups()
         whole = _count(number) if number else 1
         length = timedelta(
-            hours=whole + int(tenths or 0) / 10 + (0.5 if half else 0),
+            hours=whole + int(tenths or 0) / 10 + (0.5 if and_half else 0),
             minutes=_count(minutes) if minutes else 0,
         )
         return length, hours

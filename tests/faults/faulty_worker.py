@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import alerts.senders.twilio
+from alerts.delivery import routes
 from alerts.delivery.delivery import Patience
 from infra import wiring
 from pipelines.stream import stateful as keeper
@@ -157,8 +158,9 @@ def break_topics() -> None:
 def hurry() -> None:
     """Wait for a warehouse or a provider in hundredths of seconds."""
     patience = Patience(first=0.05, longest=0.3, look_ups=(0.1, 0.2))
-    wiring.Delivery = functools.partial(wiring.Delivery, patience=patience)  # type: ignore[misc,assignment]
+    wiring.MessageDelivery = functools.partial(wiring.MessageDelivery, patience=patience)  # type: ignore[misc,assignment]
     wiring.Buffer = functools.partial(wiring.Buffer, first_wait=0.05, longest_wait=0.3)  # type: ignore[misc,assignment]
+    routes._FIRST, routes._LONGEST, routes._LOOK = 50, 300, 0.02  # type: ignore[misc]
     options = alerts.senders.twilio.TwilioOptions
     alerts.senders.twilio.TwilioOptions = functools.partial(  # type: ignore[misc,assignment]
         options, connect_timeout=1.0, answer_timeout=1.0, messages_per_second=1_000.0

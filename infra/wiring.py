@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -18,13 +19,13 @@ from tenacity import (
 )
 
 from alerts.answers.links import Links
-from alerts.delivery.deliver import deliver
 from alerts.delivery.delivery import MessageDelivery
 from alerts.delivery.dispatcher import Dispatcher
+from alerts.delivery.outbox import Outbox
 from alerts.delivery.ports import Link
-from alerts.delivery.receipts import FileReceipts
+from alerts.delivery.receipts import FileReceipts, LogReceipts, Receipts
 from alerts.delivery.refused_numbers import RefusedNumbers
-from alerts.lifecycle.stage import WholesalerStage
+from alerts.lifecycle.stage import RECEIPTS, WholesalerStage, deliver
 from alerts.message.directory import ReferenceDirectory
 from alerts.message.typical_sales import TypicalSalesFile
 from alerts.policy.policy import Policy, load_policy
@@ -34,9 +35,10 @@ from alerts.senders import open_sender
 from infra.health import watch
 from infra.settings import Settings
 from infra.topics import ensure_topics
+from pipelines.core.effects import Effect
 from pipelines.core.stock.sim_registry import SimRange
 from pipelines.ingest.reference import load_reference
-from pipelines.stream import metrics
+from pipelines.stream import metrics, trace
 from pipelines.stream.alerts_worker import alerts_app
 from pipelines.stream.options import StreamOptions
 from pipelines.stream.stock_worker import stock_app
@@ -44,6 +46,7 @@ from pipelines.stream.warehouse_worker import WarehouseSink, warehouse_app
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
 from pipelines.warehouse.loopback.server import LoopbackServer
 from pipelines.warehouse.reference import replace_all
+from schemas import topics
 from schemas.errors import BrokerDown, SettingsError, WarehouseDown
 from schemas.reference import Reference
 
@@ -225,13 +228,24 @@ def _twilio(settings: Settings) -> TwilioOptions | None:
     )
 
 
-def delivery_of(settings: Settings) -> MessageDelivery:
-    """What sends messages and keeps their record under the data directory."""
+def sms_folder(settings: Settings) -> Path:
+    """The folder of the record of messages, made if need be. Raises `SettingsError`."""
     if settings.data is None:
         raise SettingsError("the record of what was sent needs a directory: give --data DIR")
     folder = settings.data / "sms"
     folder.mkdir(parents=True, exist_ok=True)
-    receipts = FileReceipts(folder / "receipts.log")
+    return folder
+
+
+def local_receipts(settings: Settings) -> FileReceipts:
+    """The receipts under the data directory."""
+    return FileReceipts(sms_folder(settings) / "receipts.db")
+
+
+def delivery_of(settings: Settings, receipts: Receipts | None = None) -> MessageDelivery:
+    """What sends messages; by default with the receipts under the data directory alone."""
+    folder = sms_folder(settings)
+    receipts = receipts or local_receipts(settings)
     return MessageDelivery(
         open_sender(settings.sms, twilio=_twilio(settings), claimed=receipts.claimed),
         receipts,
@@ -253,7 +267,8 @@ def zone_of(settings: Settings) -> ZoneInfo:
 def _alerts(settings: Settings) -> faust.App:
     options = stream_options(settings)
     zone = zone_of(settings)
-    delivery = delivery_of(settings)
+    receipts = LogReceipts(local_receipts(settings))
+    delivery = delivery_of(settings, receipts)
     for state, blocked in (("blocked", True), ("unreachable", False)):
         known = partial(delivery.numbers.count, blocked=blocked)
         metrics.SMS_NUMBERS.labels(state).set_function(known)
@@ -280,10 +295,27 @@ def _alerts(settings: Settings) -> faust.App:
         link=_link(settings),
     )
 
-    def new_wholesalers(partition: int) -> WholesalerStage:
-        return WholesalerStage(partition, options.partitions, rules)
+    fallback_after = rules.policy.fallback_after if options.clock == "wall" else None
+    outbox = Outbox(dispatcher, fallback_after)
 
-    return alerts_app(options, new_wholesalers, partial(deliver, dispatcher))
+    def new_wholesalers(partition: int) -> WholesalerStage:
+        return WholesalerStage(partition, options.partitions, rules, receipts)
+
+    async def act(stage: WholesalerStage, now: int) -> list[Effect]:
+        return trace.traced(metrics.count_effects(deliver(stage, outbox, now)))
+
+    def stop() -> None:
+        outbox.stop()
+        receipts.reset()
+
+    app, wholesalers = alerts_app(options, new_wholesalers, act, stop)
+
+    async def write(wholesaler_id: str, entry: bytes) -> None:
+        partition = topics.partition_of_key(wholesaler_id, options.partitions)
+        await wholesalers.write_through(partition, RECEIPTS + wholesaler_id.encode(), entry)
+
+    receipts.write = write
+    return app
 
 
 @retry(

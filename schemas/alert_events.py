@@ -13,7 +13,7 @@ import msgspec
 KINDS: Final = frozenset(
     {
         *("waiting", "refilled_in_time", "not_notified"),
-        *("notified", "reminded", "escalated", "note"),
+        *("notified", "reminded", "escalated", "note", "late"),
         *("undeliverable", "refused", "failed", "stale"),
         *("acknowledged", "delivering", "cannot", "stop", "start", "status"),
         *("overdue", "resolved", "withdrawn"),

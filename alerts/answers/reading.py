@@ -246,8 +246,8 @@ def _promise(plain: str, now: datetime) -> tuple[datetime, str] | None:
     counted = _NUMBER_WORD.sub(lambda found: _NUMBERS[found[0]], plain)
     words = [part for _, part in _DAYS] + [_MORNING, _NOON, _EVENING, _AFTERNOON]
 
-    def rest(found: re.Match[str]) -> str:
-        left = f"{counted[: found.start()]} {counted[found.end() :]}"
+    def rest(named: re.Match[str]) -> str:
+        left = f"{counted[: named.start()]} {counted[named.end() :]}"
         for word in words:
             left = word.sub(" ", left)
         return left

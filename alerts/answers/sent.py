@@ -1,17 +1,15 @@
 """Which message an answer is about, from the record of what was sent.
 
 An attempt is on the disk before its message leaves, so it is known here before any phone can
-answer it. Reading that record for sending is `alerts.delivery.receipts`'s.
+answer it.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
-from alerts.delivery.journal import Journal
-from alerts.delivery.receipts import Attempt, decode
-from schemas.messages import ListedIncident
+from alerts.delivery.receipts import FileReceipts
+from schemas.messages import ListedIncident, Message, MessageRecord
 
 
 class SentMessage(NamedTuple):
@@ -30,18 +28,10 @@ class SentMessage(NamedTuple):
 
 
 class Sent:
-    """The record of one data directory; look-ups are O(1) and see what was just written.
+    """The messages of one data directory, as its receipts have them, also the newest."""
 
-    Raises `SettingsError` when the file cannot be opened, `InputError` when it is damaged.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._journal = Journal(path)
-        self._by_message: dict[str, int] = {}
-        self._by_number: dict[str, int] = {}
-        self._asked: dict[str, int] = {}
-        self._by_provider: dict[str, str] = {}
-        self._read()
+    def __init__(self, receipts: FileReceipts) -> None:
+        self._receipts = receipts
 
     def latest_to(self, number: str) -> SentMessage | None:
         """What an answer from a number (E.164) is about, or None.
@@ -49,52 +39,41 @@ class Sent:
         The last message there that asked for something: a note in between does not. If none did,
         the last of all.
         """
-        self._read()
-        return self._at(self._asked.get(number, self._by_number.get(number)))
+        return _tried(self._receipts.latest_to(number))
 
     def message(self, message_id: str) -> SentMessage | None:
-        """The message of this name, or None."""
-        self._read()
-        return self._at(self._by_message.get(message_id))
+        """The message of this id, or None."""
+        # An attempt says more; senders on this machine record none.
+        tried = _tried(self._receipts.message(message_id))
+        return tried or _accepted(self._receipts.get(message_id))
 
     def of_provider(self, provider_id: str) -> SentMessage | None:
-        """The message that the provider knows by this name, or None."""
-        self._read()
-        return self.message(self._by_provider.get(provider_id, ""))
+        """The message that the provider knows by this id, or None."""
+        record = self._receipts.of_provider(provider_id) if provider_id else None
+        return self.message(record.message_id) if record is not None else None
 
     def close(self) -> None:
         """Give the file back."""
-        self._journal.close()
+        self._receipts.close()
 
-    def _at(self, place: int | None) -> SentMessage | None:
-        if place is None:
-            return None
-        entry = decode(self._journal.line(place))
-        if isinstance(entry, Attempt):
-            message = entry.message
-            return SentMessage(
-                message.message_id,
-                message.wholesaler_id,
-                message.to,
-                message.body,
-                message.language,
-                message.at,
-                message.incidents,
-            )
-        record = entry.record
-        return SentMessage(
-            record.message_id, record.wholesaler_id, "", record.body, "", record.created_at, ()
-        )
 
-    def _read(self) -> None:
-        for place, entry in self._journal.entries(decode):
-            if isinstance(entry, Attempt):
-                self._by_message[entry.message.message_id] = place
-                self._by_number[entry.message.to] = place
-                if entry.message.asks:
-                    self._asked[entry.message.to] = place
-            else:
-                # An attempt says more; senders on this machine record none.
-                self._by_message.setdefault(entry.record.message_id, place)
-                if entry.record.provider_id:
-                    self._by_provider[entry.record.provider_id] = entry.record.message_id
+def _tried(message: Message | None) -> SentMessage | None:
+    if message is None:
+        return None
+    return SentMessage(
+        message.message_id,
+        message.wholesaler_id,
+        message.to,
+        message.body,
+        message.language,
+        message.at,
+        message.incidents,
+    )
+
+
+def _accepted(record: MessageRecord | None) -> SentMessage | None:
+    if record is None:
+        return None
+    return SentMessage(
+        record.message_id, record.wholesaler_id, "", record.body, "", record.created_at, ()
+    )

@@ -2,13 +2,14 @@
 
 In this order, so that a death between any two steps can be made good by the next run:
 
-1. A record of success ends it.
+1. A record of success ends it; it is asked for right before each try.
 2. An attempt without a record is in doubt: the provider is asked whether it took the message.
 3. The attempt is recorded, then the message sent.
 4. Success is recorded.
 
 What can be tried again is, with growing pauses, for as long as the message is of use. What nobody
-can know for sure is looked up until it is known. Who gets which message is decided elsewhere.
+can know for sure is looked up until it is known. How many tries are under way at a time is
+`alerts.delivery.routes`'; who gets which message is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tenacity import (
 from alerts.delivery.clock import Clock, WallClock
 from alerts.delivery.receipts import Receipts
 from alerts.delivery.refused_numbers import RefusedNumber, RefusedNumbers
+from alerts.delivery.routes import Route
 from alerts.senders.port import NumberRefused, Sender, SendLater, SendThrottled
 from schemas.errors import SendError, SendRefused, SendUncertain
 from schemas.masking import masked
@@ -79,6 +81,7 @@ class MessageDelivery:
         self.clock = clock or WallClock()
         self.patience = patience or Patience()
         self.stale_after = stale_after
+        self._route = Route(self.clock)
         self._version = 0
 
     def too_old(self, opened_at: int) -> bool:
@@ -89,11 +92,12 @@ class MessageDelivery:
         """The record of success, found at the provider if the last run could not write it."""
         record = self.receipts.get(message_id)
         if record is not None:
+            await self.receipts.put(record)
             return record
         for attempt in self.receipts.attempts(message_id):
             receipt = await self._look_up(attempt.message, attempt.at)
             if receipt is not None:
-                return self._accepted(attempt.message, receipt, 1, "")
+                return await self._accepted(attempt.message, receipt, 1, "")
         return None
 
     async def deliver(self, message: Message, contacts: Sequence[str]) -> MessageRecord:
@@ -117,13 +121,16 @@ class MessageDelivery:
                 if isinstance(error, NumberRefused):
                     now = self.clock.now()
                     self.numbers.remember(RefusedNumber(to, error.code, str(error), now))
+            except _SentElsewhereError as sent:
+                await self.receipts.put(sent.record)
+                return sent.record
             except _TooOldError as error:
                 return self.record(message, "stale", str(error), attempts + attempt.tries)
             except SendError as error:
                 status = "failed"
                 notes.append(f"{masked(to)}: gave up after {attempt.tries} tries: {error}")
             else:
-                return self._accepted(
+                return await self._accepted(
                     attempt.message, receipt, attempts + attempt.tries, "; ".join(notes)
                 )
             attempts += attempt.tries
@@ -145,11 +152,11 @@ class MessageDelivery:
         )
         return self._row(message, status, error, attempts, Receipt("", message.segments))
 
-    def _accepted(
+    async def _accepted(
         self, message: Message, receipt: Receipt, attempts: int, note: str
     ) -> MessageRecord:
         record = self._row(message, "sent", note, attempts, receipt)
-        self.receipts.put(record)
+        await self.receipts.put(record)
         return record
 
     def _row(
@@ -175,13 +182,16 @@ class MessageDelivery:
         newest = max((incident.opened_at for incident in message.incidents), default=0)
         if self.too_old(max(newest, message.news_since)):
             raise _TooOldError("older than the time after which messages are of no use")
-        if self.sender.remote:
-            self.receipts.attempt(message, self.clock.now())
-        elif (receipt := await self.sender.find(message, attempt.since)) is not None:
-            return receipt
-        attempt.tries += 1
         try:
-            return await self.sender.send(message)
+            async with self._route.turn(message.to):
+                if (record := self.receipts.get(message.message_id)) is not None:
+                    raise _SentElsewhereError(record)
+                if self.sender.remote:
+                    await self.receipts.attempt(message, self.clock.now())
+                elif (receipt := await self.sender.find(message, attempt.since)) is not None:
+                    return receipt
+                attempt.tries += 1
+                return await self.sender.send(message)
         except SendUncertain as error:
             receipt = await self._look_up(message, attempt.since)
             if receipt is not None:
@@ -192,11 +202,15 @@ class MessageDelivery:
         """Whether a message in doubt was accepted; None only when that is as good as certain."""
         for pause in self.patience.look_ups if self.sender.remote else (0.0,):
             await self.clock.sleep(pause)
-            receipt = await self._persist(partial(self.sender.find, message, since), message)
+            receipt = await self._persist(partial(self._find, message, since), message)
             if receipt is not None:
                 log.info("message %s had been accepted after all", message.message_id)
                 return receipt
         return None
+
+    async def _find(self, message: Message, since: int) -> Receipt | None:
+        async with self._route.place():
+            return await self.sender.find(message, since)
 
     async def _persist(self, act: Callable[[], Awaitable[_T]], message: Message) -> _T:
         """Do something about a message until it works or fails for good."""
@@ -238,6 +252,14 @@ class MessageDelivery:
             reraise=True,
         )
         return await retrying(act)
+
+
+class _SentElsewhereError(Exception):
+    """Another process has sent the message meanwhile."""
+
+    def __init__(self, record: MessageRecord) -> None:
+        super().__init__(record.message_id)
+        self.record = record
 
 
 class _TooOldError(Exception):

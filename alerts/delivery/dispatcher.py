@@ -1,14 +1,11 @@
-"""From groups to records: whom to tell, in which words, what is too old, what was told before.
+"""From a group to records: whom to tell, in which words, what is too old, what was sent before.
 
-The one door of this package for a worker: groups that are due go in, rows for sms-messages come
-out. Sending and its crashes are `alerts.delivery.delivery`'s; whom a group is for was decided in
-`alerts.lifecycle.lifecycle`.
+Sending and its crashes are `alerts.delivery.delivery`'s; when it is done, and beside what, is
+`alerts.delivery.outbox`'; whom a group is for was decided in `alerts.lifecycle.lifecycle`.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import tzinfo
 from typing import Final, NamedTuple
@@ -26,7 +23,7 @@ from alerts.policy.rules import BACKUP, CHANNEL, PHONE
 from schemas.alert_events import AlertEvent
 from schemas.messages import ListedIncident, Message, MessageRecord
 
-#: What a message that went out is called in the news of its stock-outs.
+#: The kind of event of a message that went out.
 _WENT_OUT: Final = {
     "reminder": "reminded",
     "escalation": "escalated",
@@ -36,14 +33,14 @@ _WENT_OUT: Final = {
 
 
 class Dispatched(NamedTuple):
-    """What became of groups: rows for sms-messages, and news of their stock-outs."""
+    """The outcome of a group: rows for sms-messages, and events of its stock-outs."""
 
     records: list[MessageRecord]
     events: list[AlertEvent]
 
 
 class Dispatcher:
-    """Turns groups into messages and has them delivered, many wholesalers at a time.
+    """Turns groups into messages and has them delivered.
 
     `timezone` is the readers'; `signature` the sender's registered name where one is required.
     """
@@ -55,7 +52,6 @@ class Dispatcher:
         *,
         timezone: tzinfo,
         signature: str = "",
-        at_a_time: int = 16,
         channels: Channels | None = None,
         typical_sales: TypicalSales | None = None,
         link: Link | None = None,
@@ -67,33 +63,36 @@ class Dispatcher:
         self.managers = Managers(delivery.receipts, delivery.clock, channels)
         self.typical_sales = typical_sales
         self.link = link
-        self._turns = asyncio.Semaphore(at_a_time)
 
-    async def dispatch(self, groups: Iterable[AlertGroup]) -> Dispatched:
-        """Deliver groups; each wholesaler's in their order.
+    async def send(self, group: AlertGroup) -> Dispatched:
+        """Have a group's messages sent, or given up, however long that takes.
 
-        Returns when every message is sent or given up, however long that takes: the caller must
-        not go on before. Raises what `MessageDelivery` raises, and OSError when the disk fails.
+        Raises what `MessageDelivery` raises, and OSError when the disk fails.
         """
-        by_wholesaler: dict[str, list[AlertGroup]] = defaultdict(list)
-        for group in groups:
-            by_wholesaler[group.wholesaler_id].append(group)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(self._serve(g)) for g in by_wholesaler.values()]
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from failed
-        told = Dispatched([], [])
-        for task in running:
-            for records, events in task.result():
-                told.records.extend(records)
-                told.events.extend(events)
-        return told
+        sent = Dispatched([], [])
+        for part in self._parts(group):
+            records, events = await self._send(part)
+            sent.records.extend(records)
+            sent.events.extend(events)
+        return sent
 
-    async def _serve(self, groups: Sequence[AlertGroup]) -> list[Dispatched]:
-        """One wholesaler's groups, one after the other."""
-        async with self._turns:
-            return [await self._send(part) for group in groups for part in self._parts(group)]
+    async def say_late(self, group: AlertGroup) -> list[AlertEvent]:
+        """Tell the fallback that a group has reached nobody so far, while the tries go on."""
+        events: list[AlertEvent] = []
+        for part in self._parts(group):
+            name = part.message_id
+            if part.to.startswith(CHANNEL) or self.delivery.receipts.get(name) is not None:
+                continue
+            why = "nobody was reached yet; the tries go on"
+            message = self._compose(part, name, part.incidents)
+            late = self.delivery.record(message, "failed", why)
+            detail = {"what": part.kind, "to": part.to, "why": why}
+            events += [
+                _event(part, i.incident_id, "late", part.due_at, detail, name, slot="late")
+                for i in part.incidents
+            ]
+            events += await self.managers.fall_back(part, late, self._name(part))
+        return events
 
     def _parts(self, group: AlertGroup) -> list[AlertGroup]:
         """The group, or a part of it for each who took its outlets over before it fell due.
@@ -151,33 +150,33 @@ class Dispatcher:
         if settled is not None:
             records.append(settled)
         # Input that ended and then went on may be gathered otherwise when it is read anew: what
-        # the recorded message did not tell goes out as the message it would have been.
-        told = set(settled.incident_ids) if settled is not None else set()
+        # the recorded message did not list goes out as the message it would have been.
+        known = set(settled.incident_ids) if settled is not None else set()
         fresh: list[ListedIncident] = []
         old: list[ListedIncident] = []
         for incident in group.incidents:
-            if incident.incident_id not in told:
+            if incident.incident_id not in known:
                 (old if self.delivery.too_old(incident.opened_at) else fresh).append(incident)
         if old:
             stale_id = f"{group.message_id}-stale" if fresh or settled else group.message_id
             message = self._compose(group, stale_id, old)
             records.append(self.delivery.record(message, "stale", "too old to be of use"))
         if fresh and settled is None:
-            records.append(await self._tell(group, group.message_id, fresh))
+            records.append(await self._deliver(group, group.message_id, fresh))
         elif fresh:
             first = fresh[0]
             rest_id = message_id(group.wholesaler_id, first.opened_at, first.incident_id)
             rest = await self.delivery.settled(rest_id)
-            records.append(rest or await self._tell(group, rest_id, fresh))
+            records.append(rest or await self._deliver(group, rest_id, fresh))
         return records
 
     async def _send_later(self, group: AlertGroup) -> MessageRecord:
         """What is no group's first message is of use from when it fell due."""
         settled = await self.delivery.settled(group.message_id)
-        return settled or await self._tell(group, group.message_id, group.incidents)
+        return settled or await self._deliver(group, group.message_id, group.incidents)
 
     def _only_who_knew(self, group: AlertGroup) -> tuple[AlertGroup, list[AlertEvent]]:
-        """The group without the stock-outs of which its reader never heard, and news of those."""
+        """The group without stock-outs its reader never heard of, and an event of each of those."""
         receipts = self.delivery.receipts
         knew = {
             name
@@ -192,7 +191,7 @@ class Dispatcher:
             for name in unknown
         ]
 
-    async def _tell(
+    async def _deliver(
         self, group: AlertGroup, name: str, incidents: Sequence[ListedIncident]
     ) -> MessageRecord:
         wholesaler = self._reader(group)
@@ -254,7 +253,7 @@ class Dispatcher:
 
 
 def events_of(group: AlertGroup, records: Iterable[MessageRecord]) -> list[AlertEvent]:
-    """What records say of each stock-out that they list."""
+    """An event of each stock-out that records list."""
     events = []
     for record in records:
         went_out = record.status == "sent"
@@ -275,6 +274,7 @@ def _event(
     detail: dict[str, str],
     about: str,
     version: int = 0,
+    slot: str = "message",
 ) -> AlertEvent:
     return AlertEvent(
         incident_id=incident_id,
@@ -284,7 +284,7 @@ def _event(
         message_id=about,
         detail=msgspec.json.encode({k: v for k, v in detail.items() if v}).decode(),
         by="policy",
-        slot=f"message/{about}",
+        slot=f"{slot}/{about}",
         version=version,
     )
 

@@ -37,6 +37,7 @@ class Managers:
         """Tell a channel of a group; '' as its name means that the policy names none."""
         known = self._receipts.get(group.message_id)
         if known is not None:
+            await self._receipts.put(known)
             return known
         outlets = len({incident.outlet_id for incident in group.incidents})
         headline = title(group.kind, text.language, wholesaler, outlets)
@@ -55,7 +56,7 @@ class Managers:
             self._clock.now(),
         )
         if not error:
-            self._receipts.put(record)
+            await self._receipts.put(record)
         return record
 
     async def fall_back(
@@ -71,7 +72,7 @@ class Managers:
             error = await self._try(FALLBACK, headline, f"{record.error}\n{record.body}")
             if not error:
                 kept = msgspec.structs.replace(record, message_id=name, status="sent", error="")
-                self._receipts.put(kept)
+                await self._receipts.put(kept)
         else:
             error = ""
         detail = {"what": "unreached", "to": CHANNEL + FALLBACK, "why": error}

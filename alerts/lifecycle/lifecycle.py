@@ -244,7 +244,7 @@ class _Lifecycle:
             if alert.phase == "resolved":
                 self._drop_at_night(alert, due_at)
                 continue
-            rested, overdue = alert.held == "quiet_hours", False
+            rested, overdue = alert.held in ("quiet_hours", "stale"), False
             if not self._may_notify(alert, due_at):
                 continue
             if alert.phase in ("acknowledged", "delivering"):
@@ -375,6 +375,19 @@ class _Lifecycle:
                 del shelves[key]
             else:
                 shelves[key] = kept
+
+
+def defer(state: WholesalerState, incident_ids: Iterable[str], rules: AlertRules, at: int) -> None:
+    """Gather what was not sent while it was news into one digest of what is still empty.
+
+    `at` (wall ms) is when that became known: the digest is due when event time comes to it.
+    """
+    for name in incident_ids:
+        alert = state.alerts.get(name)
+        if alert is not None and alert.phase == "notified":
+            alert.phase, alert.held = "open", "stale"
+            alert.due = rules.on_grid(max(at, state.folded))
+    state.look_ahead()
 
 
 def note_id(state: WholesalerState, message_id: str, incident_ids: Iterable[str], to: str) -> None:

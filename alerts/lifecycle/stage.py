@@ -1,23 +1,37 @@
-"""One partition of stock-incidents: what is to be said of its wholesalers' stock-outs, and when."""
+"""One partition of stock-incidents: whom to notify of its wholesalers' stock-outs, and when.
+
+`deliver` is one step of it: what was sent since the last one, what follows now, what to publish.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
+import msgspec
 import pyarrow as pa
 
-from alerts.lifecycle.grouping import Change
-from alerts.lifecycle.lifecycle import Steps, advance, note_id
+from alerts.delivery.outbox import Outbox
+from alerts.delivery.receipts import LogReceipts
+from alerts.lifecycle.grouping import AlertGroup, Change
+from alerts.lifecycle.lifecycle import Steps, advance, defer, note_id
 from alerts.lifecycle.state import WholesalerState, decode, encode, hear, hold
 from alerts.policy.rules import PHONE, AlertRules
-from pipelines.core.effects import WatermarkUpdate
+from pipelines.core.effects import Effect, RowBuilder, WatermarkUpdate, envelopes
 from pipelines.core.stage import Stage
 from pipelines.core.watermarks import partition_watermark
+from schemas import topics
+from schemas.alert_events import AlertEvent
 from schemas.answers import answers_of
+from schemas.envelope import NO_WATERMARK
 from schemas.messages import MessageRecord
 
 #: Begins the key of a wholesaler's entry in the state table.
-_WHOLESALER = b"w/"
+_WHOLESALER: Final = b"w/"
+
+#: Begins the key of a wholesaler's receipts in the state table; they are written by themselves, as
+#: each message is sent.
+RECEIPTS: Final = b"receipts/"
 
 
 class WholesalerStage(Stage[str]):
@@ -25,10 +39,20 @@ class WholesalerStage(Stage[str]):
 
     watermark_rule = staticmethod(partition_watermark)
 
-    def __init__(self, partition: int, partitions: int, rules: AlertRules) -> None:
+    def __init__(
+        self,
+        partition: int,
+        partitions: int,
+        rules: AlertRules,
+        receipts: LogReceipts | None = None,
+    ) -> None:
         super().__init__("wholesalers", partition, partitions)
         self.rules = rules
+        self._receipts = receipts
         self.wholesalers: dict[str, WholesalerState] = {}
+        self._unsent: list[AlertGroup] | None = None
+        self._published = NO_WATERMARK
+        self._held_back: WatermarkUpdate | None = None
 
     def _hold(self, kind: str, rows: pa.RecordBatch) -> None:
         if kind == "incidents":
@@ -58,19 +82,84 @@ class WholesalerStage(Stage[str]):
             if not state.idle(update.watermark, self.rules.fingerprint):
                 found = advance(state, update.watermark, self.rules, final=update.ended, now=now)
                 steps.groups.extend(found.groups)
+                state.pending.update({group.message_id: group for group in found.groups})
+                if self._unsent is not None:
+                    self._unsent.extend(found.groups)
                 steps.events.extend(found.events)
                 self._dirty.add(wholesaler_id)
         return steps, update
 
-    def note_sent(self, records: Iterable[MessageRecord]) -> None:
-        """Note what went out: answers will name it."""
+    @property
+    def busy(self) -> bool:
+        """Whether messages were decided that are not yet sent or given up."""
+        return any(state.pending for state in self.wholesalers.values())
+
+    def take_unsent(self) -> list[AlertGroup]:
+        """The decided groups that were not handed out yet, each once in the life of a stage."""
+        unsent, self._unsent = self._unsent, []
+        if unsent is None:  # the first call since the state was restored
+            pending = (g for s in self.wholesalers.values() for g in s.pending.values())
+            unsent = sorted(pending, key=lambda group: group.due_at)
+        return unsent
+
+    def settle(self, group: AlertGroup, records: Iterable[MessageRecord], now: int) -> None:
+        """A group was sent or given up (at `now`, wall ms): answers will name its records."""
+        state = self._state(group.wholesaler_id)
+        state.pending.pop(group.message_id, None)
+        self._dirty.add(group.wholesaler_id)
         for record in records:
-            note_id(
-                self._state(record.wholesaler_id), record.message_id, record.incident_ids, PHONE
-            )
+            if record.status == "stale":
+                defer(state, record.incident_ids, self.rules, now)
+            else:
+                note_id(state, record.message_id, record.incident_ids, PHONE)
+
+    def publish(self, update: WatermarkUpdate | None) -> tuple[int, WatermarkUpdate | None]:
+        """The watermark published so far, and the update to publish now (None: none).
+
+        An update says that the messages before it are all there: it waits for those on their way.
+        """
+        before, held = self._published, update or self._held_back
+        if held is None or self.busy:
+            self._held_back = held
+            return before, None
+        self._held_back, self._published = None, held.watermark
+        return before, held
 
     def _entries(self, part: str) -> Iterator[tuple[bytes, bytes]]:
         yield _WHOLESALER + part.encode(), encode(self.wholesalers[part])
 
     def _restore(self, key: bytes, value: bytes) -> None:
-        self.wholesalers[key.removeprefix(_WHOLESALER).decode()] = decode(value)
+        if key.startswith(RECEIPTS):
+            if self._receipts is not None:
+                self._receipts.restore(key.removeprefix(RECEIPTS).decode(), value)
+        else:
+            self.wholesalers[key.removeprefix(_WHOLESALER).decode()] = decode(value)
+
+
+def deliver(stage: WholesalerStage, outbox: Outbox, now: int) -> list[Effect]:
+    """One step: take up what was sent since the last one, decide, begin to send, and publish.
+
+    It waits for no message. What was decided is in the stage's state before its input is
+    acknowledged, and is sent beside that: by this worker, or by whoever has the partition next.
+    """
+    messages, events = RowBuilder("messages"), RowBuilder("alert_events")
+    found: list[AlertEvent] = []
+    for outcome in outbox.outcomes(stage):
+        if outcome.settled:
+            stage.settle(outcome.group, outcome.sent.records, now)
+        for record in outcome.sent.records:
+            messages.add(**msgspec.structs.asdict(record))
+        found += outcome.sent.events
+    steps, update = stage.advance(now)
+    outbox.start(stage, stage.take_unsent())
+    for event in steps.events + found:
+        events.add(**msgspec.structs.asdict(event))
+    before, update = stage.publish(update)
+    early = WatermarkUpdate(stage.name, before, False, stage.peers)
+    effects: list[Effect] = []
+    for rows in (events, messages):
+        if len(rows):
+            effects += envelopes(topics.SMS_MESSAGES, stage.partition, rows, early, before)
+    if update is not None:
+        effects += envelopes(topics.SMS_MESSAGES, stage.partition, None, update, before)
+    return effects

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from alerts.lifecycle.grouping import Change, Gathering, in_order
+from alerts.lifecycle.grouping import AlertGroup, Change, Gathering, in_order
 from schemas.answers import Answer
 from schemas.envelope import NO_WATERMARK
 from schemas.errors import EnvelopeError
@@ -83,7 +83,8 @@ class WholesalerState(msgspec.Struct):
 
     Everything before `folded` is decided; `held` and `answers` wait for their time; `gathering` is
     the group being filled; `alerts` has each open stock-out by its id, in the order they opened.
-    `policy` names the rules it went by, `wake` is when the first alert is due, or before.
+    `policy` names the rules it went by. `pending` has the messages decided but not yet sent or
+    given up, by id, in their order. `wake` is when the first alert is due, or before.
     """
 
     wholesaler_id: str
@@ -94,6 +95,7 @@ class WholesalerState(msgspec.Struct):
     shelves: dict[str, ShelfHistory] = {}
     answers: list[HeardAnswer] = []
     policy: str = ""
+    pending: dict[str, AlertGroup] = {}
     wake: int | None = None
 
     def idle(self, watermark: int, policy: str) -> bool:
@@ -122,6 +124,7 @@ class _Stored(msgspec.Struct, array_like=True):
     shelves: dict[str, ShelfHistory]
     answers: list[HeardAnswer]
     policy: str
+    pending: list[AlertGroup]
 
 
 def encode(state: WholesalerState) -> bytes:
@@ -137,6 +140,7 @@ def encode(state: WholesalerState) -> bytes:
             dict(sorted(state.shelves.items())),
             state.answers,
             state.policy,
+            list(state.pending.values()),
         )
     )
     return data if len(data) <= _LONG else _PACKED + zlib.compress(data, 1)
@@ -162,6 +166,7 @@ def decode(data: bytes) -> WholesalerState:
         stored.shelves,
         stored.answers,
         stored.policy,
+        {group.message_id: group for group in stored.pending},
     )
     state.look_ahead()
     return state

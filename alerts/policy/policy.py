@@ -1,8 +1,8 @@
 """What an operator may decide about alerts, as a checked TOML file. See docs/alerts.md.
 
 Plain data: what follows from it for one stock-out at one moment is `alerts.policy.rules`'; where in
-the file something stands is `alerts.policy.toml_lines`'. Durations are ms once read, times ms since the
-epoch, UTC.
+the file something stands is `alerts.policy.toml_lines`'. Durations are ms once read, times ms since
+the epoch, UTC.
 """
 
 from __future__ import annotations
@@ -190,6 +190,7 @@ class Policy(_Table):
     repeat_interval: Annotated[Duration, Field(ge=60_000)] | None = None
     repeat_limit: Annotated[int, Field(ge=1, le=1_000)] = 6
     acknowledged_for: Duration = 14_400_000
+    fallback_after: Annotated[Duration, Field(ge=60_000)] = 900_000
     on_the_way: Duration = 7_200_000
     grace: Wait = 900_000
     resolved_notes: bool = False

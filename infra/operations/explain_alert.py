@@ -59,6 +59,7 @@ _HELD: Final = {
     "maintenance": "the territory is in maintenance",
     "silenced": "silenced",
     "flapping": "this shelf runs empty again and again",
+    "stale": "no message could be sent while it was news",
     "quiet_hours": "quiet hours",
     "group_wait": "others were being gathered with it",
     "was_not_told": "they never heard that it was empty",

@@ -1,7 +1,7 @@
-"""The evening's lists: what will soon be empty, told to wholesalers; what is doubted, to managers.
+"""The evening's lists: what will soon be empty, for wholesalers; what is doubted, for managers.
 
-The arithmetic is `pipelines.core.channel.forecast`'s. Reads and writes the warehouse; what was told is in
-the same record as all other messages, so that a second run repeats nothing.
+The arithmetic is `pipelines.core.channel.forecast`'s. Reads and writes the warehouse; what was sent
+is in the same record as all other messages, so that a second run repeats nothing.
 """
 
 from __future__ import annotations

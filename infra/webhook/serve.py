@@ -34,7 +34,7 @@ from infra.webhook.answer_page import AnswerPage
 from infra.webhook.http import web_app
 from infra.webhook.kafka_answers import KafkaAnswers
 from infra.webhook.twilio import TwilioEndpoints
-from infra.wiring import kafka_security, reference_of, zone_of
+from infra.wiring import kafka_security, local_receipts, reference_of, sms_folder, zone_of
 from pipelines.stream import metrics
 from schemas.errors import BrokerError, SettingsError
 from schemas.reference import Reference
@@ -47,10 +47,7 @@ TRY_AGAIN: Final = 5.0
 
 def run_webhook(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises `SettingsError` for what is missing."""
-    if settings.data is None:
-        raise SettingsError("the webhook reads what was sent: give the alerts worker's --data DIR")
-    folder = settings.data / "sms"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = sms_folder(settings)
     address = settings.webhook_url
     if address is None:
         raise SettingsError(
@@ -60,7 +57,7 @@ def run_webhook(settings: Settings) -> None:
     reference = reference_of(settings) if settings.reference is not None else None
     kafka = KafkaAnswers(settings.broker, settings.partitions, kafka_security(settings))
     intake = Intake(
-        Sent(folder / "receipts.log"),
+        Sent(local_receipts(settings)),
         Inbox(folder / "answers.log"),
         RefusedNumbers(folder / "refused-numbers.log"),
         kafka.publish,

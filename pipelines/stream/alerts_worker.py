@@ -15,9 +15,16 @@ from schemas import topics
 
 
 def alerts_app(
-    options: StreamOptions, new_wholesalers: Callable[[int], Stage[str]], deliver: Act
-) -> faust.App:
-    """The application; `deliver` sends what is due and says what became of it."""
+    options: StreamOptions,
+    new_wholesalers: Callable[[int], Stage[str]],
+    deliver: Act,
+    stop: Callable[[], None],
+) -> tuple[faust.App, StatefulAgent]:
+    """The application and its agent.
+
+    `deliver` begins to send what is due and says what was sent; `stop` ends all sending, as the
+    partitions may be another worker's now.
+    """
     app = new_app("alerts", options)
     wholesalers = StatefulAgent(
         app,
@@ -28,10 +35,15 @@ def alerts_app(
         options.commit_interval,
         options.longest_suspension,
         StallGuard(app, options.give_up_after),
+        on_reset=stop,
     )
 
     @app.agent(app.topic(topics.STOCK_INCIDENTS, value_type=bytes), name="wholesalers")  # type: ignore[untyped-decorator]
     async def follow_incidents(stream: faust.Stream[bytes]) -> None:
         await wholesalers.run(stream)
 
-    return app
+    async def revoked(*_: object, **__: object) -> None:
+        stop()
+
+    app.on_partitions_revoked.connect(revoked, weak=False)
+    return app, wholesalers

@@ -91,11 +91,13 @@ class StatefulAgent:
         commit_interval: int,
         longest_suspension: int,
         progress: StallGuard,
+        on_reset: Callable[[], None] = lambda: None,
     ) -> None:
         self.app = app
         self.progress = progress
         self.make_stage = make_stage
         self.act = act
+        self.on_reset = on_reset
         self.commit_interval = commit_interval / 1_000
         self.table = StateTable(
             app,
@@ -127,6 +129,7 @@ class StatefulAgent:
     def reset(self) -> None:
         """Drop all stages and everything in hand: the broker will send it again."""
         self._generation += 1
+        self.on_reset()
         self.stages.clear()
         self._stamps.clear()
         self._taken.clear()
@@ -217,6 +220,14 @@ class StatefulAgent:
             self._stage(message.partition).process(header, rows)
         self._stamp[message.partition] = message.offset
 
+    async def write_through(self, partition: int, key: bytes, value: bytes) -> None:
+        """Write one entry of the state by itself, now; it is on the broker when this returns."""
+        self._refuse_if_suspended()
+        stamp = _STAMP.pack(self._stamp.get(partition, 0))
+        topic = self.table.changelog_topic_name
+        sent = await self.app.producer.send(topic, key, stamp + value, partition, None, None)
+        await sent
+
     async def _step(self) -> None:
         generation = self._generation
         started, sent = time.monotonic(), len(self._sent)
@@ -249,7 +260,15 @@ class StatefulAgent:
     def _begin_commit(self, generation: int) -> None:
         """Set a commit of all that was done going; folding goes on while the broker takes it."""
         sent, self._sent = self._sent, []
-        taken, self._taken, self._weight = self._taken, [], 0
+        # The last envelope of a stage that is busy stays: whoever asks the broker how far this
+        # group is sees that it is not done.
+        held = {
+            event.message.partition: (stream, event)
+            for stream, event in self._taken
+            if getattr(self.stages.get(event.message.partition), "busy", False)
+        }
+        taken = [pair for pair in self._taken if pair not in held.values()]
+        self._taken, self._weight = list(held.values()), 0
         facts: list[_Entry] = []
         watermark_entries: list[_Entry] = []
         for partition, stage in self.stages.items():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 
+from alerts.delivery.dispatcher import Dispatched, Dispatcher
+from alerts.delivery.outbox import Outbox
 from alerts.lifecycle.grouping import AlertGroup, message_id
 from alerts.message.compose import EmptyShelf
 from alerts.message.directory import Contact
@@ -27,6 +30,7 @@ class FakeClock:
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.ms += round(seconds * 1_000)
+        await asyncio.sleep(0)  # others get on meanwhile
 
 
 class ScriptedSender:
@@ -108,3 +112,15 @@ def group(*incidents: ListedIncident, wholesaler_id: str = "w", wait: int = 60_0
     name = message_id(wholesaler_id, first.opened_at, first.incident_id)
     start = first.opened_at
     return AlertGroup(name, wholesaler_id, start, start + wait, incidents)
+
+
+async def dispatched(dispatcher: Dispatcher, groups: Iterable[AlertGroup]) -> Dispatched:
+    """What becomes of groups that are sent together, in their order."""
+    outbox, groups = Outbox(dispatcher), list(groups)
+    outbox.start(dispatcher, groups)
+    await outbox.drain()
+    outcomes = sorted(outbox.outcomes(dispatcher), key=lambda o: groups.index(o.group))
+    return Dispatched(
+        [record for outcome in outcomes for record in outcome.sent.records],
+        [event for outcome in outcomes for event in outcome.sent.events],
+    )

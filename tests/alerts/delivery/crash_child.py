@@ -19,7 +19,15 @@ from zoneinfo import ZoneInfo
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parents[2]), str(HERE), str(HERE.parents[1])]
 
-from alert_harness import BACKUP, NOW, FakeDirectory, group, incident, wholesaler  # noqa: E402
+from alert_harness import (  # noqa: E402
+    BACKUP,
+    NOW,
+    FakeDirectory,
+    dispatched,
+    group,
+    incident,
+    wholesaler,
+)
 from services.twilio_server import ACCOUNT, FROM, TOKEN  # noqa: E402
 
 from alerts.delivery import journal  # noqa: E402
@@ -53,6 +61,7 @@ class Steps:
 
     def watch_writes(self) -> None:
         write, append = journal._write, journal.Journal.append
+        record = FileReceipts._write
 
         def in_halves(file: int, data: bytes) -> None:
             name = Path(os.readlink(f"/proc/self/fd/{file}")).name
@@ -67,6 +76,12 @@ class Steps:
             self.step("appended")
             return done
 
+        def recorded(receipts: FileReceipts, sql: str, *values: object) -> None:
+            self.step("before a receipt")
+            record(receipts, sql, *values)
+            self.step("after a receipt")
+
+        FileReceipts._write = recorded  # type: ignore[method-assign]
         journal._write = in_halves
         journal.Journal.append = and_then  # type: ignore[method-assign]
 
@@ -91,10 +106,8 @@ async def run(folder: Path, way: str, url: str, steps: Steps) -> None:
     sender.send = steps.watch("send", sender.send)  # type: ignore[method-assign]
     delivery = MessageDelivery(sender, receipts, patience=PATIENCE)
     people = {"w": wholesaler(), "v": wholesaler(BACKUP)}
-    dispatcher = Dispatcher(
-        delivery, FakeDirectory(people), timezone=ZoneInfo("Asia/Shanghai"), at_a_time=1
-    )
-    records = (await dispatcher.dispatch(GROUPS)).records
+    dispatcher = Dispatcher(delivery, FakeDirectory(people), timezone=ZoneInfo("Asia/Shanghai"))
+    records = (await dispatched(dispatcher, GROUPS)).records
     assert [r.status for r in records] == ["sent"] * len(GROUPS), records
     await sender.close()
 

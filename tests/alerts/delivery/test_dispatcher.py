@@ -18,6 +18,7 @@ from alert_harness import (
     FakeClock,
     FakeDirectory,
     ScriptedSender,
+    dispatched,
     group,
     incident,
     wholesaler,
@@ -54,7 +55,7 @@ class Harness:
             dispatcher = Dispatcher(
                 self.delivery, self.directory, timezone=ZoneInfo("Asia/Shanghai")
             )
-            return (await dispatcher.dispatch(groups)).records
+            return (await dispatched(dispatcher, groups)).records
 
         return asyncio.run(work())
 
@@ -81,7 +82,7 @@ def test_a_wholesaler_is_told_in_order_and_in_his_language(tmp_path: Path) -> No
         group(incident("c", NOW + 90_000)),
     ]
     records = harness.dispatch(*groups)
-    assert [r.incident_ids for r in records] == [["a"], ["c"], ["b"]]
+    assert [r.incident_ids for r in records] == [["a"], ["b"], ["c"]]
     assert {m.to: m.language for m in harness.sender.accepted} == {PHONE: "en", BACKUP: "zh"}
 
 

@@ -18,6 +18,7 @@ from alert_harness import (
     FakeClock,
     FakeDirectory,
     ScriptedSender,
+    dispatched,
     group,
     incident,
     wholesaler,
@@ -71,7 +72,7 @@ class Harness:
     def dispatch(self, *groups: AlertGroup) -> Dispatched:
         async def work() -> Dispatched:
             dispatcher = Dispatcher(self.delivery, self.directory, timezone=ZONE, **self.options)
-            return await dispatcher.dispatch(groups)
+            return await dispatched(dispatcher, groups)
 
         return asyncio.run(work())
 

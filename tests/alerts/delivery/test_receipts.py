@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from alert_harness import BACKUP, NOW, PHONE, message
 
-from alerts.delivery.receipts import Attempt, FileReceipts
+from alerts.delivery.receipts import Attempt, FileReceipts, LogReceipts
 from alerts.delivery.refused_numbers import RefusedNumber, RefusedNumbers
 from schemas.errors import InputError
 from schemas.messages import MessageRecord
@@ -20,7 +21,7 @@ def record(name: str = "m1", provider_id: str = "P1") -> MessageRecord:
 def test_success_outlives_the_process(tmp_path: Path) -> None:
     receipts = FileReceipts(tmp_path / "r")
     assert receipts.get("m1") is None
-    receipts.put(record())
+    receipts.keep(record())
     assert receipts.get("m1") == record()
     receipts.close()
     again = FileReceipts(tmp_path / "r")
@@ -34,21 +35,76 @@ def test_attempts_are_kept_once_each_until_success(tmp_path: Path) -> None:
     receipts = FileReceipts(tmp_path / "r")
     one, other = message(), message(to=BACKUP)
     for at, tried in [(1, one), (2, one), (3, other)]:
-        receipts.attempt(tried, at)
+        receipts.keep_attempt(Attempt(tried, at))
     expected = [Attempt(one, 1), Attempt(other, 3)]
     assert receipts.attempts("m1") == expected
     again = FileReceipts(tmp_path / "r")
     assert again.attempts("m1") == expected
-    again.put(record())
+    again.keep(record())
     assert again.attempts("m1") == receipts.attempts("m1") == []
 
 
-def test_a_damaged_line_is_not_skipped(tmp_path: Path) -> None:
-    FileReceipts(tmp_path / "r").put(record())
-    with (tmp_path / "r").open("ab") as file:
-        file.write(b"\0\0\0\n")
-    with pytest.raises(InputError, match="line 2 is damaged"):
+def test_a_damaged_file_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "r").write_bytes(b"not a database" * 100)
+    with pytest.raises(InputError, match="is damaged"):
         FileReceipts(tmp_path / "r")
+
+
+def test_only_its_owner_reads_the_numbers(tmp_path: Path) -> None:
+    FileReceipts(tmp_path / "r").keep(record())
+    assert all(file.stat().st_mode & 0o077 == 0 for file in tmp_path.iterdir())
+
+
+def test_two_processes_on_one_file_see_what_the_other_wrote(tmp_path: Path) -> None:
+    one, other = FileReceipts(tmp_path / "r"), FileReceipts(tmp_path / "r")
+    one.keep(record())
+    assert other.get("m1") == record()
+    other.keep(record("m2"))
+    assert one.get("m2") == record("m2")
+
+
+def test_the_log_knows_on_another_machine_what_this_one_sent(tmp_path: Path) -> None:
+    log: dict[str, bytes] = {}
+
+    async def write(wholesaler_id: str, entry: bytes) -> None:
+        log[wholesaler_id] = entry
+
+    async def life(machine: str, *acts: str) -> LogReceipts:
+        receipts = LogReceipts(FileReceipts(tmp_path / machine))
+        receipts.write = write
+        for wholesaler_id, entry in log.items():
+            receipts.restore(wholesaler_id, entry)
+        for act in acts:
+            await (receipts.attempt(message(), NOW) if act == "try" else receipts.put(record()))
+        return receipts
+
+    asyncio.run(life("a", "try"))
+    there = asyncio.run(life("b"))
+    assert there.attempts("m1") == [Attempt(message(), NOW)]
+    assert there.get("m1") is None
+    asyncio.run(life("a", "put"))
+    there = asyncio.run(life("b"))
+    assert (there.get("m1"), there.attempts("m1")) == (record(), [])
+    assert there.claimed("P1")
+    there.reset()
+    assert there.get("m1") is None
+
+
+def test_what_only_a_disk_knew_is_logged_when_it_is_found(tmp_path: Path) -> None:
+    """The worker died between the two."""
+    log: list[bytes] = []
+
+    async def write(wholesaler_id: str, entry: bytes) -> None:
+        log.append(entry)
+
+    receipts = LogReceipts(FileReceipts(tmp_path / "r"))
+    receipts.local.keep(record())
+    receipts.write = write
+    found = receipts.get("m1")
+    assert found is not None
+    asyncio.run(receipts.put(found))
+    asyncio.run(receipts.put(found))
+    assert len(log) == 1
 
 
 @pytest.mark.parametrize("on_disk", [True, False])

@@ -149,8 +149,9 @@ class Day:
             steps, _ = self.stage.advance(0)
             for row in steps.events:
                 self.explain(row.incident_id, row.kind, row.at, msgspec.json.decode(row.detail))
-            told = await self.dispatcher.dispatch(steps.groups)
-            self.stage.note_sent(told.records)
+            for group in steps.groups:
+                sent = await self.dispatcher.send(group)
+                self.stage.settle(group, sent.records, self.screen.now)
 
     def update(self, mark: int, kind: str = "none", rows: pa.RecordBatch | None = None) -> None:
         self.stage.process(Header(kind, "outlets/0", mark, False, ("outlets/0",)), rows)

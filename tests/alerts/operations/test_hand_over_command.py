@@ -15,6 +15,7 @@ from alert_harness import (
     FakeClock,
     FakeDirectory,
     ScriptedSender,
+    dispatched,
     group,
     incident,
     wholesaler,
@@ -48,7 +49,7 @@ def test_what_falls_due_after_he_left_goes_to_who_took_over(tmp_path: Path) -> N
     directory.successors = {("w", "o-b"): "v", ("w", "o-c"): "v"}
     dispatcher = Dispatcher(delivery, directory, timezone=ZoneInfo("Asia/Shanghai"))
     both = group(incident("a"), incident("b"), incident("c"))
-    told = asyncio.run(dispatcher.dispatch([both]))
+    told = asyncio.run(dispatched(dispatcher, [both]))
     assert [(m.to, [i.outlet_id for i in m.incidents]) for m in sender.accepted] == [
         (PHONE, ["o-a"]),
         (SUCCESSOR, ["o-b", "o-c"]),
@@ -56,7 +57,7 @@ def test_what_falls_due_after_he_left_goes_to_who_took_over(tmp_path: Path) -> N
     # History: the stock-outs stay his, and an answer to either message finds them there.
     assert [record.wholesaler_id for record in told.records] == ["w", "w"]
     assert told.records[0].message_id == both.message_id
-    again = asyncio.run(dispatcher.dispatch([both]))
+    again = asyncio.run(dispatched(dispatcher, [both]))
     assert len(sender.accepted) == 2
     assert [r.message_id for r in again.records] == [r.message_id for r in told.records]
 

@@ -29,7 +29,7 @@ from services.twilio_server import (
 
 from alerts.delivery.clock import WallClock
 from alerts.delivery.delivery import MessageDelivery, Patience
-from alerts.delivery.receipts import FileReceipts
+from alerts.delivery.receipts import Attempt, FileReceipts
 from alerts.delivery.refused_numbers import RefusedNumbers
 from alerts.senders import open_sender
 from alerts.senders.pace import Pace
@@ -345,7 +345,7 @@ def test_two_alike_messages_in_doubt_are_two_messages(twilio: Twilio, tmp_path: 
     twin = msgspec.structs.replace(message("m2"), body=message("m1").body)
     receipts = FileReceipts(tmp_path / "receipts")
     for sent in (message("m1"), twin):
-        receipts.attempt(sent, now())
+        receipts.keep_attempt(Attempt(sent, now()))
         send(twilio, sent)
     one, other = deliver(twilio, tmp_path), deliver(twilio, tmp_path, name="m2")
     assert {one.provider_id, other.provider_id} == {m["sid"] for m in twilio.messages}

@@ -14,6 +14,7 @@ from webhook_harness import ADDRESS, KEY, Webhook
 
 from alerts.answers.intake import MOST_ANSWERS
 from alerts.answers.links import LinkRefused, Links
+from alerts.delivery.receipts import Attempt
 from schemas.errors import SettingsError
 
 HOUR = 3_600_000
@@ -193,7 +194,7 @@ def test_names_are_text_and_the_language_is_the_readers(webhook: Webhook) -> Non
     changed = msgspec.structs.replace(
         evil, message_id="m3", language="zh", incidents=(incident,), body="x"
     )
-    webhook.receipts.attempt(changed, NOW)
+    webhook.receipts.keep_attempt(Attempt(changed, NOW))
     shown = webhook.ask("GET", webhook.page("m3"))
     assert "<script>" not in shown.text
     assert "送不了" in shown.text

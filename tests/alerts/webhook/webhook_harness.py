@@ -17,7 +17,7 @@ from alerts.answers.inbox import Inbox
 from alerts.answers.intake import Intake
 from alerts.answers.links import Links
 from alerts.answers.sent import Sent
-from alerts.delivery.receipts import FileReceipts
+from alerts.delivery.receipts import Attempt, FileReceipts
 from alerts.delivery.refused_numbers import RefusedNumbers
 from infra.webhook.answer_page import AnswerPage
 from infra.webhook.http import web_app
@@ -58,12 +58,12 @@ class Webhook:
         self.folder = folder
         self.kafka = kafka or FakeKafka()
         self.clock = FakeClock()
-        self.receipts = FileReceipts(folder / "receipts.log")
+        self.receipts = FileReceipts(folder / "receipts.db")
         self.numbers = RefusedNumbers(folder / "refused-numbers.log")
         self.inbox = Inbox(folder / "answers.log")
         self.links = Links(KEY, ADDRESS, 48 * 3_600_000)
         self.intake = Intake(
-            Sent(folder / "receipts.log"),
+            Sent(self.receipts),
             self.inbox,
             self.numbers,
             self.kafka.publish,
@@ -82,10 +82,10 @@ class Webhook:
     ) -> Message:
         """A message goes out, and is accepted if `provider_id` is given."""
         one = message(name, to=to, **more)
-        self.receipts.attempt(one, NOW)
+        self.receipts.keep_attempt(Attempt(one, NOW))
         if provider_id:
             ids = [incident.incident_id for incident in one.incidents]
-            self.receipts.put(
+            self.receipts.keep(
                 MessageRecord(name, "w", ids, one.body, 1, NOW, "sent", 1, provider_id, "", NOW)
             )
         return one

@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     session_timeout: Duration = 10_000
     sms: str = "console"
     policy: Path | None = None
-    display_zone: str = "Asia/Shanghai"
+    time_zone: str = "Asia/Shanghai"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     dead_letter_limit: Annotated[int, Field(ge=0)] = 50_000
     metrics_port: int | None = None

@@ -25,16 +25,6 @@ SELECT
 FROM stock_movements_rows FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
--- Who serves each outlet today. Data may be ahead of this machine's clock (a made city is).
-CREATE OR REPLACE VIEW outlet_holders AS
-SELECT
-    outlet_id,
-    argMax(assignments.wholesaler_id, assignments.valid_from) AS wholesaler_id,
-    max(assignments.valid_from) AS since
-FROM assignments
-WHERE assignments.valid_from <= greatest(now64(3), (SELECT max(at) FROM stock_movements_rows))
-GROUP BY outlet_id;
-
 -- One row for every day from a shelf's first movement to the last day there is a movement of any
 -- shelf, also for days on which nothing moved; opening + what came - what left = closing.
 -- Shelves are gathered in arrays and not ordered by a window function, because a filter on outlet_id

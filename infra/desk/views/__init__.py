@@ -18,13 +18,14 @@ from infra.desk.views import (
     outlet,
     search,
     sim,
+    stock_out,
     system,
     wholesaler,
 )
 
 _LISTS: Final = {
     one.path: View(one.path, one.title, partial(table_page, one))
-    for one in (*lists.TABLES, loss.READINGS, dead_letters.DEAD_LETTERS)
+    for one in (*lists.TABLES, loss.UNITS, loss.READINGS, dead_letters.DEAD_LETTERS)
 }
 _NOW: Final = View("/", N_("Now"), now.page, live=now.live)
 _LOSS: Final = View("/loss", N_("Loss"), loss.page)
@@ -41,10 +42,11 @@ _DEAD_LETTERS: Final = View(
 MENU: Final = (
     MenuGroup(N_("Shops"), [
         _NOW, _LISTS["/stock-outs"], _LISTS["/outlets"], _LISTS["/soon-empty"],
-        _LISTS["/ranking"],
+        _LISTS["/ranking"], _LISTS["/promotion"],
     ]),
     MenuGroup(N_("Partners"), [
-        _LISTS["/wholesalers"], _LISTS["/diversion"], _LISTS["/commission"], _LISTS["/halls"],
+        _LISTS["/wholesalers"], _LISTS["/refills"], _LISTS["/diversion"],
+        _LISTS["/commission"], _LISTS["/halls"],
     ]),
     MenuGroup(N_("Energy and bills"), [
         _LOSS, _LISTS["/meter-suspects"], _ARREARS, _LISTS["/credit"],
@@ -64,6 +66,7 @@ VIEWS: Final = (
     _DEAD_LETTERS,
     *(view for path, view in _LISTS.items() if path != "/dead-letters"),
     View("/outlets/{outlet}", "", outlet.page),
+    View("/stock-outs/{incident:path}", "", stock_out.page),
     View("/wholesalers/{wholesaler}", "", wholesaler.page),
     View("/diversion/{case:path}", "", diversion.page, diversion.decide, "decide"),
     View("/loss/units/{unit}", "", loss.unit),

@@ -45,7 +45,7 @@ def test_it_stays_open_between_pages(shared: SharedWarehouse) -> None:
 def test_without_events_the_first_page_leads_to_them(shared: SharedWarehouse) -> None:
     reply = asyncio.run(call(desk_app(shared.opened), "GET", "/", b"", {"Host": "localhost"}))
     page = reply.body.decode()
-    assert "Getting started" in page
+    assert "no figures yet" in page
     assert "zerostock run" in page
     assert 'hx-trigger="every 3s' in page  # it shows the figures by itself
 

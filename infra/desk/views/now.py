@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -165,8 +165,6 @@ def page(request: ViewRequest) -> Page:
 
 
 def _page(now: Channel, services: Services, query: Mapping[str, str]) -> Page:
-    if now.freshness.until is None and not now.at_zero:
-        return first_run(services, outlets=now.outlets)
     territory, wholesaler = query.get("territory", ""), query.get("wholesaler", "")
     newest = now.flow.get("newest")
     rows: list[Row] = [
@@ -196,15 +194,18 @@ def _page(now: Channel, services: Services, query: Mapping[str, str]) -> Page:
         for name, chosen in (("territory", territory), ("wholesaler", wholesaler))
         if chosen
     }
+    above = [
+        choose(
+            of_named("territory", N_("Territory"), now.places, territory, N_("all")),
+            of_named("wholesaler", N_("Wholesaler"), now.people, wholesaler, N_("all")),
+            live=True,
+        )
+    ]
+    if now.freshness.until is None and not now.at_zero:
+        return replace(first_run(services, outlets=now.outlets), title=N_("Now"), above=above)
     return Page(
         N_("Now"),
-        above=[
-            choose(
-                of_named("territory", N_("Territory"), now.places, territory, N_("all")),
-                of_named("wholesaler", N_("Wholesaler"), now.people, wholesaler, N_("all")),
-                live=True,
-            )
-        ],
+        above=above,
         parts=[
             Figures([*figures, *([] if here else _flow(now))]),
             Pair((

@@ -198,7 +198,9 @@ def test_a_machine_finds_nothing_inaccessible(opens: Opens, look: str) -> None:
     case = page.locator("main td a").first.get_attribute("href")
     page.goto("/loss")
     unit = page.locator(".tree td a").first.get_attribute("href")
-    for path in [*PAGES, outlet, case, unit, "/account", "/search?q=nothing-fits"]:
+    page.goto("/stock-outs?month=")
+    stock_out = page.locator("main td a[href^='/stock-outs/']").first.get_attribute("href")
+    for path in [*PAGES, outlet, case, unit, stock_out, "/account", "/search?q=nothing-matches"]:
         page.goto(path)
         found = Axe().run(page).response["violations"]
         assert [(path, one["id"], one["nodes"][0]["html"]) for one in found] == []
@@ -315,6 +317,27 @@ def test_an_amount_opens_down_to_its_bills(opens: Opens) -> None:
         page.get_by_role("link", name="CSV").click()
     lines = read_csv(kept.value.path())
     assert f"¥{sum(float(line['Open (yuan)']) for line in lines):,.2f}" == amount
+
+
+def test_who_is_empty_and_who_was_notified_is_two_clicks_away(opens: Opens) -> None:
+    page = opens("mei")
+    page.goto("/")
+    page.locator("table", has_text="Answer").locator("a[href^='/stock-outs/']").first.click()
+    page.wait_for_url("**/stock-outs/**")
+    expect(page.locator(".stale").last).to_contain_text(re.compile("went out|notified"))
+    page.locator(".facts a[href^='/wholesalers/']").first.click()
+    page.wait_for_url("**/wholesalers/**")
+
+
+def test_the_slowest_wholesaler_is_one_click_away(opens: Opens) -> None:
+    page = opens("vera")
+    page.goto("/")
+    page.get_by_role("link", name="Refill times").click()
+    expect(page.get_by_role("columnheader", name=re.compile(r"Median \(hours"))).to_have_attribute(
+        "aria-sort", "descending"
+    )
+    page.get_by_text("What the columns mean").click()
+    expect(page.locator(".defs dd").first).to_be_visible()
 
 
 def test_a_workbook_downloads(opens: Opens) -> None:

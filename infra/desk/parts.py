@@ -64,7 +64,7 @@ def column(
     """A column of a table: its heading, kind and definition are in infra/clickhouse/meanings."""
     known = tables()[table]
     heading, kind = known.labels[name]
-    about = known.definition(name) if kind in (*NUMBERS, "status") else ""
+    about = known.definition(name) if kind in NUMBERS else ""
     return ColumnSpec(name, heading, cast(Kind, kind), link, to, carry, bar, about)
 
 

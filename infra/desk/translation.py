@@ -90,7 +90,7 @@ VALUES: Final = frozenset((
     N_("closed"), N_("never_stocked"), N_("empty_outlet"), N_("empty_shelf"), N_("stocked"),
     # what was decided about a stock-out, why, and to whom
     N_("waiting"), N_("notified"), N_("reminded"), N_("escalated"), N_("note"), N_("resolved"),
-    N_("refilled_in_time"), N_("not_notified"), N_("status"), N_("overdue"),
+    N_("refilled_in_time"), N_("not_notified"), N_("withdrawn"), N_("status"), N_("overdue"),
     N_("outlet_closed"), N_("on_leave"), N_("maintenance"), N_("silenced"), N_("flapping"),
     N_("quiet_hours"), N_("group_wait"), N_("was_not_told"), N_("phone"), N_("backup_phone"),
     # messages and answers
@@ -110,6 +110,9 @@ VALUES: Final = frozenset((
     N_("side|in"), N_("side|out"),
     N_("estimated"), N_("residential"), N_("commercial"), N_("industrial"),
     N_("property_manager"), N_("demolition_site"), N_("government"),
+    N_("different"), N_("different_count"), N_("not_stated"), N_("not_received"),
+    # subscribers
+    N_("all"), N_("territory"), N_("outlet"), N_("wholesaler"), N_("cohort"),
     # runs
     N_("succeeded"), N_("running"),
     # what contradicts the books, and what was refused

@@ -23,7 +23,7 @@ from infra.desk.app import desk_app
 from infra.desk.page import Services
 from infra.desk.parts import NUMBERS
 from infra.desk.sheets import _safe
-from infra.desk.views import dead_letters, lists, loss
+from infra.desk.views import dead_letters, findings, lists, loss
 from infra.desk.views.outlet import by_day
 from pipelines.warehouse import migrate
 from pipelines.warehouse.engines.embedded import Embedded
@@ -277,7 +277,7 @@ def test_a_ranking_says_how_much_data_it_rests_on(city: Embedded) -> None:
     ]
 
 
-LISTINGS = [*lists.TABLES, loss.READINGS, loss.UNITS, dead_letters.DEAD_LETTERS]
+LISTINGS = [*lists.TABLES, *findings.TABLES, loss.READINGS, loss.UNITS, dead_letters.DEAD_LETTERS]
 
 
 @pytest.mark.parametrize("listing", LISTINGS, ids=lambda one: one.path)

@@ -12,6 +12,7 @@ from infra.desk.views import (
     arrears,
     dead_letters,
     diversion,
+    findings,
     lists,
     loss,
     now,
@@ -25,7 +26,13 @@ from infra.desk.views import (
 
 _LISTS: Final = {
     one.path: View(one.path, one.title, partial(table_page, one))
-    for one in (*lists.TABLES, loss.UNITS, loss.READINGS, dead_letters.DEAD_LETTERS)
+    for one in (
+        *lists.TABLES,
+        *findings.TABLES,
+        loss.UNITS,
+        loss.READINGS,
+        dead_letters.DEAD_LETTERS,
+    )
 }
 _NOW: Final = View("/", N_("Now"), now.page, live=now.live)
 _LOSS: Final = View("/loss", N_("Loss"), loss.page)
@@ -42,17 +49,19 @@ _DEAD_LETTERS: Final = View(
 MENU: Final = (
     MenuGroup(N_("Shops"), [
         _NOW, _LISTS["/stock-outs"], _LISTS["/outlets"], _LISTS["/soon-empty"],
-        _LISTS["/ranking"], _LISTS["/promotion"],
+        _LISTS["/doubted-stock"], _LISTS["/ranking"], _LISTS["/promotion"],
     ]),
     MenuGroup(N_("Partners"), [
         _LISTS["/wholesalers"], _LISTS["/refills"], _LISTS["/diversion"],
-        _LISTS["/commission"], _LISTS["/halls"],
+        _LISTS["/commission"], _LISTS["/halls"], _LISTS["/subscriber-loss"],
+        _LISTS["/silent-subscribers"],
     ]),
     MenuGroup(N_("Energy and bills"), [
         _LOSS, _LISTS["/meter-suspects"], _ARREARS, _LISTS["/credit"],
+        _LISTS["/payment-differences"], _LISTS["/payment-doubles"],
     ]),
     MenuGroup(N_("Operations"), [
-        _LISTS["/batch-runs"], _DEAD_LETTERS, _SYSTEM,
+        _LISTS["/batch-runs"], _DEAD_LETTERS, _LISTS["/anomalies"], _SYSTEM,
         MenuEntry("/users", N_("Users"), "administer"), MenuEntry("/trail",
         N_("Audit trail"), "administer"),
     ]),

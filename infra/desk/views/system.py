@@ -67,7 +67,7 @@ def page(request: ViewRequest) -> Page:
             TableSection(N_("Events that contradict the stock"), (
                 ColumnSpec("kind", N_("Kind"), "status"), ColumnSpec("n", N_("Events"), "number"),
                 ColumnSpec("newest", N_("Newest"), "time"),
-            ), request.rows(_ANOMALIES), N_("None.")),
+            ), request.rows(_ANOMALIES), N_("None."), more="/anomalies"),
             TableSection(N_("Comparisons of the tables with the input"), (
                 ColumnSpec("at", N_("At"), "time"), ColumnSpec("rows_read",
                 N_("Read (rows)"), "number"),

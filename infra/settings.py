@@ -83,7 +83,6 @@ class Settings(BaseSettings):
     sms: str = "console"
     sms_signature: str = ""
     policy: Path | None = None
-    display_zone: str = "Asia/Shanghai"
     time_zone: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     dead_letter_limit: Annotated[int, Field(ge=0)] = 50_000

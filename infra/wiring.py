@@ -257,10 +257,10 @@ def delivery_of(settings: Settings, receipts: Receipts | None = None) -> Message
 def zone_of(settings: Settings) -> ZoneInfo:
     """The readers' time zone."""
     try:
-        return ZoneInfo(settings.display_zone)
+        return ZoneInfo(settings.time_zone)
     except (ZoneInfoNotFoundError, ValueError):
         raise SettingsError(
-            f"no time zone {settings.display_zone!r}: use a name like Asia/Shanghai"
+            f"no time zone {settings.time_zone!r}: use a name like Asia/Shanghai"
         ) from None
 
 

@@ -4,7 +4,8 @@ ZerostockError            what a user is told in one clear line; exit code 1
 ├── UsageError            the call itself is wrong: exit code 2
 ├── SettingsError         a setting or a secret is missing or malformed
 ├── InputError            a file or folder is unusable as a whole (a bad line is a dead letter)
-│   └── MappingError      a mapping file does not describe the export it is used on
+│   ├── MappingError      a mapping file does not describe the export it is used on
+│   └── NoWarehouse       there is no warehouse in the data directory yet
 ├── EnvelopeError         bytes on a topic are not an envelope of the kind expected
 ├── BusyError             another live process owns the data directory
 ├── WarehouseError        ClickHouse refused a statement
@@ -37,6 +38,10 @@ class InputError(ZerostockError):
 
 class MappingError(InputError):
     """A mapping file is wrong, or does not fit the export."""
+
+
+class NoWarehouse(InputError):
+    """There is no warehouse in the data directory yet."""
 
 
 class EnvelopeError(ZerostockError):

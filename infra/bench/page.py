@@ -35,7 +35,8 @@ VIEWS: Final = (
     "/wholesalers", "/wholesalers/W7", "/diversion", "/diversion/2026-02/O000001/W1",
     "/commission", "/halls", "/loss", "/loss/units/U7", "/loss/readings?unit_id=U7", "/arrears",
     "/arrears/bills?bucket=61-90", "/batch-runs", "/dead-letters", "/system",
-    "/search?q=Shop%20777", "/search?q=460000000777777", "/sims/8986000000000777777",
+    "/refills", "/promotion", "/loss/units", "/search?q=Shop%20777",
+    "/search?q=460000000777777", "/sims/8986000000000777777",
 )  # fmt: skip
 
 

@@ -68,21 +68,3 @@ CREATE TABLE IF NOT EXISTS hand_overs
     undone_at Nullable(DateTime64(3, 'UTC'))
 )
 ENGINE = MergeTree ORDER BY hand_over_id;
-
--- Names to show. A thing without a name goes by its number; `(nobody)` is who serves an outlet that
--- nobody holds.
-CREATE OR REPLACE VIEW outlet_names AS
-SELECT
-    o.outlet_id AS outlet_id,
-    if(o.name = '', o.outlet_id, o.name) AS outlet,
-    o.kind AS kind,
-    o.territory_id AS territory_id,
-    if(t.name = '', o.territory_id, t.name) AS territory
-FROM outlets AS o
-LEFT JOIN territories AS t ON t.territory_id = o.territory_id;
-
-CREATE OR REPLACE VIEW wholesaler_names AS
-SELECT wholesaler_id, if(name = '', wholesaler_id, name) AS wholesaler
-FROM wholesalers
-UNION ALL
-SELECT '' AS wholesaler_id, '(nobody)' AS wholesaler;

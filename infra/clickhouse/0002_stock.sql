@@ -28,16 +28,6 @@ SELECT
 FROM stock_movements_rows FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
--- Who serves each outlet today. Data may be ahead of this machine's clock (a made city is).
-CREATE OR REPLACE VIEW outlet_holders AS
-SELECT
-    outlet_id,
-    argMax(assignments.wholesaler_id, assignments.valid_from) AS wholesaler_id,
-    max(assignments.valid_from) AS since
-FROM assignments
-WHERE assignments.valid_from <= greatest(now64(3), (SELECT max(at) FROM stock_movements_rows))
-GROUP BY outlet_id;
-
 -- One row for every day from a shelf's first movement to the last day there is a movement of any
 -- shelf, also for days on which nothing moved; opening + what came - what left = closing.
 -- A day that late events changed after it was over says when (restated_at), and so do those that

@@ -24,9 +24,10 @@ from infra.desk.reading import Opens
 from infra.desk.render import LOOKS, Render, language_of, renderer
 from infra.desk.translation import LANGUAGES, N_
 from infra.desk.views import MENU, VIEWS
+from infra.desk.views.common import first_run
 from infra.desk.visitor import ANONYMOUS, Visitor
 from infra.webhook.http import form_of, web_app
-from schemas.errors import WarehouseDown, WarehouseError, ZerostockError
+from schemas.errors import NoWarehouse, WarehouseDown, WarehouseError, ZerostockError
 
 log = logging.getLogger(__name__)
 
@@ -69,17 +70,22 @@ def desk_app(
     ) -> T | Page:
         path, query, visitor = request.path_params, request.query_params, _visitor(request)
         address = request.client.host if request.client else ""
+        language = language_of(request)
         try:
             for last in (False, True):
                 try:
                     with opens() as warehouse:
                         return made(
-                            ViewRequest(warehouse, path, query, visitor, form, services, address)
+                            ViewRequest(
+                                warehouse, path, query, visitor, form, services, address, language
+                            )
                         )
                 except WarehouseDown:  # given up for a run, or left by one: found anew
                     if last:
                         raise
             raise AssertionError
+        except NoWarehouse:
+            return first_run(services)
         except ZerostockError as error:
             log.error("a page cannot be made: %s", error)  # noqa: TRY400
             return _fault(error)

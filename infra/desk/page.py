@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+
+import pyarrow as pa
 
 from infra.dead_letters.replay import Recheck
 from infra.desk.parts import Chart, Pair, Part, Row
@@ -18,22 +21,26 @@ Replay = Callable[[Warehouse, str, str, bool], Recheck]
 class Services:
     """What the desk can do beside asking the warehouse.
 
-    `zone` names the days. `note` keeps who did what to what, why, and from which address.
-    `replay` is None where nobody said where the input is.
+    `zone` cuts the business days. `note` keeps who did what to what, why, and from which address.
+    `replay` is None without an input directory. `data` is the data directory, for commands that a
+    page proposes; `now` is the clock.
     """
 
-    zone: str = "UTC"
+    zone: str = "Asia/Shanghai"
     note: Callable[[Visitor, str, str, str, str], None] = lambda visitor, action, about, why, at: (
         None
     )
     replay: Replay | None = None
+    data: str = "DATA"
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 @dataclass(frozen=True)
 class ViewRequest:
     """One request: the parts of its path, its query, who asks, and the warehouse to ask.
 
-    `form` is what was sent with an action, from the network address `address`.
+    `form` is what was sent with an action, from the network address `address`; `language` is
+    the visitor's.
     """
 
     warehouse: Warehouse
@@ -43,11 +50,16 @@ class ViewRequest:
     form: Mapping[str, str] = field(default_factory=dict)
     services: Services = Services()
     address: str = ""
+    language: str = "en"
 
     def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[Row]:
-        """The rows of a reading statement, each by column name."""
-        rows: list[Row] = self.warehouse.query(sql, parameters).to_pylist()
+        """The rows of a reading statement, each by column name; `{zone:String}` is the desk's."""
+        rows: list[Row] = self.table(sql, parameters).to_pylist()
         return rows
+
+    def table(self, sql: str, parameters: Mapping[str, object] | None = None) -> pa.Table:
+        """The same in columns."""
+        return self.warehouse.query(sql, {"zone": self.services.zone, **(parameters or {})})
 
     def row(self, sql: str, parameters: Mapping[str, object] | None = None) -> Row | None:
         """The first row, if there is one."""
@@ -57,6 +69,20 @@ class ViewRequest:
     def note(self, action: str, about: str, why: str) -> None:
         """Keep in the trail what the visitor did."""
         self.services.note(self.visitor, action, about, why, self.address)
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """Until when the data of a view reach, when it was computed, and for which days.
+
+    `warning` says that the figures are out of date or incomplete; `values` fill its {}.
+    """
+
+    until: datetime | None = None
+    computed_at: datetime | None = None
+    span: tuple[date, date] | None = None
+    warning: str = ""
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +99,7 @@ class Page:
     about: str = ""
     status: int = 200
     above: Sequence[Part] = ()
+    freshness: Freshness | None = None
 
     @property
     def drawn(self) -> bool:

@@ -64,7 +64,7 @@ def column(
     """A column of a table: its heading, kind and definition are in infra/clickhouse/meanings."""
     known = tables()[table]
     heading, kind = known.labels[name]
-    about = known.definition(name) if kind in (*NUMBERS, "status") else ""
+    about = known.definition(name) if kind in NUMBERS else ""
     return ColumnSpec(name, heading, cast(Kind, kind), link, to, carry, bar, about)
 
 
@@ -75,13 +75,31 @@ def columns(table: str, *these: str | ColumnSpec) -> tuple[ColumnSpec, ...]:
 
 @dataclass(frozen=True)
 class Figure:
-    """One number that people look at first; `tone` is "bad" where somebody should do something."""
+    """One number that people look at first; `tone` is "bad" where somebody should do something.
+
+    `about` defines it; `per_100` is a rate that stands beside the count, and what it is of.
+    """
 
     label: str
     value: object
     kind: Kind = "number"
     tone: Literal["", "bad", "good"] = ""
     link: str = ""
+    about: str = ""
+    per_100: tuple[float, str] | None = None
+
+
+def figure(
+    table: str,
+    name: str,
+    value: object,
+    *,
+    tone: Literal["", "bad", "good"] = "",
+    link: str = "",
+) -> Figure:
+    """A figure that is a column of a table: heading, kind and definition are the column's."""
+    one = column(table, name)
+    return Figure(one.heading, value, one.kind, tone, link, one.about)
 
 
 @dataclass(frozen=True)
@@ -102,7 +120,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class TableSection:
-    """Some rows under a heading; `empty` is said where there are none, `note` under them."""
+    """Some rows under a heading; `empty` is said where there are none, `note` under them.
+
+    With a `limit` no more than that many rows are shown, and that there are more is said.
+    """
 
     template: ClassVar[str] = "rows.html.j2"
     title: str
@@ -111,6 +132,7 @@ class TableSection:
     empty: str
     note: str = ""
     more: str = ""
+    limit: int = 0
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,13 @@ from starlette.responses import Response
 from infra.desk.formats import NOTHING, redacted, shown
 from infra.desk.page import MenuGroup
 from infra.desk.parts import ColumnSpec, Kind, Row
-from infra.desk.translation import LANGUAGES, VALUES, preferred, translate_sentences, translator
+from infra.desk.translation import (
+    LANGUAGES,
+    localized,
+    preferred,
+    translate_sentences,
+    translator,
+)
 from infra.desk.visitor import ANONYMOUS
 
 LOOKS: Final = ("light", "dark")
@@ -92,17 +98,6 @@ def renderer(menu: Sequence[MenuGroup], zone: tzinfo) -> Render:
         return Response(text, status, headers=_POLICY, media_type="text/html")
 
     return render
-
-
-def localized(word: str, words: Callable[[str], str], column: str = "") -> str:
-    """One of a few values, as people say it (in one column, if it means another thing there).
-
-    Any other text is as it is.
-    """
-    own = f"{column}|{word}"
-    if own in VALUES:
-        return words(own)
-    return words(word).replace("_", " ") if word in VALUES else words(word)
 
 
 @cache

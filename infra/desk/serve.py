@@ -59,7 +59,9 @@ def serve_desk(
     shared = SharedWarehouse(settings.data, settings.warehouse)
     with suppress(ZerostockError), shared.opened():
         pass  # so that the first visitor need not wait; what is wrong is said with the first page
-    services = Services(settings.display_zone, store.note, _replay(settings, input, mapping))
+    services = Services(
+        settings.time_zone, store.note, _replay(settings, input, mapping), str(settings.data)
+    )
     app = desk_app(
         shared.opened,
         services,

@@ -8,7 +8,8 @@ from typing import Final
 from urllib.parse import urlencode
 
 from infra.desk.formats import NUMBER_OF_A_PERSON
-from infra.desk.page import Answer, Page, ViewRequest
+from infra.desk.freshness import Job, of_job, of_stream
+from infra.desk.page import Answer, Freshness, Page, ViewRequest
 from infra.desk.parts import ColumnSpec, CustomSection, Part
 from infra.desk.sheets import FORMATS, download
 
@@ -24,7 +25,8 @@ class Listing:
     """A table: `sql` gives its rows, `order` is its first order, `filled_by` the command.
 
     `choices` are columns to choose one value of; with `first`, the greatest value of the first of
-    them is chosen to begin with.
+    them is chosen to begin with. `job` computes it for its `period` or `as_of`; without one it is
+    the stream's.
     """
 
     path: str
@@ -37,6 +39,7 @@ class Listing:
     filled_by: str = "zerostock run"
     choices: tuple[str, ...] = ()
     first: bool = False
+    job: Job | None = None
 
 
 @dataclass(frozen=True)
@@ -92,15 +95,15 @@ def table_page(listing: Listing, request: ViewRequest) -> Answer:
     # Equals are in order as well: else a row might stand on two pages, and another on none.
     ordered = f"{shown} ORDER BY {state.order} {direction} NULLS LAST, {_names(listing)}"
     if request.query.get("format") in FORMATS:
-        rows = request.warehouse.query(f"{ordered} LIMIT {MOST_DOWNLOADED}", parameters)
+        rows = request.table(f"{ordered} LIMIT {MOST_DOWNLOADED}", parameters)
         name = listing.path.strip("/").replace("/", "-")
-        return download(name, request.query["format"], rows, listing.columns, request.visitor)
+        return download(name, request.query["format"], rows, listing.columns, request)
     found = request.rows(f"SELECT toInt64(count()) AS n FROM ({shown})", parameters)[0]["n"]
     start = (state.number - 1) * PAGE_ROWS
     return Page(
         listing.title,
         [
-            _part(listing, state, choices),
+            _part(listing, state, choices, found),
             CustomSection(
                 "listing.html.j2",
                 {
@@ -116,10 +119,18 @@ def table_page(listing: Listing, request: ViewRequest) -> Answer:
             ),
         ],
         about=listing.about,
+        freshness=_freshness(listing, request, state),
     )
 
 
-def _part(listing: Listing, state: State, choices: Mapping[str, list[str]]) -> Part:
+def _freshness(listing: Listing, request: ViewRequest, state: State) -> Freshness:
+    if listing.job is None:
+        return of_stream(request)
+    period = state.chosen.get("period") or state.chosen.get("as_of") or ""
+    return of_job(request, listing.job, period)
+
+
+def _part(listing: Listing, state: State, choices: Mapping[str, list[str]], found: int) -> Part:
     headings = {column.name: column.heading for column in listing.columns}
     asked_for = [
         # One that no row has stands among them: nothing fits, and this is why.
@@ -127,7 +138,13 @@ def _part(listing: Listing, state: State, choices: Mapping[str, list[str]]) -> P
         for name, values in choices.items()
     ]
     return CustomSection(
-        "filter.html.j2", {"state": state, "choices": asked_for, "formats": FORMATS}
+        "filter.html.j2",
+        {
+            "state": state,
+            "choices": asked_for,
+            "most_choices": _MOST_CHOICES,
+            "cut_at": MOST_DOWNLOADED if found > MOST_DOWNLOADED else 0,
+        },
     )
 
 

@@ -40,6 +40,17 @@ def translator(language: str) -> Callable[[str], str]:
     return lambda text: words.get(text) or text
 
 
+def localized(word: str, words: Callable[[str], str], column: str = "") -> str:
+    """One of a few values, as people say it (in one column, if it means another thing there).
+
+    Any other text is as it is.
+    """
+    own = f"{column}|{word}"
+    if own in VALUES:
+        return words(own)
+    return words(word).replace("_", " ") if word in VALUES else words(word)
+
+
 def translate_sentences(text: str, words: Callable[[str], str]) -> str:
     """What a job said of a row, in a language, sentence by sentence; any other text as it is."""
     return words(BETWEEN).join(
@@ -76,6 +87,12 @@ VALUES: Final = frozenset((
     N_("hall"), N_("partner_hall"), N_("phone_shop"), N_("kiosk"), N_("grocery"),
     N_("delivery"), N_("first_use"), N_("return"), N_("transfer_in"), N_("transfer_out"),
     N_("moved_out"), N_("write_off"),
+    N_("closed"), N_("never_stocked"), N_("empty_outlet"), N_("empty_shelf"), N_("stocked"),
+    # what was decided about a stock-out, why, and to whom
+    N_("waiting"), N_("notified"), N_("reminded"), N_("escalated"), N_("note"), N_("resolved"),
+    N_("refilled_in_time"), N_("not_notified"), N_("withdrawn"), N_("status"), N_("overdue"),
+    N_("outlet_closed"), N_("on_leave"), N_("maintenance"), N_("silenced"), N_("flapping"),
+    N_("quiet_hours"), N_("group_wait"), N_("was_not_told"), N_("phone"), N_("backup_phone"),
     # messages and answers
     N_("sent"), N_("delivered"), N_("read"), N_("undelivered"), N_("failed"), N_("canceled"),
     N_("refused"), N_("undeliverable"), N_("stale"),
@@ -93,6 +110,9 @@ VALUES: Final = frozenset((
     N_("side|in"), N_("side|out"),
     N_("estimated"), N_("residential"), N_("commercial"), N_("industrial"),
     N_("property_manager"), N_("demolition_site"), N_("government"),
+    N_("different"), N_("different_count"), N_("not_stated"), N_("not_received"),
+    # subscribers
+    N_("all"), N_("territory"), N_("outlet"), N_("wholesaler"), N_("cohort"),
     # runs
     N_("succeeded"), N_("running"),
     # what contradicts the books, and what was refused

@@ -90,7 +90,7 @@ def explain(settings: Settings, incident_id: str) -> None:
 
     Raises `UsageError` when the warehouse knows neither.
     """
-    zone = ZoneInfo(settings.display_zone)
+    zone = ZoneInfo(settings.time_zone)
     console = Console(highlight=False)
     warehouse = open_for_reading(data=settings.data, url=settings.warehouse)
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipelines.warehouse.loopback.client import LoopbackClient
 from pipelines.warehouse.port import Warehouse
-from schemas.errors import BusyError, InputError, UsageError, WarehouseError
+from schemas.errors import BusyError, NoWarehouse, UsageError, WarehouseError
 
 
 def open_warehouse(
@@ -48,13 +48,15 @@ def open_for_reading(
 ) -> Warehouse:
     """A warehouse to ask: also while another process owns `data`, through that process.
 
-    Raises, besides what `open_warehouse` raises, `InputError` when there is no warehouse in `data`
-    and `BusyError` when its owner serves nobody within `patience` seconds.
+    Raises, besides what `open_warehouse` raises, `NoWarehouse` when there is none in `data` and
+    `BusyError` when its owner serves nobody within `patience` seconds.
     """
     if url is not None or data is None:
         return open_warehouse(data=data, url=url)
     if not (data / "warehouse").is_dir():
-        raise InputError(f"there is no warehouse in {data}: `zerostock run --data {data}` makes it")
+        raise NoWarehouse(
+            f"there is no warehouse in {data}: `zerostock run --data {data}` makes it"
+        )
     from pipelines.warehouse.engines.embedded import Embedded
 
     until = time.monotonic() + patience

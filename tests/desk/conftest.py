@@ -8,8 +8,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
+from services.tables import put
 
 from infra.desk.app import desk_app
 from pipelines.warehouse import migrate
@@ -27,6 +27,8 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     put(opened, "territories", territory_id=["T"], name=["North"], parent_id=[""])
     put(opened, "wholesalers", wholesaler_id=["W"], name=["Wang"], phone=["+8613800138000"],
         backup_phone=[""], language=["en"])  # fmt: skip
+    put(opened, "assignments", outlet_id=["O1", "O2"], wholesaler_id=["W", "W"],
+        valid_from=[T0 - dt.timedelta(days=30)] * 2)  # fmt: skip
     put(opened, "stock_levels_rows", outlet_id=["O1", "O2"], sku=["S", "S"], on_hand=[0, 1234],
         wholesaler_id=["W", "W"], as_of=[T0, T0])  # fmt: skip
     put(opened, "stock_incidents_rows", incident_id=["I", "J"], outlet_id=["O1", "O3"],
@@ -40,15 +42,6 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
         started_at=[T0], finished_at=[T0], status=["succeeded"])  # fmt: skip
     yield opened
     opened.close()
-
-
-def put(warehouse: Embedded, name: str, /, **columns: list[Any]) -> None:
-    table = pa.table(columns)
-    for place, field in enumerate(table.schema):
-        if pa.types.is_timestamp(field.type):
-            cast = table.column(place).cast(pa.timestamp("ms", tz="UTC"))
-            table = table.set_column(place, field.name, cast)
-    warehouse.insert(name, table)
 
 
 class Clock:

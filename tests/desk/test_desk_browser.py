@@ -150,6 +150,10 @@ def rows(page: Any) -> Any:
     return page.locator("main table tbody tr")
 
 
+def read_csv(path: Any) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(Path(path).read_text(encoding="utf-8-sig"))))
+
+
 def test_a_stranger_is_sent_to_the_login_and_then_on(opens: Opens) -> None:
     page = opens()
     page.goto("/ranking?sort=growth")
@@ -194,7 +198,9 @@ def test_a_machine_finds_nothing_inaccessible(opens: Opens, look: str) -> None:
     case = page.locator("main td a").first.get_attribute("href")
     page.goto("/loss")
     unit = page.locator(".tree td a").first.get_attribute("href")
-    for path in [*PAGES, outlet, case, unit, "/account", "/search?q=nothing-fits"]:
+    page.goto("/stock-outs?month=")
+    stock_out = page.locator("main td a[href^='/stock-outs/']").first.get_attribute("href")
+    for path in [*PAGES, outlet, case, unit, stock_out, "/account", "/search?q=nothing-matches"]:
         page.goto(path)
         found = Axe().run(page).response["violations"]
         assert [(path, one["id"], one["nodes"][0]["html"]) for one in found] == []
@@ -203,7 +209,7 @@ def test_a_machine_finds_nothing_inaccessible(opens: Opens, look: str) -> None:
 def test_now_shows_the_run_and_renews_itself(opens: Opens, data: Path) -> None:
     page = opens("vera")
     page.goto("/")
-    figure = page.locator(".figures div", has_text="Empty shelves").locator("dd")
+    figure = page.locator(".figures div", has_text="Empty shelves").locator("dd").first
     with closing(open_for_reading(data=data)) as warehouse:
         sql = "SELECT count() AS n FROM stock_incidents WHERE closed_at IS NULL"
         before = warehouse.query(sql).to_pylist()[0]["n"]
@@ -235,8 +241,8 @@ def test_now_follows_a_run_from_its_first_stock_out_on(
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.goto(address)
-        figure = page.locator(".figures div", has_text="Empty shelves").locator("dd")
-        expect(figure).to_have_text("0")
+        figure = page.locator(".figures div", has_text="Empty shelves").locator("dd").first
+        expect(page.locator("ol.steps li").first).to_be_visible()  # nothing yet: how to get there
         zerostock("run", "--input", data.parent / "city", "--data", home, "--sms",
                   f"file:{tmp_path}/sms")  # fmt: skip
         with closing(open_for_reading(data=home)) as warehouse:
@@ -297,8 +303,8 @@ def test_a_loss_opens_down_to_readings_that_add_up(opens: Opens) -> None:
     page.get_by_role("button", name="Filter").click()
     with page.expect_download() as kept:
         page.get_by_role("link", name="CSV").click()
-    lines = list(csv.DictReader(io.StringIO(Path(kept.value.path()).read_text())))
-    assert sum(float(line["kwh_in_period"]) for line in lines) == pytest.approx(told, abs=0.05)
+    lines = read_csv(kept.value.path())
+    assert sum(float(line["In the month (kWh)"]) for line in lines) == pytest.approx(told, abs=0.05)
 
 
 def test_an_amount_opens_down_to_its_bills(opens: Opens) -> None:
@@ -309,8 +315,29 @@ def test_an_amount_opens_down_to_its_bills(opens: Opens) -> None:
     bucket.get_by_role("link").click()
     with page.expect_download() as kept:
         page.get_by_role("link", name="CSV").click()
-    lines = csv.DictReader(io.StringIO(Path(kept.value.path()).read_text()))
-    assert f"¥{sum(int(line['open_fen']) for line in lines) / 100:,.2f}" == amount
+    lines = read_csv(kept.value.path())
+    assert f"¥{sum(float(line['Open (yuan)']) for line in lines):,.2f}" == amount
+
+
+def test_who_is_empty_and_who_was_notified_is_two_clicks_away(opens: Opens) -> None:
+    page = opens("mei")
+    page.goto("/")
+    page.locator("table", has_text="Answer").locator("a[href^='/stock-outs/']").first.click()
+    page.wait_for_url("**/stock-outs/**")
+    expect(page.locator(".stale").last).to_contain_text(re.compile("went out|notified"))
+    page.locator(".facts a[href^='/wholesalers/']").first.click()
+    page.wait_for_url("**/wholesalers/**")
+
+
+def test_the_slowest_wholesaler_is_one_click_away(opens: Opens) -> None:
+    page = opens("vera")
+    page.goto("/")
+    page.get_by_role("link", name="Refill times").click()
+    expect(page.get_by_role("columnheader", name=re.compile(r"Median \(hours"))).to_have_attribute(
+        "aria-sort", "descending"
+    )
+    page.get_by_text("What the columns mean").click()
+    expect(page.locator(".defs dd").first).to_be_visible()
 
 
 def test_a_workbook_downloads(opens: Opens) -> None:
@@ -391,9 +418,9 @@ def test_dead_letters_are_looked_at_and_checked_again(opens: Opens) -> None:
     expect(page.locator("pre")).not_to_be_empty()
     page.goto("/dead-letters")
     page.get_by_role("button", name="Check them again").click()
-    refused = page.locator(".figures div", has_text="Refused still").locator("dd")
+    refused = page.locator(".figures div", has_text="Still refused").locator("dd")
     expect(refused).not_to_have_text("0")  # nothing was put right
-    expect(page.get_by_role("button", name="Send on")).to_have_count(0)
+    expect(page.get_by_role("button", name="Resend")).to_have_count(0)
 
 
 def test_search_finds_shops_wholesalers_cards_and_phones(opens: Opens, data: Path) -> None:
@@ -417,7 +444,7 @@ def test_search_finds_shops_wholesalers_cards_and_phones(opens: Opens, data: Pat
         page.wait_for_url(f"**{leads}")
     page.get_by_role("searchbox", name="Search").fill("nothing fits this")
     page.get_by_role("searchbox", name="Search").press("Enter")
-    expect(page.get_by_role("status")).to_contain_text("Nothing fits")
+    expect(page.get_by_role("status")).to_contain_text("Nothing matches")
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(opens: Opens) -> None:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from infra.cli import app as cli
 from infra.desk.app import desk_app
 from infra.desk.formats import redacted
+from infra.desk.page import Services
 from infra.desk.reading import SharedWarehouse
 from infra.desk.tables import State
 from infra.desk.views import VIEWS
@@ -40,6 +41,13 @@ def get(desk: Any, target: str, method: str = "GET", **headers: str) -> Reply:
 
 def text(reply: Reply) -> str:
     return reply.body.decode()
+
+
+def figure(page: str, label: str) -> str:
+    """What stands under a label."""
+    found = re.search(rf"<dt[^>]*>{re.escape(label)}</dt><dd[^>]*>(?:<a[^>]*>)?([^<]*)", page)
+    assert found is not None, label
+    return found[1].strip()
 
 
 @pytest.mark.parametrize("path", MENU)
@@ -91,14 +99,14 @@ def test_now_leads_to_those_with_most_empty_shelves(desk: Any) -> None:
     assert "/outlets/O1" not in text(get(desk, "/stock-outs?month=&state=refilled"))
 
 
-def test_now_tells_who_is_at_zero_and_that_nobody_was_told(desk: Any) -> None:
+def test_now_says_what_is_empty_and_that_nobody_was_notified(desk: Any) -> None:
     shown = text(get(desk, "/"))
-    assert "<dt>Outlets at zero</dt><dd>2</dd>" in shown
-    assert "<dt>Not notified yet</dt><dd>2</dd>" in shown
-    assert "<dt>No answer yet</dt><dd>2</dd>" in shown
+    assert figure(shown, "Outlets with an empty shelf") == "2"
+    assert figure(shown, "Not notified yet") == "2"
+    assert figure(shown, "No answer yet") == "2"
     assert "Corner &lt;b&gt;" in shown
     assert "Corner <b>" not in shown
-    assert "2026-03-01 08:00" in shown
+    assert "2026-03-01 16:00" in shown  # in the time zone of the business day
 
 
 def test_now_says_what_nobody_can_be_told_of_and_leads_there(desk: Any) -> None:
@@ -205,7 +213,7 @@ def test_a_table_downloads_as_it_is_filtered(desk: Any) -> None:
     assert reply.headers["content-type"].startswith("text/csv")
     lines = text(reply).splitlines()
     assert len(lines) == 2
-    assert lines[1].startswith('"O2","Hall",1234,"S","North"')
+    assert lines[1] == "O2,Hall,stocked,1234,S,North,Wang,2026-03-01 16:00:00"
 
 
 def test_an_empty_view_names_the_command_that_fills_it(desk: Any) -> None:
@@ -310,8 +318,14 @@ def test_a_warehouse_that_is_gone_is_said_without_its_address(clock: Any) -> Non
     assert "secret" not in text(reply)
 
 
-def test_no_warehouse_yet_is_said_and_makes_none(nowhere: Path) -> None:
-    assert get(desk_app(SharedWarehouse(nowhere, None).opened), "/outlets").status == 503
+@pytest.mark.parametrize("path", ["/", "/outlets", "/loss"])
+def test_without_a_warehouse_the_way_to_data_is_shown_and_none_is_made(
+    nowhere: Path, path: str
+) -> None:
+    services = Services(data=str(nowhere))
+    reply = get(desk_app(SharedWarehouse(nowhere, None).opened, services), path)
+    assert reply.status == 200
+    assert f"zerostock run --input city --data {nowhere} --follow" in text(reply)
     assert not nowhere.exists()
 
 

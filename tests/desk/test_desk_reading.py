@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from services.asgi import call
 
+from infra.desk.app import desk_app
 from infra.desk.reading import SharedWarehouse
 from pipelines.warehouse import migrate, open_for_reading, open_warehouse
 from pipelines.warehouse.loopback.client import LoopbackClient
@@ -37,6 +40,14 @@ def test_it_stays_open_between_pages(shared: SharedWarehouse) -> None:
     with shared.opened() as first, shared.opened() as second:
         assert first is second
         assert not isinstance(first, LoopbackClient)
+
+
+def test_without_events_the_first_page_leads_to_them(shared: SharedWarehouse) -> None:
+    reply = asyncio.run(call(desk_app(shared.opened), "GET", "/", b"", {"Host": "localhost"}))
+    page = reply.body.decode()
+    assert "no figures yet" in page
+    assert "zerostock run" in page
+    assert 'hx-trigger="every 3s' in page  # it shows the figures by itself
 
 
 def test_others_may_ask_while_it_is_held(data: Path, shared: SharedWarehouse) -> None:

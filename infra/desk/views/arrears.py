@@ -6,10 +6,12 @@ from collections import Counter
 from typing import Final
 from urllib.parse import urlencode
 
+from infra.desk.freshness import of_job
 from infra.desk.page import Page, ViewRequest
 from infra.desk.parts import Chart, ColumnSpec, Figure, Figures, Row, TableSection
 from infra.desk.translation import N_
 from infra.desk.views.common import choose, of_values, unfilled
+from infra.desk.views.lists import ARREARS
 
 _JOB: Final = "zerostock batch arrears --as-of YYYY-MM-DD --input DIR --data DATA"
 BUCKETS: Final = (
@@ -76,6 +78,7 @@ def page(request: ViewRequest) -> Page:
             *_recovery(request.rows(_COHORTS, {"day": day})),
             _course(request.rows(_RUNS)),
         ],
+        freshness=of_job(request, ARREARS, day),
         about=N_("What customers owe, by how long they have owed it. Amounts are in yuan."),
     )  # fmt: skip
 

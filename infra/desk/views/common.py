@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from infra.desk.page import Page
+from infra.desk.page import Page, Services
 from infra.desk.parts import CustomSection, Row
 from infra.desk.translation import N_
 
@@ -79,6 +79,22 @@ def not_found(title: str, where: str, link: str) -> Page:
     text = N_("There is nothing at this address.")
     context = {"text": text, "where": where, "link": link}
     return Page(title, [CustomSection("notice.html.j2", context)], status=404)
+
+
+def first_run(services: Services, *, outlets: int = 0) -> Page:
+    """The way from nothing to data; `outlets` are known already."""
+    steps = [
+        (N_("Put the files into an exchange directory (docs/contract.md says which), or simulate a"
+            " city:"), "zerostock simulate --out city --outlets 300 --cdrs 100000"),
+        (N_("Read the events, and keep reading:"),
+         f"zerostock run --input city --data {services.data} --follow"),
+        (N_("Compute the monthly figures:"),
+         f"zerostock batch channel --period YYYY-MM --input city --data {services.data}"),
+        (N_("Create logins before others may see the page:"),
+         f"zerostock users add NAME --role admin --data {services.data}"),
+    ]  # fmt: skip
+    context = {"steps": steps, "outlets": outlets}
+    return Page(N_("Getting started"), [CustomSection("first_run.html.j2", context)])
 
 
 def unfilled(title: str, command: str) -> Page:

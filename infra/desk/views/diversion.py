@@ -9,16 +9,18 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
+from infra.desk.freshness import of_job
 from infra.desk.page import Answer, Page, Redirect, ViewRequest
 from infra.desk.parts import ColumnSpec, CustomSection, Facts, Figure, Figures, Row, TableSection
 from infra.desk.translation import N_
 from infra.desk.views.common import named, not_found
+from infra.desk.views.lists import CHANNEL
 
 _CASE: Final = named("(SELECT * FROM diversion_cases WHERE case_id = {case:String})")
 _EVIDENCE: Final = """
 SELECT imsi, iccid, activated_at, calls, seconds, seconds_away, away_share
 FROM diversion_evidence WHERE case_id = {case:String}
-ORDER BY away_share DESC, seconds DESC, imsi LIMIT 1000
+ORDER BY away_share DESC, seconds DESC, imsi LIMIT 1001
 """
 _HISTORY: Final = """
 SELECT decided_at, decision, decided_by, why,
@@ -73,10 +75,11 @@ def page(request: ViewRequest, trouble: str = "") -> Page:
                 ColumnSpec("seconds_away", N_("Elsewhere (s)"), "number"),
                 ColumnSpec("away_share", N_("Share"), "share"),
             ), request.rows(_EVIDENCE, {"case": case["case_id"]}),
-                N_("No SIM was used elsewhere.")),
+                N_("No SIM was used elsewhere."), limit=1000),
         ],
         name=f"{case['outlet']} · {case['wholesaler']}",
         status=422 if trouble else 200,
+        freshness=of_job(request, CHANNEL, case["period"]),
     )  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import urlencode
 
+from infra.desk.freshness import Job, of_job
 from infra.desk.page import Answer, Page, ViewRequest
 from infra.desk.parts import (
     Chart,
@@ -16,6 +18,7 @@ from infra.desk.parts import (
     TableSection,
     column,
     columns,
+    figure,
 )
 from infra.desk.tables import Listing
 from infra.desk.translation import N_
@@ -33,7 +36,7 @@ _TOP: Final = f"""
 WITH tops AS (SELECT unit_id FROM line_loss WHERE period = {{period:String}} AND parent_id = '')
 SELECT {_UNIT} FROM line_loss
 WHERE period = {{period:String}} AND (parent_id = '' OR parent_id IN (SELECT unit_id FROM tops))
-ORDER BY level, unit_id LIMIT 2000
+ORDER BY level, unit_id LIMIT 2001
 """  # noqa: S608 - names of our own
 # Rates are sums divided last; a unit's own loss is counted where it arises, once.
 _LEVELS: Final = """
@@ -49,14 +52,14 @@ ORDER BY indexOf(['region', 'voltage', 'feeder', 'transformer_area'], level)
 _WORST: Final = f"""
 SELECT {_UNIT} FROM line_loss
 WHERE period = {{period:String}} AND status IN ('high', 'negative')
-ORDER BY own_loss_kwh DESC NULLS LAST LIMIT 20
+ORDER BY abs(own_loss_kwh) DESC NULLS LAST LIMIT 21
 """  # noqa: S608 - names of our own
 _ONE: Final = f"SELECT {_UNIT} FROM line_loss WHERE unit_id = {{unit:String}} ORDER BY period"  # noqa: S608
 _BELOW: Final = f"""
 SELECT {_UNIT} FROM line_loss
 WHERE parent_id = {{unit:String}} AND period = {{period:String}}
 ORDER BY own_loss_kwh DESC NULLS LAST
-LIMIT 500
+LIMIT 501
 """  # noqa: S608 - names of our own
 _READINGS: Final = """
 SELECT side, toInt64(count()) AS readings, toInt64(uniqExact(meter_id)) AS meters,
@@ -68,6 +71,21 @@ GROUP BY side ORDER BY side
 _COLUMNS: Final = columns(
     "line_loss", column("line_loss", "unit_id", link="/loss/units/"), "level", "supplied_kwh",
     "sold_total_kwh", "loss_kwh", "loss_rate", "status",
+)  # fmt: skip
+_LINE_LOSS: Final = Job("line-loss")
+UNITS: Final = Listing(
+    "/loss/units",
+    N_("Units of the grid"),
+    N_("Every unit of the grid, those that lose most first."),
+    "SELECT * FROM line_loss",
+    columns(
+        "line_loss", "period", *_COLUMNS, "own_loss_kwh", "unexplained_kwh", "estimated_share",
+    ),
+    "own_loss_kwh",
+    filled_by=_JOB,
+    choices=("period", "status", "level"),
+    first=True,
+    job=_LINE_LOSS,
 )  # fmt: skip
 READINGS: Final = Listing(
     "/loss/readings",
@@ -90,6 +108,7 @@ READINGS: Final = Listing(
     ),
     "kwh_in_period",
     filled_by=_JOB,
+    job=_LINE_LOSS,
     choices=("period", "unit_id", "side", "quality"),
     first=True,
 )
@@ -137,8 +156,10 @@ def page(request: ViewRequest) -> Page:
                 "columns": _COLUMNS, "period": period}),
             TableSection(N_("Over the limit, or negative"), (
                 *_COLUMNS, *columns("line_loss", "own_loss_kwh", "unexplained_kwh"),
-            ), request.rows(_WORST, this), N_("No unit is over its limit.")),
+            ), request.rows(_WORST, this), N_("No unit is over its limit."), limit=20,
+                more=f"/loss/units?{urlencode({'period': period, 'status': 'high'})}"),
         ],
+        freshness=of_job(request, _LINE_LOSS, period),
         about=N_("Energy supplied to the grid and sold, down to the readings."),
     )  # fmt: skip
 
@@ -178,7 +199,7 @@ def unit(request: ViewRequest) -> Answer:
                 Figure(N_("Supplied (kWh)"), one["supplied_kwh"], "kwh"),
                 Figure(N_("Passed on (kWh)"), one["transferred_kwh"], "kwh"),
                 Figure(N_("Sold here (kWh)"), one["sold_kwh"], "kwh"),
-                Figure(N_("Lost here (kWh)"), one["own_loss_kwh"], "kwh"),
+                figure("line_loss", "own_loss_kwh", one["own_loss_kwh"]),
                 Figure(N_("Loss, with all units below"), one["loss_rate"], "share",
                        tone="bad" if one["status"] in ("high", "negative") else ""),
             ]),
@@ -188,12 +209,12 @@ def unit(request: ViewRequest) -> Answer:
                        link=f"/loss/units/{one['parent_id']}" if one["parent_id"] else ""),
                 Figure(N_("Status"), one["status"], "status"),
                 Figure(N_("Note"), one["reason"], "reasons"),
-                Figure(N_("Estimated share of sales"), one["estimated_share"], "share"),
+                figure("line_loss", "estimated_share", one["estimated_share"]),
                 Figure(N_("Expected by physics (kWh)"), one["theoretical_kwh"], "kwh"),
                 Figure(N_("Unexplained (kWh)"), one["unexplained_kwh"], "kwh"),
             ]),
             TableSection(N_("Units below"), _COLUMNS, request.rows(_BELOW, this),
-                N_("No unit is below it.")),
+                N_("No unit is below it."), limit=500),
             TableSection(N_("Readings"), (
                 ColumnSpec("side", N_("Side"), "name"), ColumnSpec("meters",
                 N_("Meters"), "number"),
@@ -208,4 +229,5 @@ def unit(request: ViewRequest) -> Answer:
             ), months if len(months) > 1 else [], N_("A chart needs two months or more.")),
         ],
         name=one["unit_id"],
+        freshness=of_job(request, _LINE_LOSS, one["period"]),
     )  # fmt: skip

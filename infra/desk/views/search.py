@@ -15,20 +15,20 @@ from infra.desk.views.lists import OUTLET, TERRITORY, WHOLESALER
 _OUTLETS: Final = """
 SELECT outlet_id, outlet, territory, kind FROM outlet_names
 WHERE positionCaseInsensitiveUTF8(concat(outlet_id, ' ', outlet), {text:String}) > 0
-ORDER BY lower(outlet_id) != lower({text:String}), length(outlet), outlet_id LIMIT 50
+ORDER BY lower(outlet_id) != lower({text:String}), length(outlet), outlet_id LIMIT 51
 """
 _WHOLESALERS: Final = """
 SELECT wholesaler_id, wholesaler FROM wholesaler_names
 WHERE wholesaler_id != ''
   AND positionCaseInsensitiveUTF8(concat(wholesaler_id, ' ', wholesaler), {text:String}) > 0
-ORDER BY lower(wholesaler_id) != lower({text:String}), wholesaler LIMIT 50
+ORDER BY lower(wholesaler_id) != lower({text:String}), wholesaler LIMIT 51
 """
 # The whole number or its end of eight digits: not a way to find out numbers by trying.
 _PHONES: Final = """
 SELECT wholesaler_id, if(name = '', wholesaler_id, name) AS wholesaler FROM wholesalers
 WHERE (phone != '' AND endsWith(phone, {digits:String}))
    OR (backup_phone != '' AND endsWith(backup_phone, {digits:String}))
-ORDER BY wholesaler_id LIMIT 50
+ORDER BY wholesaler_id LIMIT 51
 """
 
 
@@ -59,11 +59,11 @@ def page(request: ViewRequest) -> Answer:
             TableSection(N_("Outlets"), (
                 column("outlet_names", "outlet_id", link="/outlets/"), OUTLET,
                 ColumnSpec("kind", N_("Kind"), "status"), TERRITORY,
-            ), outlets, N_("No outlet matches.")),
+            ), outlets, N_("No outlet matches."), limit=50),
             TableSection(N_("Wholesalers"), (
                 ColumnSpec("wholesaler_id", N_("Number"), link="/wholesalers/"),
                 WHOLESALER,
-            ), people, N_("No wholesaler matches.")),
+            ), people, N_("No wholesaler matches."), limit=50),
         ],
         name=text,
     )  # fmt: skip

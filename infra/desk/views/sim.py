@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Final
 
+from infra.desk.freshness import of_stream
 from infra.desk.page import Page, ViewRequest
 from infra.desk.parts import ColumnSpec, Facts, Figure, Row, TableSection
 from infra.desk.translation import N_
@@ -74,6 +75,7 @@ def page(request: ViewRequest) -> Page:
                 OUTLET, ColumnSpec("delta", N_("Change"), "number"), WHOLESALER,
             ), moves, N_("It was never delivered to an outlet.")),
         ],
+        freshness=of_stream(request),
     )  # fmt: skip
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Final
 
+from infra.desk.freshness import of_stream
 from infra.desk.page import Page, ViewRequest
 from infra.desk.parts import Chart, ColumnSpec, Figure, Figures, TableSection
 from infra.desk.translation import N_
 
-_NEWEST: Final = """
-SELECT max(at) AS at, toInt64(count()) AS movements FROM stock_movements_rows
-"""
+_MOVEMENTS: Final = "SELECT toInt64(count()) AS n FROM stock_movements_rows"
 _REFUSED: Final = """
 SELECT toInt64(count()) AS n FROM dead_letters_open
 """
@@ -44,23 +43,20 @@ FROM reconcile_runs ORDER BY at DESC LIMIT 5
 
 def page(request: ViewRequest) -> Page:
     """How the system is."""
-    newest = request.row(_NEWEST) or {}
     refused = (request.row(_REFUSED) or {}).get("n")
     return Page(
         N_("System"),
         [
             Figures([
                 Figure(N_("Version"), version("zerostock"), "text"),
-                Figure(N_("Newest movement"),
-                       newest.get("at") if newest.get("movements") else None, "time"),
-                Figure(N_("Movements stored"), newest.get("movements")),
+                Figure(N_("Movements stored"), (request.row(_MOVEMENTS) or {}).get("n")),
                 Figure(N_("Open dead letters"), refused, tone="bad" if refused else "good",
                        link="/dead-letters"),
             ]),
             Chart(N_("Messages by day, 30 days"), "bar", (
                 ColumnSpec("day", N_("Day"), "day"), ColumnSpec("messages",
                 N_("Messages"), "number"),
-            ), request.rows(_SMS_DAYS, {"zone": request.services.zone}),
+            ), request.rows(_SMS_DAYS),
                 N_("No message went out yet.")),
             TableSection(N_("Messages by status"), (
                 ColumnSpec("status", N_("Status"), "status"),
@@ -71,7 +67,7 @@ def page(request: ViewRequest) -> Page:
             TableSection(N_("Events that contradict the stock"), (
                 ColumnSpec("kind", N_("Kind"), "status"), ColumnSpec("n", N_("Events"), "number"),
                 ColumnSpec("newest", N_("Newest"), "time"),
-            ), request.rows(_ANOMALIES), N_("None.")),
+            ), request.rows(_ANOMALIES), N_("None."), more="/anomalies"),
             TableSection(N_("Comparisons of the tables with the input"), (
                 ColumnSpec("at", N_("At"), "time"), ColumnSpec("rows_read",
                 N_("Read (rows)"), "number"),
@@ -84,4 +80,5 @@ def page(request: ViewRequest) -> Page:
                 ColumnSpec("kilobytes", N_("Size (kB)"), "number"),
             ), request.rows(_STORED), N_("Nothing.")),
         ],
+        freshness=of_stream(request),
     )  # fmt: skip

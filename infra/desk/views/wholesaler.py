@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlencode
 
+from infra.desk.freshness import of_stream
 from infra.desk.page import Page, ViewRequest
 from infra.desk.parts import (
     Chart,
@@ -15,11 +16,13 @@ from infra.desk.parts import (
     Figures,
     MessageList,
     TableSection,
+    column,
     columns,
+    figure,
 )
 from infra.desk.translation import N_
 from infra.desk.views.common import NOTIFIED, named, not_found
-from infra.desk.views.lists import OUTLET, TERRITORY
+from infra.desk.views.lists import OUTLET, STOCK_OUT_ROWS, TERRITORY
 
 _WHO: Final = """
 SELECT wholesaler_id, name, phone, backup_phone, language FROM wholesalers
@@ -31,13 +34,14 @@ SELECT toInt64(count()) AS n FROM outlet_holders WHERE wholesaler_id = {who:Stri
 _OPEN: Final = f"""
 WITH open AS
 (
-    SELECT incident_id, outlet_id, sku, opened_at FROM stock_incidents_rows FINAL
+    SELECT incident_id, outlet_id, sku, opened_at FROM {STOCK_OUT_ROWS}
     WHERE wholesaler_id = {{who:String}} AND closed_at IS NULL
 )
-SELECT i.outlet_id AS outlet_id, i.outlet AS outlet, i.territory AS territory, i.sku AS sku,
+SELECT i.incident_id AS incident_id, i.outlet_id AS outlet_id, i.outlet AS outlet,
+       i.territory AS territory, i.sku AS sku,
        i.opened_at AS opened_at, notified.at AS notified_at
 FROM ({named("open", wholesaler=False)}) AS i
-{NOTIFIED}ORDER BY opened_at, outlet_id, sku LIMIT 200
+{NOTIFIED}ORDER BY opened_at, outlet_id, sku LIMIT 201
 """  # noqa: S608 - pieces of our own
 _CARDS: Final = """
 SELECT period, timeliness, incidents, stock_outs_open, activations, completeness, diversion_cases
@@ -74,12 +78,13 @@ def page(request: ViewRequest) -> Page:
             Figures([
                 Figure(N_("Outlets served"), held and held["n"], link=_outlets(who["name"])),
                 Figure(N_("Empty shelves"), len(opened), tone="bad" if opened else "good"),
-                Figure(N_("On time, newest month"), last.get("timeliness"), "share"),
-                Figure(N_("New subscribers, newest month"), last.get("activations")),
-                Figure(N_("Papers complete, newest month"), last.get("completeness"), "share"),
+                figure("wholesaler_scorecard", "timeliness", last.get("timeliness")),
+                figure("wholesaler_scorecard", "activations", last.get("activations")),
+                figure("wholesaler_scorecard", "completeness", last.get("completeness")),
             ]),
             *([] if who["phone"] else [CustomSection("notice.html.j2", {"text": _NO_PHONE})]),
             Facts([
+                Figure(N_("Figures of the month"), last.get("period"), "text"),
                 Figure(N_("Number"), who["wholesaler_id"], "text"),
                 Figure(N_("Phone"), who["phone"], "secret"),
                 Figure(N_("Backup phone"), who["backup_phone"], "secret"),
@@ -87,8 +92,10 @@ def page(request: ViewRequest) -> Page:
             ]),
             TableSection(N_("Empty now, longest first"), (
                 OUTLET, TERRITORY,
-                *columns("stock_incidents", "sku", "opened_at", "notified_at"),
-            ), opened, N_("No shelf is empty.")),
+                *columns("stock_incidents", "sku"),
+                column("stock_incidents", "opened_at", link="/stock-outs/", to="incident_id"),
+                *columns("stock_incidents", "notified_at"),
+            ), opened, N_("No shelf is empty."), limit=200),
             Chart(N_("New subscribers by period"), "bar", (
                 ColumnSpec("period", N_("Period")),
                 ColumnSpec("activations", N_("New subscribers"), "number"),
@@ -107,4 +114,5 @@ def page(request: ViewRequest) -> Page:
             ), request.rows(_ANSWERS, this), N_("No answer came yet.")),
         ],
         name=who["name"] or who["wholesaler_id"],
+        freshness=of_stream(request),
     )  # fmt: skip

@@ -80,6 +80,7 @@ def _movements(count: int) -> pa.RecordBatch:
         "known_at": START + numbers,
         "imsi": 460_000_100_000_000 + numbers,
         "delta": np.full(count, -1, np.int8),
+        "withdrawn": np.zeros(count, bool),
     }
     return pa.record_batch(
         [pa.array(plain[n]) if n in plain else text.get(n, ids) for n in MOVEMENTS.names],

@@ -34,6 +34,8 @@ def _follow(kind: str, rows: pa.RecordBatch, where: str) -> None:
     if kind == "incidents":
         for row in rows.to_pylist():
             what = "opened" if row["closed_at"] is None else "closed"
+            if row["withdrawn"]:
+                what = "withdrawn"
             log.info(
                 "stock-out %s%s",
                 what,

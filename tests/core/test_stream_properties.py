@@ -11,7 +11,7 @@ from oracle.plain_fold import Fact, fold
 from oracle.stream_harness import IMSIS, OUTLETS, RANGES, Rig, envelopes_of, sku_of
 
 from pipelines.core import effects
-from pipelines.core.stock import block
+from pipelines.core.stock import block, shelf
 from pipelines.core.stock.sim_registry import SimRegistry
 from schemas.envelope import Header, pack
 
@@ -24,6 +24,7 @@ def small_envelopes():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(effects, "ENVELOPE_ROWS", 3)
         patch.setattr(block, "_MOST_RECENT", 2)
+        patch.setattr(shelf, "_MOST_RECENT", 2)
         yield
 
 

@@ -89,9 +89,10 @@ def test_we_are_heard_whenever_we_speak() -> None:
 
 def test_a_stock_out_can_be_followed_by_its_id(caplog: pytest.LogCaptureFixture) -> None:
     incidents, messages = RowBuilder("incidents"), RowBuilder("messages")
-    for closed in (None, 9):
+    for closed, withdrawn in ((None, False), (9, False), (9, True)):
         incidents.add(incident_id="i1", outlet_id="o", sku="s", wholesaler_id="w",
-                      opened_at=1, closed_at=closed, at=1)  # fmt: skip
+                      opened_at=1, closed_at=closed, at=1, restated_at=1 if withdrawn else None,
+                      withdrawn=withdrawn)  # fmt: skip
     messages.add(message_id="m1", wholesaler_id="w", incident_ids=["i1", "i2"], body="b",
                  segments=1, created_at=1, status="sent", attempts=1, provider_id="p", error="",
                  version=1)  # fmt: skip
@@ -111,6 +112,7 @@ def test_a_stock_out_can_be_followed_by_its_id(caplog: pytest.LogCaptureFixture)
     assert way == [
         ("stock-out opened", None),
         ("stock-out closed", None),
+        ("stock-out withdrawn", None),
         ("message sent", "m1"),
         ("message sent, in the warehouse", "m1"),
     ]

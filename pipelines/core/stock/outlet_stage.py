@@ -25,6 +25,7 @@ from pipelines.core.stock.shelf import (
     Holder,
     Incident,
     Shelf,
+    StoredRecentShelf,
     StoredShelf,
     with_sims,
 )
@@ -33,8 +34,9 @@ from pipelines.core.watermarks import partition_watermark
 from schemas import topics
 from schemas.topics import partition_of_key
 
-#: Begins the key of an outlet's entry in the state table.
-_OUTLET = b"o/"
+#: What the keys of an outlet's entries in the state table begin with.
+_BULK = b"o/"
+_RECENT = b"r/"
 
 #: When a movement counts: known_at, at (ms) and event id. Movements of one event share it.
 _Moment = tuple[int, int, str]
@@ -44,10 +46,17 @@ _Moved = dict[tuple[str, int], Int64s]
 
 
 class _StoredOutlet(msgspec.Struct, array_like=True):
-    """An outlet as bytes; held movements as packed int64 arrays."""
+    """The bulk of an outlet, up to the watermark to which it was folded."""
 
     folded: int
     shelves: dict[str, StoredShelf]
+
+
+class _StoredRecent(msgspec.Struct, array_like=True):
+    """What came since the bulk was written, and held movements as packed int64 arrays."""
+
+    folded: int
+    shelves: dict[str, StoredRecentShelf]
     held: list[tuple[_Moment, str, int, bytes]]
 
 
@@ -59,6 +68,8 @@ class Outlet:
         self.folded = 0
         self.shelves: dict[str, Shelf] = {}
         self.held: dict[_Moment, _Moved] = {}
+        self._read_bulk: _StoredOutlet | None = None
+        self._read_recent: _StoredRecent | None = None
 
     def hold(self, moment: _Moment, sku: str, delta: int, imsis: Int64s) -> bool:
         """Keep the movements of some SIMs until their time; False if nothing about them is new.
@@ -130,30 +141,47 @@ class Outlet:
             shelf = self.shelves[sku] = Shelf(self.outlet_id, sku)
         return shelf
 
-    def encode(self) -> bytes:
-        """The outlet as it is kept in the state table."""
-        return msgspec.msgpack.encode(
-            _StoredOutlet(
-                self.folded,
-                {sku: shelf.stored() for sku, shelf in self.shelves.items()},
-                [
-                    (moment, sku, delta, imsis.tobytes())
-                    for moment, event in self.held.items()
-                    for (sku, delta), imsis in event.items()
-                ],
-            )
-        )
+    def entries(self) -> Iterator[tuple[bytes, bytes]]:
+        """What has to be written to the state table: the bulk only if it must, then the rest."""
+        self._read_bulk = self._read_recent = None
+        name = self.outlet_id.encode()
+        if any(shelf.bulk_is_old for shelf in self.shelves.values()):
+            yield _BULK + name, self.encode()
+        recent = {sku: shelf.recent() for sku, shelf in self.shelves.items()}
+        held = [
+            (moment, sku, delta, imsis.tobytes())
+            for moment, event in self.held.items()
+            for (sku, delta), imsis in event.items()
+        ]
+        yield _RECENT + name, msgspec.msgpack.encode(_StoredRecent(self.folded, recent, held))
 
-    def decode(self, data: bytes) -> None:
-        """Become what `encode` wrote."""
-        stored = msgspec.msgpack.decode(data, type=_StoredOutlet)
-        self.folded = stored.folded
+    def encode(self) -> bytes:
+        """The bulk as it is kept in the state table."""
+        bulk = {sku: shelf.bulk() for sku, shelf in self.shelves.items()}
+        return msgspec.msgpack.encode(_StoredOutlet(self.folded, bulk))
+
+    def restore(self, key: bytes, value: bytes) -> None:
+        """Take back an entry of `entries`; of the two kinds either may come first, or be newer.
+
+        What is recent belongs to the bulk unless a newer bulk was written, and it was not.
+        """
+        if key.startswith(_BULK):
+            self._read_bulk = msgspec.msgpack.decode(value, type=_StoredOutlet)
+        else:
+            self._read_recent = msgspec.msgpack.decode(value, type=_StoredRecent)
+        bulk = self._read_bulk or _StoredOutlet(0, {})
+        recent = self._read_recent or _StoredRecent(0, {}, [])
+        self.folded = max(bulk.folded, recent.folded)
+        newer = recent.shelves if recent.folded >= bulk.folded else {}
         self.shelves = {
-            sku: Shelf(self.outlet_id, sku, shelf) for sku, shelf in stored.shelves.items()
+            sku: Shelf(self.outlet_id, sku, bulk.shelves.get(sku), newer.get(sku))
+            for sku in sorted(bulk.shelves.keys() | newer.keys())
         }
         self.held = {}
-        for moment, sku, delta, packed in stored.held:
-            self.held.setdefault(moment, {})[sku, delta] = np.frombuffer(packed, np.int64).copy()
+        for moment, sku, delta, packed in recent.held:
+            if moment[0] >= self.folded:
+                sims = np.frombuffer(packed, np.int64)
+                self.held.setdefault(moment, {})[sku, delta] = sims
 
 
 class OutletStage(Stage[str]):
@@ -237,11 +265,11 @@ class OutletStage(Stage[str]):
         return rows
 
     def _entries(self, part: str) -> Iterator[tuple[bytes, bytes]]:
-        yield _OUTLET + part.encode(), self.outlets[part].encode()
+        return self.outlets[part].entries()
 
     def _restore(self, key: bytes, value: bytes) -> None:
-        outlet = self._outlet(key.removeprefix(_OUTLET).decode())
-        outlet.decode(value)
+        outlet = self._outlet(key[len(_BULK) :].decode())
+        outlet.restore(key, value)
         if outlet.held:
             heappush(self._due, (min(m[0] for m in outlet.held), outlet.outlet_id))
 

@@ -46,8 +46,15 @@ class Incident(msgspec.Struct, array_like=True, frozen=True):
         )
 
 
+#: Changes of a shelf that are rewritten at each commit before they go into its bulk.
+_MOST_RECENT = 32
+
+
 class StoredShelf(msgspec.Struct, array_like=True):
-    """A shelf as bytes: int64 arrays, int32 deltas, and event ids of `width` bytes each."""
+    """The bulk of a shelf: int64 arrays, int32 deltas, and event ids of `width` bytes each.
+
+    It is written seldom; what came since is in `StoredRecentShelf`.
+    """
 
     stock: bytes
     incidents: list[Incident]
@@ -58,28 +65,59 @@ class StoredShelf(msgspec.Struct, array_like=True):
     since: int
 
 
+class StoredRecentShelf(msgspec.Struct, array_like=True):
+    """What is on hand, and changes and incidents since the bulk was written."""
+
+    stock: bytes
+    incidents: list[Incident]
+    changes: list[Change]
+    since: int
+
+
 class Shelf:
     """The sorted IMSIs on hand, the changes since `since`, and the incidents that reach into it."""
 
-    def __init__(self, outlet_id: str, sku: str, stored: StoredShelf | None = None) -> None:
+    def __init__(
+        self,
+        outlet_id: str,
+        sku: str,
+        bulk: StoredShelf | None = None,
+        recent: StoredRecentShelf | None = None,
+    ) -> None:
         self.outlet_id = outlet_id
         self.sku = sku
+        self.stock, self.incidents, self.since = NO_SIMS, list[Incident](), 0
+        self._at: Int64s = np.empty(0, np.int64)
+        self._delta: npt.NDArray[np.int32] = np.empty(0, np.int32)
+        self._events: npt.NDArray[np.bytes_] = np.empty(0, "S1")
+        # What the bulk does not have yet.
         self._recent: list[Change] = []
-        if stored is None:
-            self.stock, self.incidents, self.since = NO_SIMS, list[Incident](), 0
-            self._at: Int64s = np.empty(0, np.int64)
-            self._delta: npt.NDArray[np.int32] = np.empty(0, np.int32)
-            self._events: npt.NDArray[np.bytes_] = np.empty(0, "S1")
-            return
-        self.stock = np.frombuffer(stored.stock, np.int64).copy()
-        self.incidents, self.since = stored.incidents, stored.since
-        self._at = np.frombuffer(stored.at, np.int64)
-        self._delta = np.frombuffer(stored.delta, np.int32)
-        self._events = np.frombuffer(stored.events, f"S{stored.width}")
+        self._recent_incidents: dict[str, Incident] = {}
+        self._bulk_is_old = False
+        if bulk is not None:
+            self.stock = np.frombuffer(bulk.stock, np.int64)
+            self.incidents, self.since = list(bulk.incidents), bulk.since
+            self._at = np.frombuffer(bulk.at, np.int64)
+            self._delta = np.frombuffer(bulk.delta, np.int32)
+            self._events = np.frombuffer(bulk.events, f"S{bulk.width}")
+        if recent is not None:
+            self.stock = np.frombuffer(recent.stock, np.int64)
+            self._recent = list(recent.changes)
+            self._recent_incidents = {some.incident_id: some for some in recent.incidents}
+            kept = [i for i in self.incidents if i.incident_id not in self._recent_incidents]
+            self.incidents = kept + recent.incidents
+            self.forget(recent.since)
 
-    def stored(self) -> StoredShelf:
-        """What makes an equal shelf."""
+    @property
+    def bulk_is_old(self) -> bool:
+        """Whether the bulk has to be written before the rest can be."""
+        return self._bulk_is_old or len(self._recent) > _MOST_RECENT
+
+    def bulk(self) -> StoredShelf:
+        """All of the shelf, to be written."""
         self._pack()
+        self._bulk_is_old = False
+        self._recent_incidents = {}
         return StoredShelf(
             self.stock.tobytes(),
             self.incidents,
@@ -89,6 +127,11 @@ class Shelf:
             self._events.itemsize,
             self.since,
         )
+
+    def recent(self) -> StoredRecentShelf:
+        """What is to be written besides the bulk."""
+        incidents = list(self._recent_incidents.values())
+        return StoredRecentShelf(self.stock.tobytes(), incidents, self._recent, self.since)
 
     @property
     def never_was(self) -> bool:
@@ -113,7 +156,8 @@ class Shelf:
             self.incidents[-1] = msgspec.structs.replace(self.incidents[-1], closed_at=at)
         else:
             return None
-        return self.incidents[-1]
+        incident = self._recent_incidents[self.incidents[-1].incident_id] = self.incidents[-1]
+        return incident
 
     def restate(
         self, known_at: int, changes: list[Change], come: Int64s, gone: Int64s, holder: Holder
@@ -123,6 +167,8 @@ class Shelf:
         Yields each incident that is not as it was said before; the flag is set if it never was.
         """
         self._pack()
+        self.forget(self.since)
+        self._bulk_is_old = True
         self.stock = with_sims(without_sims(self.stock, gone), come)
         for at, event_id, delta in changes:
             if not delta:
@@ -153,13 +199,12 @@ class Shelf:
                 yield new, False
 
     def forget(self, since: int) -> None:
-        """Drop what nothing can restate any more: all before a time in ms."""
-        first = int(self._at[0]) if len(self._at) else None
-        if first is None and self._recent:
-            first = self._recent[0][0]
-        if first is None or first >= since:
+        """Drop what nothing can restate any more: what was before a time in ms.
+
+        Recent changes stay until they are put to the others.
+        """
+        if not len(self._at) or self._at[0] >= since:
             return
-        self._pack()
         kept = slice(int(self._at.searchsorted(since)), None)
         self._at, self._delta = self._at[kept].copy(), self._delta[kept].copy()
         self._events = self._events[kept].copy()

@@ -44,7 +44,9 @@ class Disorder(msgspec.Struct):
         """Count rows: how far behind (ms, 0 for those in order), and how many were late."""
         if not len(behind):
             return
-        counts = np.bincount(np.searchsorted(_BINS, behind, side="right") - 1)
+        some = behind[behind > 0]  # few, of a switch that writes in order
+        counts = np.bincount(np.searchsorted(_BINS, some, side="right") - 1, minlength=1)
+        counts[0] = len(behind) - len(some)
         for number in np.flatnonzero(counts).tolist():
             self.bins[number] = self.bins.get(number, 0) + int(counts[number])
         self.rows += len(behind)

@@ -7,6 +7,7 @@ of the log. Nothing here sends anything.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Container, Iterable, Mapping
 from typing import Literal
 
@@ -85,9 +86,7 @@ class SourceRecords:
         state = self.states.get(source.name)
         if state is not None:
             source.clock.floor = max(source.clock.floor, state.watermark)
-            source.clock.measured = msgspec.convert(
-                msgspec.to_builtins(state.measured, str_keys=True), Disorder, strict=False
-            )
+            source.clock.measured = copy.deepcopy(state.measured)
 
     def record(self, source: Source, status: Status, now: int) -> SourceState:
         """The state to put on record for a source of this reader."""

@@ -75,7 +75,7 @@ def _decoded(raw: Iterator[bytes], decoder: codecs.IncrementalDecoder) -> Iterat
 
 
 def _values(raw: Iterator[bytes]) -> Iterator[bytes]:
-    """Each JSON value on a line of its own; what is none is passed on as it is, line by line."""
+    """Each JSON value on a line of its own; what is not JSON is passed on line by line."""
     decode = json.JSONDecoder().raw_decode
     utf8 = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     rest, more = "", True

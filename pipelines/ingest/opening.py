@@ -17,7 +17,7 @@ from pipelines.ingest.positions import Position, fingerprint, is_same
 
 log = logging.getLogger(__name__)
 
-#: The reason of a dead letter that is none any more: the line was only half written.
+#: The reason that withdraws a dead letter: the line was only half written.
 TAKEN_BACK = ""
 
 

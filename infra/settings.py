@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     disorder: Duration = 60_000
     idle_after: Duration = 30_000
     group_wait: Duration = 60_000
+    cover_target: Duration = 14 * 86_400_000
     stale_after: Duration = 6 * 3_600_000
     commit_interval: Duration = 1_000
     session_timeout: Duration = 10_000

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
+
+import pytest
 from aiokafka import TopicPartition
 
-from pipelines.stream.faust_fixes.stall_guard import StallDetector
+from pipelines.stream.faust_fixes import stall_guard
+from pipelines.stream.faust_fixes.stall_guard import StallDetector, StallGuard
 
 HERE, THERE = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -33,3 +38,32 @@ def test_nothing_waits() -> None:
 
 def test_partitions_that_come_and_go_are_progress() -> None:
     assert looks(({HERE: (3, 5)}, 0), ({HERE: (3, 5), THERE: (1, 2)}, 0)) == [0, 0]
+
+
+def test_messages_on_their_way_are_no_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number that answers 500 for hours keeps an envelope unacknowledged, and kills nobody."""
+    deaths: list[str] = []
+
+    class App:
+        looks = 40
+        on_partitions_assigned = on_before_shutdown = SimpleNamespace(connect=lambda _: None)
+
+        @property
+        def should_stop(self) -> bool:
+            self.looks -= 1
+            return self.looks < 0 or bool(deaths)
+
+    async def offsets(_: StallGuard) -> dict[TopicPartition, tuple[int, int]]:
+        return {HERE: (3, 4)}
+
+    monkeypatch.setattr(stall_guard, "LOOK_EVERY", 0.001)
+    monkeypatch.setattr(stall_guard, "die", deaths.append)
+    monkeypatch.setattr(StallGuard, "_offsets", offsets)
+    guard = StallGuard(App(), 5)
+    guard.held = True
+    asyncio.run(guard._watch())
+    assert deaths == []
+    guard._app = App()
+    guard.held = False
+    asyncio.run(guard._watch())
+    assert len(deaths) == 1

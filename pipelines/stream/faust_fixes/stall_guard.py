@@ -55,6 +55,8 @@ class StallGuard:
         self._limit = limit / 1_000
         self._loaded = 0
         self._outside = 0
+        #: Whether the worker keeps envelopes unacknowledged because messages are on their way.
+        self.held = False
         self._watching: asyncio.Task[None] | None = None
         # Not `app.task`: Faust starts those when the first recovery is over, if it ever is.
         app.on_partitions_assigned.connect(self._start)
@@ -90,7 +92,7 @@ class StallGuard:
             except (TimeoutError, KafkaError, RuntimeError) as error:
                 log.info("the broker does not say how far this worker is: %r", error)
                 continue
-            if self._outside:
+            if self._outside or self.held:
                 still = StallDetector()
             elif still.look(offsets, self._loaded) * LOOK_EVERY >= self._limit:
                 die(f"messages wait and nothing has moved for {self._limit:.0f} s")

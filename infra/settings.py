@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     absent_after: Duration = 600_000
     ahead: Duration = 300_000
     group_wait: Duration = 60_000
+    cover_target: Duration = 14 * 86_400_000
     stale_after: Duration = 6 * 3_600_000
     commit_interval: Duration = 1_000
     session_timeout: Duration = 10_000

@@ -27,7 +27,7 @@ from alerts.delivery.receipts import FileReceipts, LogReceipts, Receipts
 from alerts.delivery.refused_numbers import RefusedNumbers
 from alerts.lifecycle.stage import RECEIPTS, WholesalerStage, deliver
 from alerts.message.directory import ReferenceDirectory
-from alerts.message.typical_sales import TypicalSalesFile
+from alerts.message.fill_levels import FillLevelsFile
 from alerts.policy.policy import Policy, load_policy
 from alerts.policy.rules import AlertRules
 from alerts.policy.unknown_ids import unknown_ids
@@ -289,9 +289,7 @@ def _alerts(settings: Settings) -> faust.App:
         timezone=zone,
         channels=channels_of(settings),
         signature=settings.sms_signature,
-        typical_sales=TypicalSalesFile(settings.data / "sms")
-        if settings.data is not None
-        else None,
+        fill_levels=FillLevelsFile(settings.data / "sms") if settings.data is not None else None,
         link=_link(settings),
     )
 

@@ -74,8 +74,8 @@ _QUOTED: Final = re.compile(
 )
 #: Words of our own texts that no answer has.
 _OURS: Final = re.compile(
-    r"please refill|out of .{1,40} cards|cards since \d|in stock again|not refilled yet|sold a day"
-    r"|请补货|手机卡售完|手机卡至|手机卡即将|尚未补货|后附日销|^已补货:"
+    r"please refill|out of .{1,40} cards|cards since \d|in stock again|not refilled yet|\bto bring$"
+    r"|请补货|手机卡售完|手机卡至|手机卡即将|尚未补货|后附补货数|^已补货:"
 )
 #: An hour before which nothing happens is no hour by which something does.
 _NOT_BEFORE: Final = re.compile(

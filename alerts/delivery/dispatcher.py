@@ -14,7 +14,7 @@ import msgspec
 
 from alerts.delivery.delivery import MessageDelivery
 from alerts.delivery.managers import Managers
-from alerts.delivery.ports import Channels, Link, TypicalSales
+from alerts.delivery.ports import Channels, FillLevels, Link
 from alerts.lifecycle.grouping import AlertGroup, message_id
 from alerts.message.compose import Text, compose
 from alerts.message.directory import Contact, Directory
@@ -53,7 +53,7 @@ class Dispatcher:
         timezone: tzinfo,
         signature: str = "",
         channels: Channels | None = None,
-        typical_sales: TypicalSales | None = None,
+        fill_levels: FillLevels | None = None,
         link: Link | None = None,
     ) -> None:
         self.delivery = delivery
@@ -61,7 +61,7 @@ class Dispatcher:
         self.timezone = timezone
         self.signature = signature
         self.managers = Managers(delivery.receipts, delivery.clock, channels)
-        self.typical_sales = typical_sales
+        self.fill_levels = fill_levels
         self.link = link
 
     async def send(self, group: AlertGroup) -> Dispatched:
@@ -231,9 +231,9 @@ class Dispatcher:
     ) -> Text:
         wholesaler = self._reader(group)
         shelves = [self.directory.shelf(incident) for incident in incidents]
-        if self.typical_sales is not None and group.kind != "resolved":
-            sales = self.typical_sales
-            shelves = [s._replace(sold_a_day=sales(s.outlet_id, s.sku)) for s in shelves]
+        if self.fill_levels is not None and group.kind != "resolved":
+            fill_to = self.fill_levels
+            shelves = [s._replace(bring=fill_to(s.outlet_id, s.sku)) for s in shelves]
         asks = group.kind != "resolved" and not whole
         asks = asks and all(map(takes_links, _contacts(wholesaler, group.to)))
         return compose(

@@ -16,8 +16,8 @@ class Channels(Protocol):
         """
 
 
-#: What a shelf (outlet id, SKU) typically sells a day; None when nobody knows.
-TypicalSales = Callable[[str, str], float | None]
+#: How many cards to fill an empty shelf (outlet id, SKU) up to; None when nobody knows.
+FillLevels = Callable[[str, str], int | None]
 
 #: The signed link for a message: message id, wholesaler id, when it fell due (ms).
 Link = Callable[[str, str, int], str]

@@ -59,7 +59,7 @@ _TITLES: Final = {
 class EmptyShelf(NamedTuple):
     """An empty shelf as people call it: names may be '' where nobody gave one; time in ms.
 
-    `sold_a_day` is what it sells a day, if anybody knows.
+    `bring` is how many cards it needs, if anybody knows.
     """
 
     outlet_id: str
@@ -67,7 +67,7 @@ class EmptyShelf(NamedTuple):
     territory: str
     sku: str
     opened_at: int
-    sold_a_day: float | None = None
+    bring: int | None = None
 
 
 class Text(NamedTuple):
@@ -167,7 +167,7 @@ def _fitted(shelves: Sequence[EmptyShelf], style: _Style) -> Text:
     skus = {shelf.sku for shelf in shelves}
     time = style.when(min(s.opened_at for s in shelves))
     visits = _visits(shelves, spoken, name_skus=len(skus) > 1)
-    sales = any(shelf.sold_a_day is not None for shelf in shelves)
+    needs = any(shelf.bring is not None for shelf in shelves)
 
     def render(shown: int) -> Text:
         stops = [
@@ -177,7 +177,7 @@ def _fitted(shelves: Sequence[EmptyShelf], style: _Style) -> Text:
         body = _template(style.template, spoken).render(
             time=time,
             now=style.now,
-            sales=sales,
+            needs=needs,
             asks=not style.whole,
             sku=_plain(next(iter(skus)), spoken) if len(skus) == 1 else "",
             stops=stops,
@@ -214,7 +214,7 @@ def _visits(
     ]
     named.sort(key=attrgetter("territory", "outlet", "outlet_id", "sku"))
     outlets = [
-        (key, {_plain(shelf.sku, language): shelf.sold_a_day for shelf in group})
+        (key, {_plain(shelf.sku, language): shelf.bring for shelf in group})
         for key, group in groupby(named, key=attrgetter("territory", "outlet", "outlet_id"))
     ]
     # Two shops of one name in one place: only the id tells them apart.
@@ -225,19 +225,14 @@ def _visits(
             outlet if names[territory, outlet] == 1 else f"{outlet} {_plain(outlet_id, language)}"
         )
         said = [
-            " ".join(filter(None, (sku if name_skus else "", _a_day(sold))))
-            for sku, sold in sorted(skus.items())
+            " ".join(filter(None, (sku if name_skus else "", str(cards or ""))))
+            for sku, cards in sorted(skus.items())
         ]
         inside = ", ".join(filter(None, said))
         if inside:
             label += f" ({inside})"
         visits.append((territory, label))
     return visits
-
-
-def _a_day(sold: float | None) -> str:
-    """What is usually sold a day: at least 1, as it is sold at all."""
-    return "" if sold is None else str(max(1, round(sold)))
 
 
 def _plain(name: str, language: str) -> str:

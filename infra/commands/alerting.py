@@ -72,6 +72,9 @@ def soon_empty(
     target: Annotated[
         float, typer.Option(min=0.01, max=0.99, help="Announce shelves whose risk is above it.")
     ] = 0.3,
+    cover: Annotated[
+        str | None, typer.Option(help="How long what is brought shall last (14d).")
+    ] = None,
     sms: Sms = None,
     clock: Annotated[
         str | None, typer.Option(help="wall: what is old is not sent (default); event: it is.")
@@ -98,7 +101,9 @@ def soon_empty(
         day = date.fromisoformat(as_of) if as_of is not None else None
     except ValueError:
         raise UsageError(f"--as-of {as_of} is no day like 2026-03-31") from None
-    settings = load_settings(data=data, warehouse=warehouse, sms=absolute(sms), clock=clock)
+    settings = load_settings(
+        data=data, warehouse=warehouse, sms=absolute(sms), clock=clock, cover_target=cover
+    )
     typer.echo(
         "\n".join(run_soon_empty(settings, day, target, only=wholesaler or (), dry_run=dry_run))
     )
@@ -159,7 +164,7 @@ def notify_successors(
 ) -> None:
     """Send each successor one message: how many shops, and which of them are empty.
 
-    Run it as often as you like: nobody gets it twice.
+    Run it as often as you like: nobody gets it twice. Exit code 1 if somebody was not reached.
 
     Example: `zerostock hand-over notify --reference city/reference --data state --sms twilio`
     """
@@ -168,7 +173,8 @@ def notify_successors(
     settings = load_settings(
         reference=reference, data=data, warehouse=warehouse, sms=absolute(sms), clock="event"
     )
-    typer.echo("\n".join(notify(settings, at)))
+    for line in notify(settings, at):
+        typer.echo(line)
 
 
 @app.command("refused-numbers")

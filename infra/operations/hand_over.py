@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Final
@@ -26,7 +26,7 @@ from pipelines.core.effects import RowBuilder
 from pipelines.files import replace_file
 from pipelines.warehouse import Warehouse, open_warehouse
 from pipelines.warehouse.rows import to_rows
-from schemas.errors import UsageError
+from schemas.errors import SendError, UsageError
 from schemas.fields import parse_time
 from schemas.hand_over import HandOver, Takeover
 from schemas.messages import ListedIncident, Message
@@ -106,35 +106,46 @@ def list_hand_overs(settings: Settings) -> str:
     return "\n".join(lines) or "nobody has left"
 
 
-def notify_successors(settings: Settings, at: str | None) -> list[str]:
+def notify_successors(settings: Settings, at: str | None) -> Iterator[str]:
     """Tell successors, once each, what they serve now and what of it is empty; a line an entry.
 
     Takes the entries in force at a time (now). Reads the open stock-outs from the warehouse; they
-    do not count as notified by this message, as each has messages of its own.
+    do not count as notified by this message, as each has messages of its own. Raises `SendError`
+    after the last line if somebody was not reached.
     """
     moment = _time(at)
     reference = reference_of(settings)
+    entries = [
+        entry
+        for entry in sorted(reference.hand_overs, key=lambda e: (e.valid_from, e.hand_over_id))
+        if entry.valid_from <= moment and (entry.undone_at is None or moment < entry.undone_at)
+    ]
+    if not entries:
+        yield "no hand-over is in force now"
+    unreached = []
     warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
     try:
-        return [
-            asyncio.run(_notify(settings, warehouse, reference, entry))
-            for entry in sorted(reference.hand_overs, key=lambda e: (e.valid_from, e.hand_over_id))
-            if entry.valid_from <= moment and (entry.undone_at is None or moment < entry.undone_at)
-        ] or ["no hand-over is in force now"]
+        for entry in entries:
+            said, reached = asyncio.run(_notify(settings, warehouse, reference, entry))
+            yield f"{entry.hand_over_id} to {entry.successor_id}: {said}"
+            if not reached:
+                unreached.append(entry.successor_id)
     finally:
         warehouse.close()
+    if unreached:
+        raise SendError(f"not reached: {', '.join(unreached)}")
 
 
 async def _notify(
     settings: Settings, warehouse: Warehouse, reference: Reference, entry: HandOver
-) -> str:
-    to = f"{entry.hand_over_id} to {entry.successor_id}"
+) -> tuple[str, bool]:
+    """The outcome in words, and whether the successor knows."""
     if not _taken(reference, entry.hand_over_id):
-        return f"{to}: moves no outlet, nothing to tell"
+        return "moves no outlet, nothing to tell", True
     delivery = delivery_of(settings)
     message, numbers = _message(settings, warehouse, reference, entry)
     if await delivery.settled(message.message_id) is not None:
-        return f"{to}: notified before"
+        return "notified before", True
     if numbers:
         record = await delivery.deliver(message, numbers)
     else:
@@ -142,7 +153,8 @@ async def _notify(
     rows = RowBuilder("messages")
     rows.add(**msgspec.structs.asdict(record))
     warehouse.insert(*to_rows("messages", rows.batch()))
-    return f"{to}: {record.status}{': ' + record.error if record.error else ''}"
+    said = f"{record.status}{': ' + record.error if record.error else ''}"
+    return said, record.status == "sent"
 
 
 def _message(

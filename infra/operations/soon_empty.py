@@ -17,12 +17,19 @@ import polars as pl
 import pyarrow as pa
 
 from alerts.message.compose import EmptyShelf, compose
+from alerts.message.fill_levels import write_fill_levels
 from alerts.message.phones import contacts
-from alerts.message.typical_sales import write_typical_sales
 from infra.settings import Settings
 from infra.text import counted
 from infra.wiring import channels_of, delivery_of, zone_of
-from pipelines.core.channel.forecast import WINDOW, consumption, lead_times, phantoms, soon_empty
+from pipelines.core.channel.forecast import (
+    WINDOW,
+    consumption,
+    fill_levels,
+    lead_times,
+    phantoms,
+    soon_empty,
+)
 from pipelines.core.effects import RowBuilder
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
 from pipelines.warehouse.rows import to_rows
@@ -47,11 +54,14 @@ class Lists(msgspec.Struct, frozen=True):
     shelves: int
     announced: pl.DataFrame
     doubted: pl.DataFrame
-    typical_sales: pl.DataFrame
+    fill_levels: pl.DataFrame
 
 
-def make_lists(warehouse: Warehouse, as_of: date | None, target: float) -> Lists:
-    """Both lists as of the evening of a day, by default the last that the warehouse knows.
+def make_lists(
+    warehouse: Warehouse, as_of: date | None, target: float, cover_days: float = 14.0
+) -> Lists:
+    """Both lists, and how many cards shelves need for `cover_days` beyond a delivery, as of
+    the evening of a day, by default the last that the warehouse knows.
 
     Raises `InputError` when it knows nothing of that day.
     """
@@ -81,10 +91,11 @@ def make_lists(warehouse: Warehouse, as_of: date | None, target: float) -> Lists
     )
     shelves = consumption(daily).join(held, on="outlet_id", how="left")
     shelves = shelves.with_columns(pl.col("wholesaler_id").fill_null(""))
-    risks = soon_empty(shelves, lead_times(closed))
+    leads = lead_times(closed)
+    levels = fill_levels(shelves, leads, cover_days=cover_days)
+    risks = soon_empty(shelves, leads).join(levels, on=["outlet_id", "sku"], how="left")
     announced = risks.filter(pl.col("risk") > target).sort("risk", "outlet_id", descending=True)
-    sales = shelves.filter(pl.col("sold_a_day") > 0).select("outlet_id", "sku", "sold_a_day")
-    return Lists(last, target, risks.height, announced, phantoms(shelves), sales)
+    return Lists(last, target, risks.height, announced, phantoms(shelves), levels)
 
 
 def run_soon_empty(
@@ -103,7 +114,7 @@ def run_soon_empty(
     warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
     try:
         migrate(warehouse)
-        lists = make_lists(warehouse, as_of, target)
+        lists = make_lists(warehouse, as_of, target, settings.cover_target / 86_400_000)
         messages = [
             (message, numbers)
             for message, numbers in _messages(warehouse, lists, settings)
@@ -118,7 +129,7 @@ def run_soon_empty(
         _keep(warehouse, lists)
         if settings.data is not None:
             (settings.data / "sms").mkdir(parents=True, exist_ok=True)
-            write_typical_sales(settings.data / "sms", lists.typical_sales.iter_rows())
+            write_fill_levels(settings.data / "sms", lists.fill_levels.iter_rows())
         records = asyncio.run(_tell(delivery_of(settings), messages))
         _record(warehouse, records)
         sent = sum(record.status == "sent" for record in records)
@@ -168,7 +179,11 @@ def _messages(
     for (wholesaler_id,), rows in lists.announced.group_by("wholesaler_id", maintain_order=True):
         shelves = [
             EmptyShelf(
-                r["outlet_id"], *names.get(r["outlet_id"], ("", "")), r["sku"], at, r["sold_a_day"]
+                r["outlet_id"],
+                *names.get(r["outlet_id"], ("", "")),
+                r["sku"],
+                at,
+                max(1, r["fill_to"] - r["on_hand"]) if r["fill_to"] is not None else None,
             )
             for r in rows.to_dicts()
         ]

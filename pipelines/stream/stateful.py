@@ -130,6 +130,7 @@ class StatefulAgent:
         """Drop all stages and everything in hand: the broker will send it again."""
         self._generation += 1
         self.on_reset()
+        self.progress.held = False
         self.stages.clear()
         self._stamps.clear()
         self._taken.clear()
@@ -267,6 +268,7 @@ class StatefulAgent:
             for stream, event in self._taken
             if getattr(self.stages.get(event.message.partition), "busy", False)
         }
+        self.progress.held = bool(held)
         taken = [pair for pair in self._taken if pair not in held.values()]
         self._taken, self._weight = list(held.values()), 0
         facts: list[_Entry] = []

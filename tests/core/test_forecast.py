@@ -17,6 +17,7 @@ from pipelines.core.channel.forecast import (
     PHANTOM,
     chance_of_running_out,
     consumption,
+    fill_levels,
     lead_times,
     phantoms,
     soon_empty,
@@ -152,3 +153,28 @@ def test_phantoms_are_silent_for_longer_than_chance_allows() -> None:
     assert row["outlet_id"] == "o0"
     assert row["chance"] == pytest.approx(math.exp(-20 / 16 * 6))
     assert row["chance"] < PHANTOM
+
+
+@given(
+    st.floats(0.1, 50), st.floats(0.1, 400), st.floats(0, 10), st.floats(0, 20), st.floats(1, 60)
+)
+def test_a_fill_level_covers_the_days_and_the_delivery_after_them(
+    sold: float, variance: float, lead: float, lead_variance: float, cover: float
+) -> None:
+    shelves = pl.DataFrame(
+        {
+            "outlet_id": ["o", "idle", "unknown"],
+            "sku": ["s"] * 3,
+            "wholesaler_id": ["w", "w", "v"],
+            "sold_a_day": [sold, 0.0, None],
+            "variance": [variance, 0.0, None],
+        }
+    )
+    leads = pl.DataFrame(
+        {"wholesaler_id": ["w"], "lead_days": [lead], "lead_variance": [lead_variance]}
+    )
+    (row,) = fill_levels(shelves, leads, cover_days=cover).to_dicts()
+    days = lead + cover
+    expected = sold * days + 1.645 * (days * variance + sold**2 * lead_variance) ** 0.5
+    assert row["outlet_id"] == "o"
+    assert expected - 1e-6 <= row["fill_to"] <= expected + 1 + 1e-6

@@ -148,3 +148,23 @@ def phantoms(shelves: pl.DataFrame) -> pl.DataFrame:
         .filter(pl.col("chance") < PHANTOM)
         .sort("chance", "outlet_id", "sku")
     )
+
+
+def fill_levels(
+    shelves: pl.DataFrame, leads: pl.DataFrame, *, cover_days: float = 14.0
+) -> pl.DataFrame:
+    """How many cards to fill each shelf up to: outlet_id, sku, fill_to (cards), where it sells any.
+
+    `shelves` and `leads` as of `soon_empty`. The level lasts for `cover_days` and the wholesaler's
+    lead time after that, but for one chance in twenty.
+    """
+    everybody = leads["lead_days"].mean() if leads.height else None
+    fallback = float(everybody) if isinstance(everybody, float) else DEFAULT_LEAD
+    d, span = pl.col("sold_a_day"), pl.col("lead_days").fill_null(fallback) + cover_days
+    variance = span * pl.col("variance") + d.pow(2) * pl.col("lead_variance").fill_null(0.0)
+    return (
+        shelves.filter(d > 0)
+        .join(leads, on="wholesaler_id", how="left")
+        .select("outlet_id", "sku", fill_to=(span * d + 1.645 * variance.sqrt()).ceil())
+        .with_columns(pl.col("fill_to").cast(pl.Int64))
+    )

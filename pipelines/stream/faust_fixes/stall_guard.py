@@ -61,6 +61,8 @@ class StallGuard:
         self._limit = limit / 1_000
         self._loaded = 0
         self._outside = 0
+        #: Whether the worker keeps envelopes unacknowledged because messages are on their way.
+        self.held = False
         self._watching: asyncio.Task[None] | None = None
         # Not `app.task`: Faust starts those when the first recovery is over, if it ever is.
         app.on_partitions_assigned.connect(self._start)
@@ -99,7 +101,7 @@ class StallGuard:
                 log.info("the broker does not say how far this worker is: %r", error)
                 continue
             now += LOOK_EVERY
-            if self._outside or self._loaded != loaded:
+            if self._outside or self.held or self._loaded != loaded:
                 detector, loaded = StallDetector(), self._loaded
             waiting = detector.look(offsets, now)
             if waiting and min(waiting.values()) >= self._limit:

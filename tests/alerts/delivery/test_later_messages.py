@@ -197,21 +197,21 @@ def test_later_messages_age_from_when_they_fell_due(tmp_path: Path) -> None:
     assert brief(told) == [("a", "stale", "phone")]
 
 
-def test_typical_sales_and_the_link_go_into_what_asks_for_cards(tmp_path: Path) -> None:
-    def sales(outlet_id: str, sku: str) -> float | None:
-        return {"o-a": 6.4, "o-b": 0.2}.get(outlet_id)
+def test_cards_to_bring_and_the_link_go_into_what_asks_for_cards(tmp_path: Path) -> None:
+    def levels(outlet_id: str, sku: str) -> int | None:
+        return {"o-a": 60, "o-b": 1}.get(outlet_id)
 
     def link(message_id: str, wholesaler_id: str, at: int) -> str:
         return f"https://x.example/{message_id}/{wholesaler_id}/{at}"
 
     abroad = {"w": wholesaler("+14155552671")}  # China's carriers take no links
-    harness = Harness(tmp_path, people=abroad, typical_sales=sales, link=link)
+    harness = Harness(tmp_path, people=abroad, fill_levels=levels, link=link)
     harness.dispatch(
         later("digest", "phone", "a", "b", "c"),
         later("resolved", "phone", "a", after={"a": ("id-digest-phone",)}),
     )
     digest, note = (m.body for m in harness.sender.accepted)
-    assert "Hill: Shop o-a (6), Shop o-b (1), Shop o-c." in digest
+    assert "Hill: Shop o-a (60), Shop o-b (1), Shop o-c." in digest
     assert digest.endswith(f" https://x.example/id-digest-phone/w/{NOW}")
     assert note == "In stock again: Hill: Shop o-a. Thank you."
 
@@ -223,7 +223,7 @@ KINDS = ("stock_out", "delayed", "digest", "reminder", "escalation", "lost", "re
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_said_in_every_language_in_one_segment(kind: str, language: str) -> None:
     shop, place = ("店", "西湖区") if language == "zh" else ("Shop ", "Riverside")
-    shelves = [EmptyShelf(f"o{n}", f"{shop}{n}", place, "4G-50", NOW, 3.0) for n in range(60)]
+    shelves = [EmptyShelf(f"o{n}", f"{shop}{n}", place, "4G-50", NOW, 3) for n in range(60)]
     text = compose(shelves, language=language, timezone=ZONE, kind=kind, at=NOW)
     assert text.segments == 1
     assert "more" in text.body or "等另外" in text.body
@@ -252,7 +252,7 @@ def test_reminders_of_a_day_differ_as_carriers_in_china_refuse_the_third_alike(
 
 def test_skus_of_one_shop_have_each_their_number() -> None:
     shelves = [
-        EmptyShelf("o", "Lake Shop", "", "4G", NOW, 3.0),
+        EmptyShelf("o", "Lake Shop", "", "4G", NOW, 3),
         EmptyShelf("o", "Lake Shop", "", "5G", NOW, None),
     ]
     text = compose(shelves, language="en", timezone=ZONE, kind="digest", at=NOW)

@@ -62,7 +62,7 @@ TABLES = Reference(
         )
     },
 )
-SOLD_A_DAY = {"O-1": 6.2, "O-2": 3.4, "O-3": 4.0}
+TO_BRING = {"O-1": 110, "O-2": 62, "O-3": 74}
 
 #: When, and what: a shelf that ran empty (-) or was refilled (+), or a text from a phone.
 DAY = [
@@ -137,7 +137,7 @@ class Day:
             directory,
             timezone=ZONE,
             channels=self.screen,
-            typical_sales=lambda outlet_id, sku: SOLD_A_DAY.get(outlet_id),
+            fill_levels=lambda outlet_id, sku: TO_BRING.get(outlet_id),
         )
         self.opened: dict[str, int] = {}
 
@@ -216,11 +216,11 @@ def transcript() -> str:
 
 def _in_chinese() -> Iterator[str]:
     shelves = [
-        EmptyShelf("O-1", "湖边便利店", "西湖区", SKU, _ms("10:12"), 6.2),
-        EmptyShelf("O-3", "运河手机店", "拱墅区", SKU, _ms("10:12"), 4.0),
+        EmptyShelf("O-1", "湖边便利店", "西湖区", SKU, _ms("10:12"), 110),
+        EmptyShelf("O-3", "运河手机店", "拱墅区", SKU, _ms("10:12"), 74),
     ]
     for kind in ("stock_out", "digest", "reminder", "escalation", "resolved"):
-        known = [s._replace(sold_a_day=None) for s in shelves] if kind == "resolved" else shelves
+        known = [s._replace(bring=None) for s in shelves] if kind == "resolved" else shelves
         text = compose(known, language="zh", timezone=ZONE, kind=kind, at=_ms("12:15"))
         yield f"{kind:<12} {text.body}"
     for kind in ("escalation", "lost", "unreached"):

@@ -24,6 +24,7 @@ from alert_harness import (
 from alerts.delivery.delivery import MessageDelivery
 from alerts.delivery.dispatcher import Dispatcher
 from alerts.delivery.receipts import FileReceipts
+from alerts.delivery.refused_numbers import RefusedNumber, RefusedNumbers
 from infra.operations.hand_over import (
     add_hand_over,
     list_hand_overs,
@@ -35,7 +36,7 @@ from infra.wiring import reference_of
 from pipelines.warehouse import migrate, open_warehouse
 from pipelines.warehouse.rows import to_rows
 from schemas.envelope import SCHEMAS
-from schemas.errors import UsageError
+from schemas.errors import SendError, UsageError
 
 SUCCESSOR = "+8613900139000"
 LEFT = "2026-03-01T08:00:00+08:00"
@@ -109,6 +110,10 @@ def messages(settings: Settings) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
+def notify(settings: Settings, at: str) -> list[str]:
+    return list(notify_successors(settings, at))
+
+
 def test_an_entry_is_written_once_and_undone_but_never_taken_away(settings: Settings) -> None:
     said = add_hand_over(settings, "w1", "w2", "t1", LEFT)
     name = said.partition(":")[0]
@@ -127,16 +132,16 @@ def test_an_entry_is_written_once_and_undone_but_never_taken_away(settings: Sett
 
 def test_a_hand_over_that_moves_no_outlet_sends_nobody_a_message(settings: Settings) -> None:
     name = add_hand_over(settings, "w2", "w1", None, LEFT).partition(":")[0]
-    (line,) = notify_successors(settings, "2026-03-02T12:00:00Z")
+    (line,) = notify(settings, "2026-03-02T12:00:00Z")
     assert line == f"{name} to w1: moves no outlet, nothing to tell"
     assert messages(settings) == []
 
 
 def test_one_hand_over_message_with_what_is_empty(settings: Settings) -> None:
     name = add_hand_over(settings, "w1", "w2", "t1", LEFT).partition(":")[0]
-    assert notify_successors(settings, "2026-02-28T00:00:00Z") == ["no hand-over is in force now"]
-    assert notify_successors(settings, "2026-03-01T12:00:00Z") == [f"{name} to w2: sent"]
-    assert notify_successors(settings, "2026-03-01T12:00:00Z") == [f"{name} to w2: notified before"]
+    assert notify(settings, "2026-02-28T00:00:00Z") == ["no hand-over is in force now"]
+    assert notify(settings, "2026-03-01T12:00:00Z") == [f"{name} to w2: sent"]
+    assert notify(settings, "2026-03-01T12:00:00Z") == [f"{name} to w2: notified before"]
     (message,) = messages(settings)
     assert (message["to"], message["incidents"]) == (SUCCESSOR, [])
     assert message["body"] == (
@@ -149,6 +154,26 @@ def test_one_hand_over_message_with_what_is_empty(settings: Settings) -> None:
     finally:
         warehouse.close()
     assert told.to_pylist() == [None, None]
+
+
+def test_the_second_number_is_tried_and_who_is_not_reached_is_an_error(
+    settings: Settings,
+) -> None:
+    assert settings.reference is not None
+    assert settings.data is not None
+    add_hand_over(settings, "w1", "w2", "t1", LEFT)
+    (settings.data / "sms").mkdir()
+    numbers = RefusedNumbers(settings.data / "sms" / "refused-numbers.log")
+    numbers.remember(RefusedNumber(SUCCESSOR, "30005", "switched off for good", LEFT_MS))
+    lines = notify_successors(settings, "2026-03-02T12:00:00Z")
+    assert "takes no messages: switched off for good" in next(lines)
+    with pytest.raises(SendError, match="not reached: w2"):
+        next(lines)
+    file = settings.reference / "wholesalers.csv"
+    file.write_text(file.read_text().replace(f"{SUCCESSOR},,", f"{SUCCESSOR},+8613700137000,"))
+    (line,) = notify(settings, "2026-03-02T12:00:00Z")
+    assert ": sent" in line
+    assert [message["to"] for message in messages(settings)] == ["+8613700137000"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from alerts.delivery.refused_numbers import RefusedNumber, RefusedNumbers
-from alerts.message.typical_sales import TypicalSalesFile, write_typical_sales
+from alerts.message.fill_levels import FillLevelsFile, write_fill_levels
 from infra.operations.soon_empty import run_soon_empty
 from infra.settings import Settings
 from pipelines.warehouse import migrate, open_warehouse
@@ -88,6 +89,10 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data=tmp_path / "data", sms=f"file:{tmp_path / 'sms.ndjson'}", clock="event")
 
 
+#: 4 cards a day for 14 days and a day of delivery, and a margin for one chance in twenty.
+LOW = math.ceil(4 * 15 + 1.645 * math.sqrt(15 * 4))
+
+
 def ask(settings: Settings, sql: str) -> list[dict[str, Any]]:
     warehouse = open_warehouse(data=settings.data)
     try:
@@ -113,7 +118,7 @@ def test_told_once_however_often_it_is_made(settings: Settings) -> None:
         assert said[3].startswith("doubted stock was told to nobody")
     (message,) = sent(settings)
     assert message["to"] == "+8613800138000"
-    assert message["body"] == "Soon out of CARD-20 cards (sold a day): East: Shop low (4)."
+    assert message["body"] == f"Soon out of CARD-20 cards (to bring): East: Shop low ({LOW - 2})."
     found = ask(settings, "SELECT outlet_id, on_hand, risk FROM soon_empty ORDER BY outlet_id")
     assert [(r["outlet_id"], r["on_hand"]) for r in found] == [("low", 2), ("nobodys", 2)]
     assert all(row["risk"] > 0.9 for row in found)
@@ -145,16 +150,16 @@ def test_a_list_made_again_replaces_the_one_before(settings: Settings) -> None:
     assert count["c"] == runs[-1]["announced"]
 
 
-def test_messages_of_the_next_day_know_what_is_typically_sold(settings: Settings) -> None:
+def test_messages_of_the_next_day_know_how_many_cards_to_bring(settings: Settings) -> None:
     assert settings.data is not None
-    sales = TypicalSalesFile(settings.data / "sms")
-    assert sales("low", "CARD-20") is None
+    levels = FillLevelsFile(settings.data / "sms")
+    assert levels("low", "CARD-20") is None
     run_soon_empty(settings, None, 0.3, dry_run=False)
-    assert sales("low", "CARD-20") == 4.0
-    assert sales("silent", "CARD-20") == 2.8
-    assert sales("low", "CARD-50") is None
-    write_typical_sales(settings.data / "sms", [("low", "CARD-20", 7.5)])
-    assert sales("low", "CARD-20") == 7.5
+    assert levels("low", "CARD-20") == LOW
+    assert (levels("silent", "CARD-20") or 0) < LOW
+    assert levels("low", "CARD-50") is None
+    write_fill_levels(settings.data / "sms", [("low", "CARD-20", 7)])
+    assert levels("low", "CARD-20") == 7
 
 
 def test_who_wants_it_earlier_is_told_earlier_and_once(settings: Settings) -> None:
@@ -168,7 +173,7 @@ def test_who_wants_it_earlier_is_told_earlier_and_once(settings: Settings) -> No
 
 def test_a_dry_run_tells_and_keeps_nothing(settings: Settings) -> None:
     said = run_soon_empty(settings, date(2026, 1, 10), 0.3, dry_run=True)
-    assert "w1: Soon out of CARD-20 cards (sold a day): East: Shop low (4)." in said
+    assert f"w1: Soon out of CARD-20 cards (to bring): East: Shop low ({LOW - 2})." in said
     assert sent(settings) == []
     assert ask(settings, "SELECT * FROM soon_empty_runs") == []
 

@@ -35,7 +35,7 @@ _LINES = 50_000
 
 
 class ReadEvents(beam.DoFn):  # type: ignore[misc]
-    """Event files → figures by SIM; on the side placements, and how many calls are charged."""
+    """Event files → figures by SIM; on the side placements, and the newest time."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class ReadEvents(beam.DoFn):  # type: ignore[misc]
         self, name: str, chunk: FilePart, lines: list[tuple[int, bytes]]
     ) -> Iterator[object]:
         source = chunk.file.source
-        happened: list[tuple[int, int, str, int | None]] = []
+        happened: list[tuple[int, int, str, int | None, str | None]] = []
         placed: list[tuple[object, ...]] = []
         rejects: list[tuple[str, int, str]] = []
         full = [(number, line) for number, line in lines if line.strip()]
@@ -67,10 +67,16 @@ class ReadEvents(beam.DoFn):  # type: ignore[misc]
                 event = accept_line(line)
                 if isinstance(event, Call):
                     happened.append(
-                        (int(event.imsi), event.at, event.event_id, event.charge_fen or 0)
+                        (
+                            int(event.imsi),
+                            event.at,
+                            event.event_id,
+                            event.charge_fen or 0,
+                            event.msisdn or None,
+                        )
                     )
                 elif isinstance(event, Activation):
-                    happened.append((int(event.imsi), event.at, event.event_id, None))
+                    happened.append((int(event.imsi), event.at, event.event_id, None, None))
                 elif not isinstance(event, Registration):
                     placed += [(*row, source, number) for row in _placed(event, self._reference)]
             except Refused as reason:

@@ -180,6 +180,9 @@ class JobOptions(PipelineOptions):  # type: ignore[misc]
             "--readings", action="store_true", help="line loss: keep what each unit opens down to"
         )
         parser.add_argument("--inactive-days", type=_days, default=30, help="silent so long: lost")
+        parser.add_argument(
+            "--use", choices=["any", "charged"], default="any", help="which calls count as use"
+        )
         parser.add_argument("--silent-days", type=_days, default=5, help="silent so long: listed")
 
     @property

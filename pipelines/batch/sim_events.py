@@ -84,6 +84,7 @@ class ReadEvents(beam.DoFn):  # type: ignore[misc]
         self._results.count(name, source, len(full))
         self._results.refuse(name, pl.DataFrame(rejects, schema=REJECTS, orient="row"))
         rows = pl.DataFrame(happened, schema=HAPPENED, orient="row")
+        self._results.reach(name, rows["at"])
         yield from self._then(rows)
         for part in self._placed.split(pl.DataFrame(placed, schema=PLACED, orient="row")):
             yield beam.pvalue.TaggedOutput("placed", part)

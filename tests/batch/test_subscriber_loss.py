@@ -16,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle.plain_batch import plain_subscriber_loss
 
+from pipelines.batch import run_job
+from pipelines.warehouse.port import Warehouse
 from schemas.errors import InputError
 
 DAY = 86_400_000
@@ -295,3 +297,17 @@ def run_without(root: Path, *folders: str) -> dict[str, list[Row]]:
     finally:
         for folder in folders:
             (root / f"no-{folder}").rename(root / folder)
+
+
+def test_a_month_and_its_days_stand_beside_each_other(warehouse: Warehouse, tmp_path: Path) -> None:
+    write(tmp_path, [call(1, 1, START - DAY), call(2, 2, END - 1)], [], [])
+    common = {"input": tmp_path, "warehouse": warehouse, "beam_args": ["--time-zone=UTC"]}
+    run_job("subscriber-loss", period="2026-03", **common)
+    for day in (10, 11, 10):
+        run_job("subscriber-loss", as_of=date(2026, 3, day), **common)
+    rows = warehouse.query(
+        "SELECT period, lost FROM subscriber_loss WHERE dimension = 'all' ORDER BY period"
+    ).to_pylist()
+    assert [(row["period"], row["lost"]) for row in rows] == [
+        ("2026-03", 1), ("2026-03-10", 0), ("2026-03-11", 0)
+    ]  # fmt: skip

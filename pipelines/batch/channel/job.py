@@ -88,6 +88,7 @@ def _query(
     promised = round(rules.promised_hours * scorecard.HOUR)
     month = Month(
         plan.period,
+        plan.label,
         start,
         end,
         rules,

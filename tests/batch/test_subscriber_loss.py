@@ -311,3 +311,6 @@ def test_a_month_and_its_days_stand_beside_each_other(warehouse: Warehouse, tmp_
     assert [(row["period"], row["lost"]) for row in rows] == [
         ("2026-03", 1), ("2026-03-10", 0), ("2026-03-11", 0)
     ]  # fmt: skip
+    (inputs, *_) = warehouse.query("SELECT inputs FROM batch_runs")["inputs"].to_pylist()
+    assert {"reference/outlets.csv", "reference/sim_batches.csv", "cdr/switch-a/1.csv",
+            "events/shops/1.ndjson"} <= json.loads(inputs).keys()  # fmt: skip

@@ -181,4 +181,11 @@ def _midnight(day: date, zone: ZoneInfo) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)
 
 
-JOB = Job("channel", "either", (CALLS, MARKS), TABLES, _build)
+JOB = Job(
+    "channel",
+    "either",
+    (CALLS, MARKS),
+    TABLES,
+    _build,
+    also=("reference/*.csv", _PLAN_FILE),
+)

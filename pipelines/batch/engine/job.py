@@ -110,6 +110,7 @@ class Job:
 
     A job that takes `either` does, as of a day, that day's month up to the day; its rows are filed
     under the day and stand beside those of the month.
+    `also` are patterns of further files that it reads, below the input folder.
     For every `part_bytes` of input there is one more group of keys, each held in memory whole.
     """
 
@@ -119,6 +120,7 @@ class Job:
     tables: tuple[ResultTable, ...]
     build: Callable[[beam.Pipeline, Plan], None]
     part_bytes: int = 16 << 20
+    also: tuple[str, ...] = ()
 
     def constants(self, plan: Plan) -> dict[str, object]:
         """Values of columns that are the same in all rows of a run."""

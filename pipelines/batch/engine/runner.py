@@ -100,7 +100,7 @@ def run(
             _refusals(job, made, progress).check(most_refused)
             return _dry_report(job, made, warehouse, state, began)
         with Run(warehouse, state) as entry, ThreadPoolExecutor(1) as background:
-            sums = background.submit(_checksums, files)
+            sums = background.submit(_checksums, files, f"{input}".rstrip("/"), job.also)
             compute(job, made, options, progress)
             refused = _refusals(job, made, progress)
             entry.note(
@@ -160,8 +160,15 @@ def _version() -> str:
     return importlib.metadata.version("zerostock")
 
 
-def _checksums(files: dict[str, list[File]]) -> dict[str, str]:
-    return {file.source: checksum(file) for some in files.values() for file in some}
+def _checksums(files: dict[str, list[File]], root: str, also: Sequence[str]) -> dict[str, str]:
+    """The checksum of every file that is read, by its path below the input folder."""
+    further = [
+        File(entry.path, entry.path.removeprefix(root).lstrip("/"), entry.size_in_bytes)
+        for result in FileSystems.match([f"{root}/{pattern}" for pattern in also])
+        for entry in result.metadata_list
+    ]
+    every = [*(file for some in files.values() for file in some), *further]
+    return {file.source: checksum(file) for file in every}
 
 
 @contextmanager

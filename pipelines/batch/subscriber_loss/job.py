@@ -295,4 +295,5 @@ JOB = Job(
     (CALLS, EVENTS, KEY_ACCOUNTS),
     (LOSS, RETENTION, SILENT, REPLACED),
     _build,
+    also=("reference/*.csv",),
 )

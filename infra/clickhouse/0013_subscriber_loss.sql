@@ -48,6 +48,8 @@ CREATE TABLE IF NOT EXISTS silent_subscribers_rows
     run_id        String,
     period        String,
     imsi          Int64,
+    msisdn        String,
+    is_new        UInt8,
     first_use     DateTime64(3, 'UTC'),
     last_seen     DateTime64(3, 'UTC'),
     silent_days   Int64,
@@ -64,4 +66,23 @@ ORDER BY (period, imsi);
 CREATE OR REPLACE VIEW silent_subscribers AS
 SELECT * EXCEPT run_id
 FROM silent_subscribers_rows
+WHERE run_id IN (SELECT run_id FROM batch_current);
+
+-- Cards that took over a number in the month: a replaced card is no loss.
+CREATE TABLE IF NOT EXISTS replaced_cards_rows
+(
+    run_id      String,
+    period      String,
+    msisdn      String,
+    old_imsi    Int64,
+    new_imsi    Int64,
+    replaced_at DateTime64(3, 'UTC')
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY run_id
+ORDER BY (msisdn, new_imsi);
+
+CREATE VIEW IF NOT EXISTS replaced_cards AS
+SELECT * EXCEPT run_id
+FROM replaced_cards_rows
 WHERE run_id IN (SELECT run_id FROM batch_current);

@@ -113,7 +113,7 @@ class Due:
 
     @property
     def label(self) -> tuple[str, str]:
-        """Job and period as the ledger has them, save for jobs that take a day as its month."""
+        """Job and period as the ledger has them."""
         when = self.period if self.period is not None else f"{self.as_of}"
         return self.timed.job, when
 
@@ -154,11 +154,9 @@ def due(schedule: Schedule, done: Sequence[dict[str, object]], now: datetime) ->
 
 def _settles(row: dict[str, object], run: Due) -> bool:
     job, when = run.label
-    # A job that takes a day as its month is in the ledger under the month.
-    periods = {when, when[:7]} if run.as_of is not None else {when}
     started = row["started_at"]
     assert isinstance(started, datetime)
-    return row["job"] == job and row["period"] in periods and started >= run.fire
+    return row["job"] == job and row["period"] == when and started >= run.fire
 
 
 def _succeeded(warehouse: Warehouse) -> list[dict[str, object]]:

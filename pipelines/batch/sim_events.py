@@ -26,7 +26,7 @@ from schemas.reference import Reference
 
 
 class ReadEvents(beam.DoFn):  # type: ignore[misc]
-    """Event files → figures by SIM; on the side placements, and how many calls are charged."""
+    """Event files → figures by SIM; on the side placements, and the newest time."""
 
     def __init__(
         self,
@@ -59,7 +59,10 @@ class ReadEvents(beam.DoFn):  # type: ignore[misc]
         uses = pl.from_arrow(some.uses)
         assert isinstance(uses, pl.DataFrame)
         charge = pl.when("call").then(pl.col("charge_fen").fill_null(0))
-        rows = uses.with_columns(charge.alias("charge_fen")).select(*HAPPENED)
+        number = pl.when(pl.col("msisdn") != "").then("msisdn")
+        rows = uses.with_columns(charge.alias("charge_fen"), number.alias("msisdn"))
+        rows = rows.select(*HAPPENED)
+        self._results.reach(name, rows["at"])
         yield from self._then(rows)
         for part in self._placed.split(pl.DataFrame(placed, schema=PLACED, orient="row")):
             yield beam.pvalue.TaggedOutput("placed", part)

@@ -41,7 +41,7 @@ def test_every_query_runs_and_those_of_the_month_find_something(month: Warehouse
     # One month of a power company has no history, no doubled payments and no subscribers.
     assert empty <= {
         "line_loss_flags", "unread_meters", "meter_suspects", "payment_doubles",
-        "subscriber_loss", "subscriber_retention", "silent_subscribers",
+        "subscriber_loss", "subscriber_retention", "silent_subscribers", "replaced_cards",
     }  # fmt: skip
 
 

@@ -132,6 +132,7 @@ def test_a_run_is_recorded_and_another_replaces_it(warehouse: Warehouse, tmp_pat
     assert (report.status, report.rows_read, report.rows_rejected) == ("succeeded", 5, 2)
     assert report.rows_written == {
         "line_loss": 1,
+        "unread_meters": 0,
         "line_loss_readings": 0,
         "line_loss_uncounted": 0,
     }

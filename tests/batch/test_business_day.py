@@ -83,3 +83,18 @@ def test_the_setting_is_the_zone_of_all_jobs(
     monkeypatch.setenv("ZEROSTOCK_TIME_ZONE", "Mars/Olympus")
     with pytest.raises(SettingsError, match="'Mars/Olympus' is not a time zone"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("until", "said"),
+    [
+        ("2026-04-01T00:00:00+08:00", "2026-03-01 00:00 until 2026-04-01 00:00: 31 of 31 days"),
+        ("2026-03-10T12:00:00+08:00", "2026-03-01 00:00 until 2026-03-10 12:00: 10 of 31 days; "),
+        ("2026-02-20T12:00:00+08:00", "warning: the input has nothing of 2026-03"),
+    ],
+)
+def test_a_run_says_how_much_of_the_month_is_covered(
+    until: str, said: str, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    lines = line_loss(warehouse, grid(tmp_path, f"2026-02-01T00:00:00+08:00/{until}"))
+    assert any(said in line for line in lines), lines

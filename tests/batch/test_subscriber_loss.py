@@ -16,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle.plain_batch import plain_subscriber_loss
 
+from pipelines.batch import run_job
+from pipelines.warehouse.port import Warehouse
 from schemas.errors import InputError
 
 DAY = 86_400_000
@@ -104,6 +106,7 @@ def a_trade(rng: random.Random) -> tuple[list[Row], list[Row], list[Row]]:
 
     calls = [
         call(i, rng.randrange(-2, SIMS + 2), some_time(), rng.choice((0, 5, 10)))
+        | {"msisdn": rng.choice(("", "", *(f"{n}" for n in range(6))))}
         for i in range(rng.randint(0, 80))
     ]
     events = [
@@ -165,6 +168,7 @@ def test_borders_of_base_lost_and_silent(tmp_path: Path) -> None:
     calls += [call(10 + i, i, at) for i, at in last.items()]
     calls[5] = call(5, 5, START)  # began with the month: not in the base
     calls[6] = call(6, 6, START - 30 * DAY)  # was lost already
+    calls.append(call(99, SIMS + 9, END - 1))  # somebody else's: the data reach to the end
     write(tmp_path, calls, [], [])
     tables = run(tmp_path)
     (row,) = [r for r in tables["subscriber_loss"] if r["dimension"] == "all"]
@@ -172,14 +176,50 @@ def test_borders_of_base_lost_and_silent(tmp_path: Path) -> None:
     assert [r["imsi"] - FIRST_IMSI for r in tables["silent_subscribers"]] == [2, 3]
 
 
-def test_free_calls_do_not_count_unless_all_are_free(tmp_path: Path) -> None:
-    calls = [call(1, 1, START - DAY), call(2, 1, END - DAY, 0), call(3, 2, END - DAY)]
-    write(tmp_path / "charged", calls, [], [])
-    (row, *_) = run(tmp_path / "charged")["subscriber_loss"]
-    assert (row["base"], row["lost"]) == (1, 1)
-    write(tmp_path / "flat", [c | {"charge_fen": 0} for c in calls], [], [])
-    (row, *_) = run(tmp_path / "flat")["subscriber_loss"]
-    assert (row["base"], row["lost"]) == (1, 0)
+def test_what_counts_as_use_is_a_setting_and_not_guessed(tmp_path: Path) -> None:
+    calls = [call(n, n, START - DAY, 0) for n in range(10)]
+    calls += [call(20 + n, n, END - DAY, 0) for n in range(10)]
+    for name, more in (("flat", []), ("one", [call(99, 3, START + 5 * DAY, 150)])):
+        write(tmp_path / name, [*calls, *more], [], [])
+        (row, *_) = run(tmp_path / name)["subscriber_loss"]
+        assert (row["base"], row["lost"]) == (10, 0)
+        (row, *_) = run(tmp_path / name, args=["--use=charged"])["subscriber_loss"]
+        assert (row["base"], row["lost"]) == (10, 10 - len(more))
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_a_replaced_card_is_no_loss(parts: int, tmp_path: Path) -> None:
+    old, new = {"msisdn": "+8613900000001"}, {"msisdn": "8613900000001"}
+    calls = [
+        call(1, 1, START - 40 * DAY) | old, call(2, 1, START + 10 * DAY) | old,
+        call(3, 17, START + 11 * DAY) | new, call(4, 17, END - 1) | new,
+        call(5, 2, START - DAY) | {"msisdn": "2"},
+    ]  # fmt: skip
+    write(tmp_path, calls, [], [])
+    tables = run(tmp_path, parts=parts, args=["--inactive-days=15"])
+    (row,) = [r for r in tables["subscriber_loss"] if r["dimension"] == "all"]
+    assert (row["base"], row["lost"]) == (1, 1), "the number was silent too long before March"
+    tables = run(tmp_path, parts=parts, args=["--inactive-days=41"])
+    (row,) = [r for r in tables["subscriber_loss"] if r["dimension"] == "all"]
+    assert (row["base"], row["lost"], row["pre_lost"]) == (2, 0, 1)
+    (card,) = tables["replaced_cards"]
+    assert (card["old_imsi"], card["new_imsi"]) == (FIRST_IMSI + 1, FIRST_IMSI + 17)
+    assert card["msisdn"] == "8613900000001"
+
+
+def test_the_silent_among_the_new_are_listed(tmp_path: Path) -> None:
+    calls = [call(1, 1, START + 5 * DAY), call(2, 2, START - DAY), call(3, 99, END - 1)]
+    write(tmp_path, calls, [], [])
+    listed = run(tmp_path, args=["--inactive-days=60"])["silent_subscribers"]
+    assert {r["imsi"] - FIRST_IMSI: r["is_new"] for r in listed} == {1: 1, 2: 0}
+
+
+@pytest.mark.parametrize("days", [0, 1, 9])
+def test_silence_beyond_the_data_is_not_known(days: int, tmp_path: Path) -> None:
+    calls = [call(1, 1, START - 25 * DAY), call(2, 2, START + days * DAY)]
+    write(tmp_path, calls, [], [])
+    (row, *_) = run(tmp_path)["subscriber_loss"]
+    assert (row["base"], row["lost"]) == (1, int(25 + days + 1 >= 30))
 
 
 def test_as_of_a_day_lists_silent_accounts_with_their_manager(tmp_path: Path) -> None:
@@ -210,7 +250,7 @@ def test_parquet_calls_and_bad_lines(tmp_path: Path) -> None:
         file.write(b"{not json\n\n" + json.dumps(event).encode() + b'\n{"type": "dance"}\n')
     tables = run(tmp_path)
     (row,) = [r for r in tables["subscriber_loss"] if r["dimension"] == "all"]
-    assert (row["base"], row["lost"]) == (1, 1)
+    assert (row["base"], row["lost"]) == (1, 0), "nothing is known of March"
     assert reasons(tables) == [
         "invalid_field", "malformed", "malformed", "unknown_outlet", "unknown_type",
     ]  # fmt: skip
@@ -257,3 +297,20 @@ def run_without(root: Path, *folders: str) -> dict[str, list[Row]]:
     finally:
         for folder in folders:
             (root / f"no-{folder}").rename(root / folder)
+
+
+def test_a_month_and_its_days_stand_beside_each_other(warehouse: Warehouse, tmp_path: Path) -> None:
+    write(tmp_path, [call(1, 1, START - DAY), call(2, 2, END - 1)], [], [])
+    common = {"input": tmp_path, "warehouse": warehouse, "beam_args": ["--time-zone=UTC"]}
+    run_job("subscriber-loss", period="2026-03", **common)
+    for day in (10, 11, 10):
+        run_job("subscriber-loss", as_of=date(2026, 3, day), **common)
+    rows = warehouse.query(
+        "SELECT period, lost FROM subscriber_loss WHERE dimension = 'all' ORDER BY period"
+    ).to_pylist()
+    assert [(row["period"], row["lost"]) for row in rows] == [
+        ("2026-03", 1), ("2026-03-10", 0), ("2026-03-11", 0)
+    ]  # fmt: skip
+    (inputs, *_) = warehouse.query("SELECT inputs FROM batch_runs")["inputs"].to_pylist()
+    assert {"reference/outlets.csv", "reference/sim_batches.csv", "cdr/switch-a/1.csv",
+            "events/shops/1.ndjson"} <= json.loads(inputs).keys()  # fmt: skip

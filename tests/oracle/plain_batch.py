@@ -266,39 +266,55 @@ def plain_subscriber_loss(
     batch: tuple[int, str, int],
     start: int,
     end: int,
+    *,
+    charged: bool = False,
 ) -> dict[str, Any]:
-    """loss {(dimension, key): (base, lost, pre_lost)}, retention and silent {imsi: outlet_id}."""
+    """loss {(dimension, key): (base, lost, pre_lost)}, retention and silent {imsi: outlet_id}.
+
+    A subscriber is a number where calls name one, else a SIM; silence is judged up to the end of
+    the day of the newest event.
+    """
     first_imsi, first_iccid, count = batch
     day = 86_400_000
     loss: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
     retention: defaultdict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
     silent = {}
     ours = range(first_imsi, first_imsi + count)
-    charged = any(
-        c["charge_fen"] > 0 and c["imsi"] in ours and c["start_time"] < end for c in calls
-    )
+    calls = [c for c in calls if c["start_time"] < end]
+    switched_on = [e for e in events if e["type"] == "activation" and e["at"] < end]
+    times = [c["start_time"] for c in calls] + [e["at"] for e in switched_on]
+    until = min(end, (max(times, default=start) // day + 1) * day)
+    until = max(until, start)
+    cards: defaultdict[str, list[int]] = defaultdict(list)
     for imsi in ours:
-        own = [c for c in calls if c["imsi"] == imsi and c["start_time"] < end]
-        used = [(c["start_time"], c["call_id"]) for c in own]
+        named = [c for c in calls if c["imsi"] == imsi and c["msisdn"]]
+        newest = max(((c["start_time"], c["msisdn"]) for c in named), default=None)
+        cards[newest[1] if newest else f"imsi {imsi}"].append(imsi)
+    for imsis in cards.values():
+        own = [c for c in calls if c["imsi"] in imsis]
+        used = [(c["start_time"], c["call_id"], c["imsi"]) for c in own]
         used += [
-            (e["at"], e["event_id"])
-            for e in events
-            if e["type"] == "activation" and int(e["imsi"]) == imsi and e["at"] < end
+            (e["at"], e["event_id"], int(e["imsi"])) for e in switched_on if int(e["imsi"]) in imsis
         ]
-        if not used:
+        if not used or min(used)[0] >= until:
             continue
-        first = min(used)
-        outlet = _outlet_at(first, imsi - first_imsi + int(first_iccid), events)
+        *first, first_sim = min(used)
+        newest_sim = max(
+            (min(u for u in used if u[2] == imsi) for imsi in {u[2] for u in used}),
+        )[2]
+        outlet = _outlet_at(tuple(first), first_sim - first_imsi + int(first_iccid), events)
         held = [a for a in assignments if a["outlet_id"] == outlet and a["valid_from"] <= first[0]]
         holder = max(held, key=lambda a: a["valid_from"])["wholesaler_id"] if held else "unknown"
         cohort = f"{datetime.fromtimestamp(first[0] / 1000, UTC):%Y-%m}"
         seen = [c["start_time"] for c in own if not charged or c["charge_fen"] > 0]
         before = max([first[0], *(at for at in seen if at < start)])
-        quiet = end - max([first[0], *seen])
+        quiet = until - max([first[0], *seen])
         lost = quiet >= 30 * day
         for key in (("all", "all"), ("outlet", outlet or "unknown"), ("wholesaler", holder)):
             retention[(*key, cohort)][0] += 1
             retention[(*key, cohort)][1] += not lost
+        if not lost and quiet >= 5 * day:
+            silent[newest_sim] = outlet or "unknown"
         if first[0] < start and start - before < 30 * day:
             keys = [
                 ("all", "all"),
@@ -311,8 +327,6 @@ def plain_subscriber_loss(
             for key in keys:
                 for place, counts in enumerate((True, lost, pre_lost)):
                     loss[key][place] += counts
-            if pre_lost:
-                silent[imsi] = outlet or "unknown"
     return {
         "loss": {key: tuple(sums) for key, sums in loss.items()},
         "retention": {key: tuple(sums) for key, sums in retention.items()},

@@ -35,6 +35,7 @@ class Month:
     """What the warehouse knew when the job began, and the rules."""
 
     period: str
+    label: str
     start: int
     end: int
     rules: ChannelFile
@@ -63,7 +64,7 @@ def figures(
         sims.filter(pl.col("activated_at") >= month.start), month.rules.diversion
     )
     key = pl.format("{}/{}", "outlet_id", "wholesaler_id")
-    named = [key.alias("case_key"), pl.format(month.period + "/{}", key).alias("case_id")]
+    named = [key.alias("case_key"), pl.format(month.label + "/{}", key).alias("case_id")]
     results.put(CASES.name, "all", found.with_columns(named))
     results.put(EVIDENCE.name, "all", evidence.with_columns(*named, _time("activated_at")))
     card = scorecard.scorecard(month.wholesalers, *month.parts, scorecard.diverted(found))

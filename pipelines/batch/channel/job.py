@@ -88,6 +88,7 @@ def _query(
     promised = round(rules.promised_hours * scorecard.HOUR)
     month = Month(
         plan.period,
+        plan.label,
         start,
         end,
         rules,
@@ -180,4 +181,11 @@ def _midnight(day: date, zone: ZoneInfo) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)
 
 
-JOB = Job("channel", "either", (CALLS, MARKS), TABLES, _build)
+JOB = Job(
+    "channel",
+    "either",
+    (CALLS, MARKS),
+    TABLES,
+    _build,
+    also=("reference/*.csv", _PLAN_FILE),
+)

@@ -143,6 +143,7 @@ class Stock:
         return self._query(
             "SELECT imsi, countIf(kind = 'diverted') > countIf(kind = 'dismissed') AS diverted"
             " FROM commission_lines WHERE kind != 'activation' AND period != {period:String}"
+            " AND length(period) = 7"  # not what runs as of a day foresaw
             " GROUP BY imsi HAVING diverted OR countIf(kind = 'dead') > 0",
             {"period": period},
         ).with_columns(pl.col("diverted").cast(pl.Boolean))

@@ -64,6 +64,11 @@ class Dataset:
         return [column.name for column in self.columns]
 
     @property
+    def instants(self) -> list[str]:
+        """The columns that hold times."""
+        return [column.name for column in self.columns if column.instant]
+
+    @property
     def values(self) -> dict[str, Any]:
         """Name → Polars type of the columns of usable rows."""
         return {column.name: column.kind for column in self.columns}

@@ -80,6 +80,11 @@ class Plan:
         return check(peek(chunks[0], dataset), dataset)[0] if chunks else None
 
     @property
+    def label(self) -> str:
+        """What rows and the run are filed under: the day of a month that is looked at up to it."""
+        return self.period if self.until is None else self.until.isoformat()
+
+    @property
     def span(self) -> tuple[int, int]:
         """The start and end, ms UTC, of the month in the run's time zone."""
         start, end = month_span(self.period, self.options.zone)
@@ -103,7 +108,9 @@ class Plan:
 class Job:
     """A batch job. `build` adds its steps to a pipeline; results go to `plan.results`.
 
-    A job that takes `either` does, as of a day, that day's month up to the day.
+    A job that takes `either` does, as of a day, that day's month up to the day; its rows are filed
+    under the day and stand beside those of the month.
+    `also` are patterns of further files that it reads, below the input folder.
     For every `part_bytes` of input there is one more group of keys, each held in memory whole.
     """
 
@@ -113,11 +120,12 @@ class Job:
     tables: tuple[ResultTable, ...]
     build: Callable[[beam.Pipeline, Plan], None]
     part_bytes: int = 16 << 20
+    also: tuple[str, ...] = ()
 
     def constants(self, plan: Plan) -> dict[str, object]:
         """Values of columns that are the same in all rows of a run."""
         as_of = {"as_of": plan.as_of} if self.when == "as_of" else {}
-        return {"job": self.name, "period": plan.period, **as_of}
+        return {"job": self.name, "period": plan.label, **as_of}
 
     def parts(self, size: int) -> int:
         """Into how many groups the keys of `size` bytes of input are split."""
@@ -180,6 +188,9 @@ class JobOptions(PipelineOptions):  # type: ignore[misc]
             "--readings", action="store_true", help="line loss: keep what each unit opens down to"
         )
         parser.add_argument("--inactive-days", type=_days, default=30, help="silent so long: lost")
+        parser.add_argument(
+            "--use", choices=["any", "charged"], default="any", help="which calls count as use"
+        )
         parser.add_argument("--silent-days", type=_days, default=5, help="silent so long: listed")
 
     @property

@@ -47,7 +47,7 @@ from pipelines.batch.engine.run_ledger import Run
 from pipelines.batch.engine.run_states import RunState
 from pipelines.batch.engine.sources import CHUNK_ROWS, File, checksum, is_local, plan, require
 from pipelines.batch.engine.tables import REJECTS_TABLE, ResultTable
-from pipelines.batch.engine.transforms import NOTE, OFFSETS, REJECTED, Results
+from pipelines.batch.engine.transforms import NOTE, OFFSETS, REACH, REJECTED, Results
 from schemas.errors import BatchError, UsageError, ZerostockError
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def run(
     )
     count = sum(len(some) for some in files.values())
     zone = made.options.time_zone
+    when = made.label
     progress(f"{job.name} {when} in {zone}: {count} files, {size / 1e6:.1f} MB")
     state = RunState(_run_id(job, when), job.name, when, datetime.now(UTC), _version())
     with _work_folder(options, state.run_id) as folder:
@@ -101,7 +102,7 @@ def run(
             _refusals(job, made, progress).check(most_refused)
             return _dry_report(job, made, warehouse, state, began)
         with Run(warehouse, state) as entry, ThreadPoolExecutor(1) as background:
-            sums = background.submit(_checksums, files)
+            sums = background.submit(_checksums, files, f"{input}".rstrip("/"), job.also)
             compute(job, made, options, progress)
             refused = _refusals(job, made, progress)
             entry.note(
@@ -161,8 +162,15 @@ def _version() -> str:
     return importlib.metadata.version("zerostock")
 
 
-def _checksums(files: dict[str, list[File]]) -> dict[str, str]:
-    return {file.source: checksum(file) for some in files.values() for file in some}
+def _checksums(files: dict[str, list[File]], root: str, also: Sequence[str]) -> dict[str, str]:
+    """The checksum of every file that is read, by its path below the input folder."""
+    further = [
+        File(entry.path, entry.path.removeprefix(root).lstrip("/"), entry.size_in_bytes)
+        for result in FileSystems.match([f"{root}/{pattern}" for pattern in also])
+        for entry in result.metadata_list
+    ]
+    every = [*(file for some in files.values() for file in some), *further]
+    return {file.source: checksum(file) for file in every}
 
 
 @contextmanager
@@ -189,7 +197,7 @@ def compute(job: Job, plan: Plan, options: PipelineOptions, progress: Progress) 
     runner = None if _runner_named(options) else FnApiRunner()
     pipeline = beam.Pipeline(runner=runner, options=options)
     job.build(pipeline, plan)
-    progress(f"{job.name} {plan.period}: computing")
+    progress(f"{job.name} {plan.label}: computing")
     try:
         with _errors_logged_once(), _bundles_end_at_once():
             pipeline.run().wait_until_finish()
@@ -259,9 +267,29 @@ def _warn_of_zone(plan: Plan, progress: Progress) -> None:
         )
 
 
+def _report_reach(plan: Plan, progress: Progress) -> None:
+    """Report in one line how much of the period the input covers."""
+    found = list(frames(plan.results.folder, REACH))
+    start, end = plan.span
+    first = max(start, min((frame["first"][0] for frame in found), default=start))
+    last = min(end, max((frame["last"][0] for frame in found), default=start))
+    if not found or last <= first:
+        progress(f"warning: the input has nothing of {plan.label}")
+        return
+    zone, day = plan.options.zone, 86_400_000
+    begins, ends = (
+        f"{datetime.fromtimestamp(ms / 1000, zone):%Y-%m-%d %H:%M}" for ms in (first, last)
+    )
+    days, whole = -(-(last - first) // day), round((end - start) / day)
+    short = "" if days >= whole else "; what needs the rest waits for it"
+    progress(f"the input reaches from {begins} until {ends}: {days} of {whole} days{short}")
+
+
 def _refusals(job: Job, plan: Plan, progress: Progress) -> Refusals:
-    """What was refused, reported."""
+    """What was refused, reported, after what the input says of its times."""
     _warn_of_zone(plan, progress)
+    if job.when != "as_of":
+        _report_reach(plan, progress)
     folder = plan.results.folder
     found = refusals(folder, job.datasets)
     for line in found.lines():

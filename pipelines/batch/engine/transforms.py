@@ -26,9 +26,9 @@ from pipelines.batch.engine.sources import FilePart, read
 
 T = TypeVar("T")
 
-#: Results that are not a table of the job: what was refused, how many rows were read, and with
-#: which offsets their times are written.
-REJECTED, COUNTED, OFFSETS = "batch_rejects", "_rows_read", "_offsets"
+#: Results that are not a table of the job: what was refused, how many rows were read, with
+#: which offsets their times are written, and from when until when they reach.
+REJECTED, COUNTED, OFFSETS, REACH = "batch_rejects", "_rows_read", "_offsets", "_reach"
 
 #: How a reason begins that only remarks on a row which counts all the same.
 NOTE = "note: "
@@ -92,6 +92,13 @@ class Results:
     def count(self, name: str, source: str, rows: int) -> None:
         """Leave how many rows of a file were read."""
         self.put(COUNTED, name, pl.DataFrame({"source": [source], "rows": [rows]}))
+
+    def reach(self, name: str, *times: pl.Series) -> None:
+        """Leave from when until when some rows reach: columns of ms UTC."""
+        known = [column for column in times if column.count()]
+        if known:
+            first, last = min(c.min() for c in known), max(c.max() for c in known)  # type: ignore[type-var]
+            self.put(REACH, name, pl.DataFrame({"first": [first], "last": [last]}))
 
     def keep(self, name: str, value: T) -> Kept[T]:
         """Leave what steps need, for them to fetch, as it is made when the pipeline is built."""
@@ -173,6 +180,7 @@ class ReadDataset(beam.DoFn):  # type: ignore[misc]
                 self._results.put(OFFSETS, name, zones)
             self._results.count(name, chunk.file.source, raw.height + misfits.height)
             self._results.refuse(name, misfits, rejects)
+            self._results.reach(name, *(good[n] for n in self._dataset.instants))
             if good.height:
                 yield from self._then(FramePart(name, good), *sides)
 

@@ -10,7 +10,8 @@ from pipelines.batch.engine.tables import ResultTable
 CALLS = Dataset(
     "cdr",
     (text("call_id"), time("start_time"), imsi("imsi"),
-     whole("charge_fen", required=False, present=False)),
+     whole("charge_fen", required=False, present=False),
+     text("msisdn", required=False, present=False)),
     optional=True,
     folders=("",),
     calls=True,
@@ -28,20 +29,22 @@ KEY_ACCOUNTS = Dataset(
 LOSS = ResultTable("subscriber_loss")
 RETENTION = ResultTable("subscriber_retention")
 SILENT = ResultTable("silent_subscribers")
+REPLACED = ResultTable("replaced_cards")
 
 
 # --- rows as they travel ------------------------------------------------------------------------
 
-#: One SIM's figures from some of its events; times in ms, null where there is none.
+#: One SIM's figures from some of its events: the last use before the month and before its end, and
+#: the newest number; times in ms, null where there is none.
 USE = {
     "imsi": pl.Int64,
     "block": pl.Int64,
     "first_use": pl.Int64,
     "first_event": pl.String,
-    "charged_before": pl.Int64,
-    "charged": pl.Int64,
-    "called_before": pl.Int64,
-    "called": pl.Int64,
+    "seen_before": pl.Int64,
+    "seen": pl.Int64,
+    "msisdn": pl.String,
+    "named_at": pl.Int64,
 }
 
 PLACED = {
@@ -63,4 +66,21 @@ HAPPENED = {
     "at": pl.Int64,
     "event_id": pl.String,
     "charge_fen": pl.Int64,
+    "msisdn": pl.String,
+}
+
+#: A SIM with the shop that sold it; `subscriber` is its number or, where none is known, its IMSI.
+SIM = {
+    "subscriber": pl.String,
+    "imsi": pl.Int64,
+    "msisdn": pl.String,
+    "first_use": pl.Int64,
+    "first_event": pl.String,
+    "seen_before": pl.Int64,
+    "seen": pl.Int64,
+    "outlet_id": pl.String,
+    "territory_id": pl.String,
+    "wholesaler_id": pl.String,
+    "account": pl.String,
+    "manager": pl.String,
 }

@@ -1,8 +1,9 @@
 """Subscriber loss of a month, from call records and the events of the SIM cards.
 
-Every chunk of calls becomes a few figures a SIM: first use, last chargeable event. Those of a SIM
-come together, the deliveries (`sim_events`) say which outlet sold it (`with_seller`), and sums by
-territory, outlet, wholesaler and cohort are added up. The rules are in `core.channel.churn` and
+Every chunk of calls becomes a few figures a SIM: first use, last use, number. Those of a SIM come
+together, the deliveries (`sim_events`) say which outlet sold it (`with_seller`). Those of a number
+come together, as a replaced card is no loss, and sums by territory, outlet, wholesaler and cohort
+are added up. The rules are in `core.channel.churn` and
 `core.stock.placement`, data sets and tables in `files`.
 """
 
@@ -10,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
+from zoneinfo import ZoneInfo
 
 import apache_beam as beam
 import polars as pl
@@ -35,8 +38,10 @@ from pipelines.batch.subscriber_loss.files import (
     KEY_ACCOUNTS,
     LOSS,
     PLACED,
+    REPLACED,
     RETENTION,
     SILENT,
+    SIM,
     USE,
 )
 from pipelines.core.channel import churn
@@ -56,40 +61,64 @@ class _Month:
     inactive_days: int
     silent_days: int
     zone: str
+    use: str
+
+    def known_until(self, newest: int | None) -> int:
+        """The end of the day of the newest event: silence beyond it is not known. ms UTC."""
+        if newest is None:
+            return self.start
+        zone = ZoneInfo(self.zone)
+        after = datetime.fromtimestamp(newest / 1000, zone).date() + timedelta(days=1)
+        midnight = datetime(after.year, after.month, after.day, tzinfo=zone)
+        return max(self.start, min(self.end, int(midnight.timestamp() * 1000)))
 
 
 def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     options, results = plan.options, plan.results
     if not plan.chunks[CALLS.name] and not plan.chunks[EVENTS.name]:
         raise InputError(f"{plan.root} has nothing to read: it needs a folder events/ or cdr/")
-    month = _Month(*plan.span, options.inactive_days, options.silent_days, options.time_zone)
+    month = _Month(
+        *plan.span,
+        options.inactive_days,
+        options.silent_days,
+        options.time_zone,
+        options.use,
+    )
     reference = reference_of(plan)
     uses = JoinInput("uses", "block", USE, plan.parts)
     accounts = JoinInput("accounts", "block", ACCOUNT, plan.parts)
     placed = JoinInput("placed", "event_id", PLACED)
     figures = partial(_uses, month=month, reference=reference, side=uses)
-    calls = plan.read(pipeline, CALLS, partial(_uses_of_calls, then=figures), tags=["charged"])
+    calls = plan.read(pipeline, CALLS, partial(_uses_of_calls, then=figures), tags=["newest"])
     events = plan.chunk_list(pipeline, EVENTS) | "Read events" >> beam.ParDo(
         ReadEvents(figures, placed, reference, results)
-    ).with_outputs("charged", "placed", main="main")
-    charged = (
-        (calls["charged"], events["charged"])
-        | "Charged rows" >> beam.Flatten()
-        | "Any charged" >> beam.CombineGlobally(sum)
+    ).with_outputs("newest", "placed", main="main")
+    newest = (
+        (calls["newest"], events["newest"])
+        | "Newest of each" >> beam.Flatten()
+        | "Newest" >> beam.CombineGlobally(_newest)
     )
     placements = together(
         "Placements once", [events["placed"]], [placed], partial(placements_once, results=results)
     )
-    judged = together(
-        "Judge SIMs",
+    side = JoinInput("sims", "subscriber", SIM, plan.parts)
+    sims = together(
+        "Who sold each SIM",
         [
             calls["main"],
             events["main"],
             plan.read(pipeline, KEY_ACCOUNTS, partial(_accounts, accounts)),
         ],
         [uses, accounts],
-        partial(_judge, month=month, reference=reference, results=results),
-        [beam.pvalue.AsSingleton(charged), beam.pvalue.AsIter(placements)],
+        partial(_sims, side=side, reference=reference, results=results),
+        [beam.pvalue.AsIter(placements)],
+    )
+    judged = together(
+        "Judge subscribers",
+        [sims],
+        [side],
+        partial(_judge, month=month, results=results),
+        [beam.pvalue.AsSingleton(newest)],
         ["retention"],
     )
     for name, tag, keys, finish in (
@@ -103,6 +132,10 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
         )
 
 
+def _newest(times: Iterable[int | None]) -> int | None:
+    return max((time for time in times if time is not None), default=None)
+
+
 def _uses_of_calls(
     piece: FramePart, then: Callable[[pl.DataFrame], Iterator[object]]
 ) -> Iterator[object]:
@@ -112,6 +145,7 @@ def _uses_of_calls(
             at="start_time",
             event_id="call_id",
             charge_fen=pl.col("charge_fen").fill_null(0),
+            msisdn="msisdn",
         )
     )
 
@@ -119,88 +153,124 @@ def _uses_of_calls(
 def _uses(
     happened: pl.DataFrame, month: _Month, reference: Reference, side: JoinInput
 ) -> Iterator[object]:
-    """Figures by SIM, of ours, up to the month's end; on the side, how many have a charge."""
-    ours = reference.registered(happened["imsi"].to_numpy()) & (
-        happened["at"].to_numpy() < month.end
-    )
-    rows = happened.filter(pl.Series(ours))
-    if rows.is_empty():
+    """Figures by SIM, of ours, up to the month's end; on the side, the newest time of all."""
+    known = happened.filter(pl.col("at") < month.end)
+    if known.is_empty():
         return
+    yield beam.pvalue.TaggedOutput("newest", known["at"].max())
+    rows = known.filter(pl.Series(reference.registered(known["imsi"].to_numpy())))
     at, charge = pl.col("at"), pl.col("charge_fen")
-    before = at < month.start
+    used = charge > 0 if month.use == "charged" else charge.is_not_null()
     figures = rows.group_by("imsi").agg(
         first_use=at.min(),
-        charged_before=at.filter((charge > 0) & before).max(),
-        charged=at.filter(charge > 0).max(),
-        called_before=at.filter(charge.is_not_null() & before).max(),
-        called=at.filter(charge.is_not_null()).max(),
+        seen_before=at.filter(used & (at < month.start)).max(),
+        seen=at.filter(used).max(),
     )
     first = (
         rows.join(figures, left_on=["imsi", "at"], right_on=["imsi", "first_use"], how="semi")
         .group_by("imsi")
         .agg(first_event=pl.col("event_id").min())
     )
-    uses = figures.join(first, on="imsi").with_columns(_BLOCK.alias("block"))
+    uses = (
+        figures.join(first, on="imsi")
+        .join(_numbers(rows), on="imsi", how="left")
+        .with_columns(_BLOCK.alias("block"))
+    )
     yield from side.split(uses.select(*USE))
-    yield beam.pvalue.TaggedOutput("charged", figures["charged"].count())
+
+
+def _numbers(rows: pl.DataFrame) -> pl.DataFrame:
+    """imsi, msisdn, named_at: the newest number of each SIM whose rows name one."""
+    number = pl.col("msisdn").str.strip_chars_start("+")
+    named = rows.filter(pl.col("msisdn") != "")
+    return (
+        named.group_by("imsi", number)
+        .agg(named_at=pl.col("at").max())
+        .group_by("imsi")
+        .agg(pl.col("msisdn", "named_at").sort_by("named_at", "msisdn").last())
+    )
 
 
 def _accounts(side: JoinInput, piece: FramePart) -> Iterator[Keyed]:
     yield from side.split(piece.frame.with_columns(_BLOCK.alias("block")).select(*ACCOUNT))
 
 
-def _judge(
+def _sims(
     group: JoinedRows,
-    charged: int,
     placed: Iterable[bytes],
     *,
-    month: _Month,
+    side: JoinInput,
     reference: Reference,
     results: Results,
-) -> Iterator[object]:
-    """All figures of some SIMs → who is in service, lost, silent; sums, and the list of silent."""
+) -> Iterator[Keyed]:
+    """All figures of some SIMs → the SIMs with who sold them, on their way to their subscribers."""
     uses = (
         group.frames["uses"]
         .sort("first_use", "first_event")
         .group_by("imsi")
         .agg(
             pl.col("first_use", "first_event").first(),
-            pl.col("charged_before", "charged", "called_before", "called").max(),
+            pl.col("seen_before", "seen").max(),
+            pl.col("msisdn").sort_by("named_at", "msisdn", nulls_last=False).last(),
         )
         .sort("imsi")
     )
-    # An export without any charges (flat rates) has calls only to tell by.
-    kind = "charged" if charged else "called"
-    sims = (
-        with_seller(uses, placed, reference)
-        .with_columns(
-            seen_before=pl.col(f"{kind}_before"),
-            seen=pl.col(kind),
-            cohort=_day_time("first_use", month.zone).dt.strftime("%Y-%m"),
-        )
-        .with_columns(
-            churn.standing(month.start, month.end, month.inactive_days, month.silent_days)
-        )
-    )
     accounts, rejects = deduplicate(group.frames["accounts"], ["imsi"])
     results.refuse(f"accounts-{group.name}", rejects)
-    silent = sims.filter("pre_lost").join(accounts, on="imsi", how="left")
+    sims = (
+        with_seller(uses, placed, reference)
+        .join(accounts, on="imsi", how="left")
+        .with_columns(subscriber=pl.coalesce("msisdn", pl.format("imsi {}", "imsi")))
+    )
+    yield from side.split(sims.select(*SIM))
+
+
+def _judge(
+    group: JoinedRows, newest: int | None, *, month: _Month, results: Results
+) -> Iterator[object]:
+    """All SIMs of some subscribers → who is in service, lost, silent; sums, and lists.
+
+    A subscriber came with the first SIM, and may be reached under the newest.
+    """
+    sims = group.frames["sims"].sort("first_use", "first_event", "imsi")
+    results.put(REPLACED.name, group.name, _replaced(sims, month))
+    first = ["first_use", "first_event", "outlet_id", "territory_id", "wholesaler_id"]
+    subscribers = (
+        sims.group_by("subscriber", maintain_order=True)
+        .agg(
+            pl.col(first).first(),
+            pl.col("seen_before", "seen").max(),
+            pl.col("imsi", "msisdn").last(),
+            pl.col("account", "manager").drop_nulls().last(),
+        )
+        .with_columns(cohort=_day_time("first_use", month.zone).dt.strftime("%Y-%m"))
+    )
+    until = month.known_until(newest)
+    subscribers = subscribers.filter(pl.col("first_use") < until).with_columns(
+        churn.standing(month.start, until, month.inactive_days, month.silent_days)
+    )
+    silent = subscribers.filter("in_service", pl.col("silent_days") >= month.silent_days)
     results.put(
         SILENT.name,
         group.name,
-        silent.select(
-            "imsi",
+        silent.with_columns(
             _day_time("first_use"),
             _day_time(pl.max_horizontal("seen", "first_use")).alias("last_seen"),
-            "silent_days",
-            "outlet_id",
-            "wholesaler_id",
-            "territory_id",
-            pl.col("account", "manager").fill_null(""),
-        ),
+            pl.col("account", "manager", "msisdn").fill_null(""),
+            is_new=(~pl.col("base")).cast(pl.UInt8),
+        ).drop("first_event", "seen", "seen_before"),
     )
-    yield churn.loss(sims)
-    yield beam.pvalue.TaggedOutput("retention", churn.retention(sims))
+    yield churn.loss(subscribers)
+    yield beam.pvalue.TaggedOutput("retention", churn.retention(subscribers))
+
+
+def _replaced(sims: pl.DataFrame, month: _Month) -> pl.DataFrame:
+    """Cards first used in the month under a number that another card had; `sims` in order."""
+    return (
+        sims.with_columns(old_imsi=pl.col("imsi").shift().over("subscriber"))
+        .filter(pl.col("old_imsi").is_not_null(), pl.col("first_use") >= month.start)
+        .select("msisdn", "old_imsi", new_imsi="imsi", replaced_at=_day_time("first_use"))
+    )
 
 
 def _day_time(ms: str | pl.Expr, zone: str = "UTC") -> pl.Expr:
@@ -222,6 +292,7 @@ JOB = Job(
     "subscriber-loss",
     "either",
     (CALLS, EVENTS, KEY_ACCOUNTS),
-    (LOSS, RETENTION, SILENT),
+    (LOSS, RETENTION, SILENT, REPLACED),
     _build,
+    also=("reference/*.csv",),
 )

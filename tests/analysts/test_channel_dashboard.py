@@ -49,7 +49,9 @@ def test_the_numbers_are_the_city_s(ran: Any) -> None:
     incidents = read_truth(ran.city).incidents
     still = [i for i in incidents if i.closed_at is None]
     assert int(rows(ran, "Empty shelves")[0]["shelves"]) == len(still)
-    assert int(rows(ran, "Outlets with an empty shelf")[0]["outlets"]) == len({i.outlet_id for i in still})
+    assert int(rows(ran, "Outlets with an empty shelf")[0]["outlets"]) == len(
+        {i.outlet_id for i in still}
+    )
     assert sum(int(row["stock_outs"]) for row in rows(ran, "Stock-outs per day")) == len(incidents)
 
 

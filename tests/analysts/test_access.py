@@ -38,7 +38,12 @@ def fill(opened: Warehouse) -> None:
         "wholesalers": {"wholesaler_id": "w-1", "name": "Li", "phone": "+8613800138000"},
         "registrations_rows": {"event_id": "e-1", "imsi": IMSI, "complete": 1},
         "stock_movements_rows": {"movement_id": "m-1", "imsi": IMSI, "iccid": "89", "delta": 1},
-        "dead_letters_rows": {"source": "a", "position": 1, "payload": f"imsi {IMSI}"},
+        "dead_letters_rows": {
+            "source": "a",
+            "position": 1,
+            "reason": "malformed",
+            "payload": f"imsi {IMSI}",
+        },
         "sms_messages_rows": {
             "message_id": "s-1",
             "body": "Wang: empty. https://desk.example/a/token?x=1 or +8613800138000",

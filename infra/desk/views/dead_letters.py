@@ -40,6 +40,7 @@ DEAD_LETTERS: Final = Listing(
 _ONE: Final = """
 SELECT source, position, received_at, reason, payload FROM dead_letters
 WHERE source = {source:String} AND position = {position:Int64}
+ORDER BY received_at DESC LIMIT 1
 """
 
 

@@ -23,8 +23,8 @@ from pydantic_settings import (
 )
 
 from pipelines.core.stage import RESTATE_WITHIN
-from schemas.durations import parse_duration
 from schemas.errors import SettingsError, UsageError
+from schemas.fields import parse_duration
 
 
 def _duration(value: Any) -> Any:

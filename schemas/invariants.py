@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from schemas.cards import iccid_in, series_of
 from schemas.fields import TIME_END
-from schemas.iccids import iccid_in, series_of
 from schemas.topics import SIM_BLOCK, block_of
 
 #: The least and the greatest value of numbers, by the name of their column.

@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
-from schemas.cards import CardList
+from schemas.cards import CardList, IccidSeries, iccid_in, series_of
 from schemas.errors import InputError
 from schemas.fields import Count, EmptyIsNone, Iccid, Identifier, Imsi, Phone, Time
 from schemas.hand_over import HandOver, Holding, Takeover, take_over
-from schemas.iccids import IccidSeries, iccid_in, series_of
 
 _Day = Annotated[date | None, EmptyIsNone]
 

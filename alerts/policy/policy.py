@@ -28,9 +28,8 @@ from pydantic import (
 )
 
 from alerts.policy.toml_lines import line_of
-from schemas.durations import parse_duration
 from schemas.errors import SettingsError
-from schemas.fields import TIME_END, Identifier, parse_time
+from schemas.fields import TIME_END, Identifier, parse_duration, parse_time
 
 #: Of a table of channels by territory: for all territories that have none.
 EVERYWHERE: Final = "*"

@@ -21,9 +21,8 @@ from infra.text import counted, printable
 from pipelines.ingest.mapping import load_mapping
 from pipelines.ingest.post import KafkaSink
 from pipelines.warehouse import Warehouse, migrate, open_for_reading, open_warehouse
-from schemas.durations import parse_duration
 from schemas.errors import InputError, UsageError
-from schemas.fields import TIME_END, parse_time
+from schemas.fields import TIME_END, parse_duration, parse_time
 
 _WHERE = (
     "WHERE startsWith(reason, {reason:String}) AND startsWith(source, {source:String})"

@@ -18,9 +18,9 @@ from pipelines.ingest.positions import noted_source
 from pipelines.ingest.post import KafkaSink
 from pipelines.ingest.source_clock import Disorder
 from pipelines.ingest.sources import SourceState
-from schemas.durations import format_duration
 from schemas.envelope import NO_WATERMARK, Header
 from schemas.errors import UsageError
+from schemas.fields import format_duration
 from schemas.topics import INGEST_POSITIONS
 
 

@@ -41,8 +41,8 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.durations import parse_duration
 from schemas.errors import MappingError
+from schemas.fields import parse_duration
 
 _OFFSET = re.compile(r"(Z|[+-]\d\d(:?\d\d)?)", re.ASCII)
 

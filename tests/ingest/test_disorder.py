@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from infra.operations.sources import advice
 from pipelines.ingest.source_clock import Disorder, SourceClock
-from schemas.durations import format_duration, parse_duration
 from schemas.envelope import NO_WATERMARK
+from schemas.fields import format_duration, parse_duration
 
 NOON = 1_772_409_600_000
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.iccids import iccid_in, luhn_digit, series_of
+from schemas.cards import iccid_in, luhn_digit, series_of
 from schemas.reference import Reference, SimBatch
 
 heads = st.sampled_from(["8986", "898604B7", "89860A", "8944FA"])

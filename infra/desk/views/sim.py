@@ -11,7 +11,7 @@ from infra.desk.parts import ColumnSpec, Facts, Figure, Row, TableSection
 from infra.desk.translation import N_
 from infra.desk.views.common import named, not_found
 from infra.desk.views.lists import OUTLET, WHOLESALER
-from schemas.iccids import iccid_in, series_of
+from schemas.cards import iccid_in, series_of
 
 _BATCHES: Final = (
     "SELECT batch_id, sku, first_iccid, first_imsi, count, check_digit FROM sim_batches"

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from schemas.cards import CardList
-from schemas.iccids import iccid_in, series_of
+from schemas.cards import CardList, iccid_in, series_of
 from schemas.topics import SIM_BLOCK, block_of, partition_of_block
 
 Int64s = npt.NDArray[np.int64]

@@ -80,13 +80,13 @@ def test_every_rule_once(tmp_path: Path) -> None:
         (city / name).write_text(text)
     done = zerostock("run", "--input", city, "--data", data, "--sms", f"file:{sms}")
     assert done.returncode == 0, done.stderr
-    # A: two delivered, one of them used before, the other at 10:00; refilled late and on time.
+    # A: two delivered, one of them used before, the other at 10:00. That it was empty then was told;
+    # a delivery of 07:05 that became known after noon shows that it was not.
     # B: ten delivered, handed to itself, one used late. N: nobody's.
     assert stock(data) == {("A", "S"): 2, ("B", "S"): 9, ("N", "S"): 0}
-    assert incidents(data) == [
-        ("A", "S", "W1", ms("10:00:00"), ms("12:59:00")),
-        ("N", "S", "", ms("10:00:30"), None),
-    ]
+    assert incidents(data) == [("N", "S", "", ms("10:00:30"), None)]
+    withdrawn = "SELECT incident_id FROM alert_news WHERE kind = 'withdrawn'"
+    assert rows(data, withdrawn) == [("A/S/jc1",)]
     assert [(event, kind, at) for event, _, kind, at in anomalies(data)] == [
         ("d1", "delivered_after_use", ms("08:00:00")),
         ("k1", "active_before_delivery", ms("06:30:00")),
@@ -116,7 +116,7 @@ def test_every_rule_once(tmp_path: Path) -> None:
         ("B", 0, 10, 1, 10, 10, 9),
         ("N", 0, 1, 1, 0, 0, 0),
     ]
-    # A file that comes after the end, with nothing but old news, still corrects the stock.
+    # A file that comes after the end, with nothing but old news, still corrects stock and days.
     (city / "events" / "2.ndjson").write_text(
         '{"type":"activation","event_id":"old","at":"2026-03-01T09:00:00Z",'
         '"imsi":"460010000000998"}\n'

@@ -25,7 +25,7 @@ WHERE as_of = {period:Date32}
 
 
 @dataclass(frozen=True)
-class Job:
+class JobRun:
     """A batch job; `streams` if its figures also rest on the stream's tables."""
 
     name: str
@@ -45,7 +45,7 @@ def of_stream(request: ViewRequest) -> Freshness:
     return Freshness(until, warning=text, values=(f"{count:,}",))
 
 
-def of_job(request: ViewRequest, job: Job, period: str) -> Freshness:
+def of_job(request: ViewRequest, job: JobRun, period: str) -> Freshness:
     """Of figures that a batch job computed for a month or as of a day."""
     span = span_of(period)
     if span is None:

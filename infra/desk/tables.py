@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from infra.desk.formats import NUMBER_OF_A_PERSON
-from infra.desk.freshness import Job, of_job, of_stream
+from infra.desk.freshness import JobRun, of_job, of_stream
 from infra.desk.page import Answer, Freshness, Page, ViewRequest
 from infra.desk.parts import ColumnSpec, CustomSection, Part
 from infra.desk.sheets import FORMATS, download
@@ -21,7 +21,7 @@ _MOST_CHOICES: Final = 500
 
 
 @dataclass(frozen=True)
-class Listing:
+class ListPage:
     """A table: `sql` gives its rows, `order` is its first order, `filled_by` the command.
 
     `choices` are columns to choose one value of; with `first`, the greatest value of the first of
@@ -39,7 +39,7 @@ class Listing:
     filled_by: str = "zerostock run"
     choices: tuple[str, ...] = ()
     first: bool = False
-    job: Job | None = None
+    job: JobRun | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class State:
         return "?" + urlencode({**self.chosen, **now, **changed})
 
 
-def state_of(listing: Listing, query: Mapping[str, str], newest: str = "") -> State:
+def state_of(listing: ListPage, query: Mapping[str, str], newest: str = "") -> State:
     """Reads the address; columns that the table has not are passed over.
 
     `newest` is what the first choice is where the address says nothing of it.
@@ -85,7 +85,7 @@ def state_of(listing: Listing, query: Mapping[str, str], newest: str = "") -> St
     )
 
 
-def table_page(listing: Listing, request: ViewRequest) -> Answer:
+def table_page(listing: ListPage, request: ViewRequest) -> Answer:
     """The table as its address wants it: a page of it, or a file."""
     choices = _choices(listing, request)
     newest = max(choices[listing.choices[0]], default="") if listing.first else ""
@@ -123,14 +123,14 @@ def table_page(listing: Listing, request: ViewRequest) -> Answer:
     )
 
 
-def _freshness(listing: Listing, request: ViewRequest, state: State) -> Freshness:
+def _freshness(listing: ListPage, request: ViewRequest, state: State) -> Freshness:
     if listing.job is None:
         return of_stream(request)
     period = state.chosen.get("period") or state.chosen.get("as_of") or ""
     return of_job(request, listing.job, period)
 
 
-def _part(listing: Listing, state: State, choices: Mapping[str, list[str]], found: int) -> Part:
+def _part(listing: ListPage, state: State, choices: Mapping[str, list[str]], found: int) -> Part:
     headings = {column.name: column.heading for column in listing.columns}
     asked_for = [
         # One that no row has stands among them: nothing fits, and this is why.
@@ -148,7 +148,7 @@ def _part(listing: Listing, state: State, choices: Mapping[str, list[str]], foun
     )
 
 
-def _choices(listing: Listing, request: ViewRequest) -> dict[str, list[str]]:
+def _choices(listing: ListPage, request: ViewRequest) -> dict[str, list[str]]:
     """What each can be, in order; all from one look at the rows."""
     if not listing.choices:
         return {}
@@ -160,7 +160,7 @@ def _choices(listing: Listing, request: ViewRequest) -> dict[str, list[str]]:
     return {name: sorted(filter(None, found[name])) for name in listing.choices}
 
 
-def _rows(listing: Listing, state: State, all_numbers: bool) -> tuple[str, dict[str, object]]:
+def _rows(listing: ListPage, state: State, all_numbers: bool) -> tuple[str, dict[str, object]]:
     """The statement for all rows that fit, and its parameters.
 
     Without `all_numbers` those that name a person are not looked for: what is masked must not be
@@ -182,7 +182,7 @@ def _rows(listing: Listing, state: State, all_numbers: bool) -> tuple[str, dict[
     return f"SELECT {names} FROM ({rows}){where}", parameters
 
 
-def _names(listing: Listing) -> str:
+def _names(listing: ListPage) -> str:
     columns = (name for column in listing.columns for name in (column.name, column.to))
     return ", ".join(dict.fromkeys(filter(None, columns)))
 

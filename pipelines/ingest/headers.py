@@ -31,7 +31,7 @@ class Incomplete(Exception):
 
 
 @dataclass(frozen=True)
-class Header:
+class FileHeader:
     """The dialect of a file, and how many lines and bytes stand above its first row."""
 
     dialect: Dialect
@@ -59,7 +59,7 @@ def check_columns(names: list[str], export: Export | None, shown: str = "") -> N
         raise Unfit(f"two columns have the name {', '.join(twice)}")
 
 
-def read_header(text: bytes, export: Export | None, form: TextForm, *, whole: bool) -> Header:
+def read_header(text: bytes, export: Export | None, form: TextForm, *, whole: bool) -> FileHeader:
     """The header of a file that begins with `text`, which is all of it if it is `whole`.
 
     Blank lines above it do not count. Without an export the separator is found out by trying.
@@ -79,7 +79,7 @@ def read_header(text: bytes, export: Export | None, form: TextForm, *, whole: bo
                 raise Incomplete
             at = len(lines)
         dialect = Dialect(export.columns, delimiter or ",", skip)
-        return Header(dialect, at, sum(map(len, lines[:at])))
+        return FileHeader(dialect, at, sum(map(len, lines[:at])))
     while at < len(lines) and (not (bare := _bare(lines[at])).strip() or bare.startswith(skip)):
         at += 1
     if at < len(lines) and (hint := _EXCEL.fullmatch(_bare(lines[at]).decode(errors="replace"))):
@@ -88,10 +88,10 @@ def read_header(text: bytes, export: Export | None, form: TextForm, *, whole: bo
     if at >= len(lines) or not (whole or lines[at].endswith(b"\n")):
         if not whole:
             raise Incomplete
-        return Header(Dialect([], delimiter or ",", skip), at, sum(map(len, lines[:at])))
+        return FileHeader(Dialect([], delimiter or ",", skip), at, sum(map(len, lines[:at])))
     line = _bare(lines[at])
     dialect = _dialect(line, export, form, delimiter, skip)
-    return Header(dialect, at + 1, sum(map(len, lines[: at + 1])))
+    return FileHeader(dialect, at + 1, sum(map(len, lines[: at + 1])))
 
 
 def _split(text: bytes) -> list[bytes]:

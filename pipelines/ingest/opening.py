@@ -11,7 +11,7 @@ from pipelines.ingest.check import Checked, Format, check, nothing
 from pipelines.ingest.csv_rows import unfinished_bytes
 from pipelines.ingest.decoding import AS_IS, BOM, DAMAGE, TextForm, text_form
 from pipelines.ingest.files import TOP, Chunk, SourceFile, why
-from pipelines.ingest.headers import Header, Incomplete, Unfit, check_columns, read_header
+from pipelines.ingest.headers import FileHeader, Incomplete, Unfit, check_columns, read_header
 from pipelines.ingest.mapping import Export, Mapping
 from pipelines.ingest.positions import Position, fingerprint, is_same
 
@@ -140,7 +140,7 @@ def open_file(
 
 def _text_format(
     file: SourceFile, top: bytes, export: Export | None, growing: bool
-) -> tuple[TextForm, Format, Header | None]:
+) -> tuple[TextForm, Format, FileHeader | None]:
     """How a file of text is laid out, and for columns its header."""
     given = export.encoding if export is not None else None
     if file.kind == "ndjson":

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from pipelines.simulate.city import City
 from pipelines.simulate.demand import SKUS
-from pipelines.simulate.truth import Anomaly, TrueIncident, TrueMessage, Truth, incident_order
+from pipelines.simulate.truth import TrueAnomaly, TrueIncident, TrueMessage, Truth, incident_order
 
 NOWHERE: Final = -1
 ACTIVE: Final = -2
@@ -26,7 +26,7 @@ class Books:
 
     def __init__(self, city: City) -> None:
         self.shelves: dict[Shelf, dict[int, None]] = {}
-        self.anomalies: list[Anomaly] = []
+        self.anomalies: list[TrueAnomaly] = []
         self.incidents: list[TrueIncident] = []
         self.first_uses = 0
         #: Shelves that events have emptied since the last `take_emptied`.
@@ -103,7 +103,7 @@ class Books:
         self._place[sim] = place
 
     def _note(self, event_id: str, sim: int, kind: str, at: int) -> None:
-        self.anomalies.append(Anomaly(event_id, self._city.iccid(sim), kind, at))
+        self.anomalies.append(TrueAnomaly(event_id, self._city.iccid(sim), kind, at))
 
     @contextmanager
     def _step(self, at: int, sims: Iterable[int], *outlets: int) -> Iterator[None]:

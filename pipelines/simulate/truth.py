@@ -33,7 +33,7 @@ class TrueMessage(NamedTuple):
     incidents: tuple[tuple[str, str, int], ...]
 
 
-class Anomaly(NamedTuple):
+class TrueAnomaly(NamedTuple):
     event_id: str
     iccid: str
     kind: str
@@ -55,7 +55,7 @@ class Truth:
     stock: dict[tuple[str, str], int]
     incidents: list[TrueIncident]
     messages: list[TrueMessage]
-    anomalies: list[Anomaly]
+    anomalies: list[TrueAnomaly]
     dead_letters: list[TrueDeadLetter]
     #: Usable rows that came after their own source's watermark, repeats of a row included.
     beyond_bound: int = 0
@@ -91,7 +91,9 @@ def write_truth(truth: Truth, folder: Path) -> None:
         ),
     )
     write_csv(
-        folder / "anomalies.csv", Anomaly._fields, ((*a[:3], _utc(a.at)) for a in truth.anomalies)
+        folder / "anomalies.csv",
+        TrueAnomaly._fields,
+        ((*a[:3], _utc(a.at)) for a in truth.anomalies),
     )
     write_csv(folder / "dead_letters.csv", TrueDeadLetter._fields, truth.dead_letters)
 
@@ -109,7 +111,9 @@ def read_truth(directory: Path) -> Truth:
             TrueMessage(w, _ms(at), tuple(map(_listed, incidents.split(" "))))
             for w, at, incidents in _rows(folder / "messages.csv")
         ],
-        anomalies=[Anomaly(e, i, k, _ms(at)) for e, i, k, at in _rows(folder / "anomalies.csv")],
+        anomalies=[
+            TrueAnomaly(e, i, k, _ms(at)) for e, i, k, at in _rows(folder / "anomalies.csv")
+        ],
         dead_letters=[
             TrueDeadLetter(f, int(line), reason)
             for f, line, reason in _rows(folder / "dead_letters.csv")

@@ -17,7 +17,7 @@ from oracle.judge_reading import (
     read_events,
     read_reference,
 )
-from pipelines.simulate.truth import Anomaly, TrueIncident, TrueMessage, Truth, incident_order
+from pipelines.simulate.truth import TrueAnomaly, TrueIncident, TrueMessage, Truth, incident_order
 
 ShelfKey = tuple[str, str]
 Sim = tuple[int, int]
@@ -49,13 +49,13 @@ def fold_truth(directory: Path, *, group_wait_ms: int = 60_000, disorder_ms: int
 
 def _fold(
     read: Read, reference: Reference
-) -> tuple[Counter[ShelfKey], list[tuple[ShelfKey, int, int | None]], list[Anomaly]]:
+) -> tuple[Counter[ShelfKey], list[tuple[ShelfKey, int, int | None]], list[TrueAnomaly]]:
     """Stock, spans of empty shelves, anomalies: rules 1 to 4 and 6 of the contract, in order."""
     where: dict[Sim, str | None] = {}  # None: in use
     stock: Counter[ShelfKey] = Counter()
     empty_since: dict[ShelfKey, int] = {}
     spans: list[tuple[ShelfKey, int, int | None]] = []
-    anomalies: list[Anomaly] = []
+    anomalies: list[TrueAnomaly] = []
     events: list[Placement | Use] = [*read.placements.values(), *read.uses.values()]
     for event in sorted(events, key=lambda e: (e.at, e.event_id)):
         change: defaultdict[ShelfKey, int] = defaultdict(int)
@@ -66,7 +66,7 @@ def _fold(
             batch = reference.batches[sim[0]]
             if kind:
                 iccid = str(batch.first_iccid + sim[1])
-                anomalies.append(Anomaly(event.event_id, iccid, kind, event.at))
+                anomalies.append(TrueAnomaly(event.event_id, iccid, kind, event.at))
             where[sim] = after
             if before:
                 change[before, batch.sku] -= 1

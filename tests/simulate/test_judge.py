@@ -18,7 +18,7 @@ from oracle.vary import vary
 from simulate_harness import Made, Town
 
 from pipelines.simulate import CityPlan, books, read_truth, simulate
-from pipelines.simulate.truth import Anomaly, TrueIncident, TrueMessage, incident_order
+from pipelines.simulate.truth import TrueAnomaly, TrueIncident, TrueMessage, incident_order
 from schemas.errors import InputError
 
 _NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -83,8 +83,8 @@ def test_use_without_delivery_is_an_anomaly_once(town: Town) -> None:
     truth = fold_truth(path)
     iccid = str(RED)
     assert truth.anomalies == [
-        Anomaly("c1", iccid, "active_before_delivery", ms(5)),
-        Anomaly(late["event_id"], iccid, "delivered_after_use", ms(30)),
+        TrueAnomaly("c1", iccid, "active_before_delivery", ms(5)),
+        TrueAnomaly(late["event_id"], iccid, "delivered_after_use", ms(30)),
     ]
     assert truth.stock == {("A", "RED"): 1}
 
@@ -95,7 +95,7 @@ def test_deliveries_move_what_is_elsewhere_and_count_what_is_there(town: Town) -
     assert truth.stock == {("A", "RED"): 0, ("B", "RED"): 3}
     assert truth.anomalies == sorted(
         [
-            Anomaly(e["event_id"], str(RED + i), kind, at)
+            TrueAnomaly(e["event_id"], str(RED + i), kind, at)
             for e, kind, at in (
                 (moved, "moved_without_transfer", ms(10)),
                 (twice, "delivered_twice", ms(20)),
@@ -120,8 +120,8 @@ def test_sims_leave_only_the_outlet_named(town: Town, kind: str) -> None:
     assert truth.stock.get(("N", "RED"), 0) == (1 if kind == "transfer" else 0)
     assert truth.anomalies == sorted(
         [
-            Anomaly(wrong["event_id"], str(RED), "not_at_outlet", ms(10)),
-            Anomaly(used["event_id"], str(RED + 1), "left_after_use", ms(20)),
+            TrueAnomaly(wrong["event_id"], str(RED), "not_at_outlet", ms(10)),
+            TrueAnomaly(used["event_id"], str(RED + 1), "left_after_use", ms(20)),
         ]
     )
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipelines.core.stage import WATERMARKS_KEY
 from pipelines.core.stock.block import Block
-from pipelines.core.stock.outlet_stage import Outlet
+from pipelines.core.stock.outlet_stage import OutletShelves
 from pipelines.core.stock.placement import Placement, PlacementType
 from pipelines.core.stock.sim_registry import UNUSED, Int64s, SimRange, SimRegistry
 from pipelines.core.watermarks import Watermarks
@@ -172,7 +172,7 @@ class SeededState:
         order = np.argsort(numbers, kind="stable")
         bounds = np.searchsorted(numbers[order], np.arange(self.outlets + 1))
         for number in range(self.outlets):
-            outlet = Outlet(self.outlet_id(number))
+            outlet = OutletShelves(self.outlet_id(number))
             outlet.folded = START
             outlet.shelf(SKU).stock = self.on_shelf[order[bounds[number] : bounds[number + 1]]]
             partition = partition_of_key(outlet.outlet_id, self.partitions)

@@ -16,12 +16,12 @@ from infra.desk.parts import (
     column,
     columns,
 )
-from infra.desk.tables import Listing, table_page
+from infra.desk.tables import ListPage, table_page
 from infra.desk.translation import N_
 from infra.desk.views.common import not_found
 
 # Not the payload: it may hold numbers of persons. One letter context its own.
-DEAD_LETTERS: Final = Listing(
+DEAD_LETTERS: Final = ListPage(
     "/dead-letters",
     N_("Dead letters"),
     N_("Input that could not be used and has not been fixed yet."),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from infra.desk.freshness import Job
+from infra.desk.freshness import JobRun
 from infra.desk.parts import column, columns
-from infra.desk.tables import Listing
+from infra.desk.tables import ListPage
 from infra.desk.translation import N_
 from infra.desk.views.common import named
 from infra.desk.views.lists import ARREARS, OUTLET, WHOLESALER
@@ -14,7 +14,7 @@ from infra.desk.views.lists import ARREARS, OUTLET, WHOLESALER
 _ARREARS: Final = "zerostock batch arrears --as-of YYYY-MM-DD --input DIR --data DATA"
 _LOSS: Final = "zerostock batch subscriber-loss --period YYYY-MM --input DIR --data DATA"
 
-DOUBTED_STOCK: Final = Listing(
+DOUBTED_STOCK: Final = ListPage(
     "/doubted-stock",
     N_("Doubted stock"),
     N_("Shelves that sold and then fell silent although the books say they are stocked."),
@@ -26,10 +26,10 @@ DOUBTED_STOCK: Final = Listing(
     filled_by="zerostock soon-empty --data DATA",
     choices=("as_of", "wholesaler"),
     first=True,
-    job=Job("soon-empty", streams=True),
+    job=JobRun("soon-empty", streams=True),
 )  # fmt: skip
 
-ANOMALIES: Final = Listing(
+ANOMALIES: Final = ListPage(
     "/anomalies",
     N_("Anomalies"),
     N_("Events that contradict what was known of a SIM, the newest first."),
@@ -40,7 +40,7 @@ ANOMALIES: Final = Listing(
     choices=("kind",),
 )  # fmt: skip
 
-SUBSCRIBER_LOSS: Final = Listing(
+SUBSCRIBER_LOSS: Final = ListPage(
     "/subscriber-loss",
     N_("Subscriber loss"),
     N_("Subscribers lost and about to be lost, by territory, outlet, wholesaler and month of first"
@@ -52,10 +52,10 @@ SUBSCRIBER_LOSS: Final = Listing(
     filled_by=_LOSS,
     choices=("period", "dimension"),
     first=True,
-    job=Job("subscriber-loss"),
+    job=JobRun("subscriber-loss"),
 )  # fmt: skip
 
-SILENT_SUBSCRIBERS: Final = Listing(
+SILENT_SUBSCRIBERS: Final = ListPage(
     "/silent-subscribers",
     N_("Silent subscribers"),
     N_("Whom account managers should call: silent, but not lost yet."),
@@ -66,10 +66,10 @@ SILENT_SUBSCRIBERS: Final = Listing(
     filled_by=_LOSS,
     choices=("period", "manager", "account"),
     first=True,
-    job=Job("subscriber-loss"),
+    job=JobRun("subscriber-loss"),
 )  # fmt: skip
 
-PAYMENT_DIFFERENCES: Final = Listing(
+PAYMENT_DIFFERENCES: Final = ListPage(
     "/payment-differences",
     N_("Payment differences"),
     N_("Days on which a channel states other payments than were received, the newest first."),
@@ -82,7 +82,7 @@ PAYMENT_DIFFERENCES: Final = Listing(
     job=ARREARS,
 )  # fmt: skip
 
-PAYMENT_DOUBLES: Final = Listing(
+PAYMENT_DOUBLES: Final = ListPage(
     "/payment-doubles",
     N_("Payments booked twice"),
     N_("Payments that look like another one booked again under another id."),

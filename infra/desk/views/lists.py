@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from infra.desk.freshness import Job
+from infra.desk.freshness import JobRun
 from infra.desk.parts import ColumnSpec, column, columns
-from infra.desk.tables import Listing
+from infra.desk.tables import ListPage
 from infra.desk.translation import N_
 from infra.desk.views.common import named
 
 _CHANNEL: Final = "zerostock batch channel --period YYYY-MM --input DIR --data DATA"
 _ARREARS: Final = "zerostock batch arrears --as-of YYYY-MM-DD --input DIR --data DATA"
 
-CHANNEL: Final = Job("channel", streams=True)
-ARREARS: Final = Job("arrears")
+CHANNEL: Final = JobRun("channel", streams=True)
+ARREARS: Final = JobRun("arrears")
 
 OUTLET: Final = column("outlet_names", "outlet", link="/outlets/", to="outlet_id")
 _NUMBER: Final = column("outlet_names", "outlet_id", link="/outlets/")
@@ -61,7 +61,7 @@ _SHELVES: Final = """(
     LEFT JOIN outlet_holders AS h ON h.outlet_id = ids.outlet_id
 )"""
 
-OUTLETS: Final = Listing(
+OUTLETS: Final = ListPage(
     "/outlets",
     N_("Outlets"),
     N_("SIMs on hand on every shelf, emptiest first, with today's wholesaler. Outlets that were"
@@ -92,7 +92,7 @@ STOCK_OUT_ROWS: Final = """(
     LEFT JOIN outlet_holders AS h ON h.outlet_id = i.outlet_id
 )"""
 
-STOCK_OUTS: Final = Listing(
+STOCK_OUTS: Final = ListPage(
     "/stock-outs",
     N_("Stock-outs"),
     N_("Every time a shelf ran out, since when and until when, by month. Open one to see who was"
@@ -121,7 +121,7 @@ STOCK_OUTS: Final = Listing(
     first=True,
 )  # fmt: skip
 
-REFILLS: Final = Listing(
+REFILLS: Final = ListPage(
     "/refills",
     N_("Refill times"),
     N_("How long each wholesaler takes to refill an empty shelf: the last 30 days of the data, and"
@@ -181,7 +181,7 @@ REFILLS: Final = Listing(
     "median_hours",
 )  # fmt: skip
 
-RANKING: Final = Listing(
+RANKING: Final = ListPage(
     "/ranking",
     N_("Ranking"),
     N_("Sales, growth, stock-outs and cover of every shop, month by month."),
@@ -198,7 +198,7 @@ RANKING: Final = Listing(
     first=True,
 )  # fmt: skip
 
-PROMOTION: Final = Listing(
+PROMOTION: Final = ListPage(
     "/promotion",
     N_("Promotion"),
     N_("Shops worth promoting to partner hall, with every reason, by month."),
@@ -214,7 +214,7 @@ PROMOTION: Final = Listing(
     job=CHANNEL,
 )  # fmt: skip
 
-WHOLESALERS: Final = Listing(
+WHOLESALERS: Final = ListPage(
     "/wholesalers",
     N_("Wholesalers"),
     N_("Delivery timeliness, papers, stock-outs and diversion of every wholesaler."),
@@ -231,7 +231,7 @@ WHOLESALERS: Final = Listing(
     first=True,
 )  # fmt: skip
 
-DIVERSION: Final = Listing(
+DIVERSION: Final = ListPage(
     "/diversion",
     N_("Diversion"),
     N_("Outlets whose SIMs are used away from where they were sold. Open one to see the evidence"
@@ -247,7 +247,7 @@ DIVERSION: Final = Listing(
     choices=("period", "level", "status"),
 )  # fmt: skip
 
-COMMISSION: Final = Listing(
+COMMISSION: Final = ListPage(
     "/commission",
     N_("Commission"),
     N_("What every seller earns, and why. Each amount opens down to the SIMs behind it."),
@@ -265,7 +265,7 @@ COMMISSION: Final = Listing(
     first=True,
 )  # fmt: skip
 
-COMMISSION_LINES: Final = Listing(
+COMMISSION_LINES: Final = ListPage(
     "/commission/lines",
     N_("Commission by SIM"),
     N_("One line per SIM: what it earned or lost, and why."),
@@ -282,7 +282,7 @@ COMMISSION_LINES: Final = Listing(
     first=True,
 )  # fmt: skip
 
-HALLS: Final = Listing(
+HALLS: Final = ListPage(
     "/halls",
     N_("Halls"),
     N_("Sales against target and service, and the score of both."),
@@ -298,7 +298,7 @@ HALLS: Final = Listing(
     first=True,
 )  # fmt: skip
 
-SOON_EMPTY: Final = Listing(
+SOON_EMPTY: Final = ListPage(
     "/soon-empty",
     N_("Soon empty"),
     N_("Shelves that will probably run out before the next delivery: their cover is shorter than a"
@@ -310,12 +310,12 @@ SOON_EMPTY: Final = Listing(
     ),
     "risk",
     filled_by="zerostock soon-empty --data DATA",
-    job=Job("soon-empty", streams=True),
+    job=JobRun("soon-empty", streams=True),
     choices=("as_of", "wholesaler"),
     first=True,
 )  # fmt: skip
 
-METER_SUSPECTS: Final = Listing(
+METER_SUSPECTS: Final = ListPage(
     "/meter-suspects",
     N_("Suspect meters"),
     N_("Customers whose consumption departed from their own history while their neighbours' did"
@@ -328,12 +328,12 @@ METER_SUSPECTS: Final = Listing(
     ),
     "score",
     filled_by="zerostock batch meter-suspects --period YYYY-MM --input DIR --data DATA",
-    job=Job("meter-suspects"),
+    job=JobRun("meter-suspects"),
     choices=("period",),
     first=True,
 )  # fmt: skip
 
-BILLS: Final = Listing(
+BILLS: Final = ListPage(
     "/arrears/bills",
     N_("Open bills"),
     N_("Every open bill of a day; the bills of a bucket add up to it."),
@@ -349,7 +349,7 @@ BILLS: Final = Listing(
     first=True,
 )  # fmt: skip
 
-CREDIT: Final = Listing(
+CREDIT: Final = ListPage(
     "/credit",
     N_("Credit grades"),
     N_("Every customer's grade, with the reasons in words."),
@@ -367,7 +367,7 @@ CREDIT: Final = Listing(
     first=True,
 )  # fmt: skip
 
-BATCH_RUNS: Final = Listing(
+BATCH_RUNS: Final = ListPage(
     "/batch-runs",
     N_("Batch runs"),
     N_("What the batch jobs read, refused and wrote."),
@@ -384,11 +384,11 @@ BATCH_RUNS: Final = Listing(
     ),
     "started_at",
     filled_by="zerostock batch JOB",
-    job=Job(""),
+    job=JobRun(""),
     choices=("job", "status"),
 )  # fmt: skip
 
-BATCH_REJECTS: Final = Listing(
+BATCH_REJECTS: Final = ListPage(
     "/batch-runs/refused",
     N_("Rows refused by batch jobs"),
     N_("Every row that a batch job could not use, and why."),
@@ -397,7 +397,7 @@ BATCH_REJECTS: Final = Listing(
     "source",
     down=False,
     filled_by="zerostock batch JOB",
-    job=Job(""),
+    job=JobRun(""),
     choices=("job", "period"),
 )
 

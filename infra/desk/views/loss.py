@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from infra.desk.freshness import Job, of_job
+from infra.desk.freshness import JobRun, of_job
 from infra.desk.page import Answer, Page, ViewRequest
 from infra.desk.parts import (
     Chart,
@@ -20,7 +20,7 @@ from infra.desk.parts import (
     columns,
     figure,
 )
-from infra.desk.tables import Listing
+from infra.desk.tables import ListPage
 from infra.desk.translation import N_
 from infra.desk.views.common import choose, not_found, of_values, unfilled
 
@@ -72,8 +72,8 @@ _COLUMNS: Final = columns(
     "line_loss", column("line_loss", "unit_id", link="/loss/units/"), "level", "supplied_kwh",
     "sold_total_kwh", "loss_kwh", "loss_rate", "status",
 )  # fmt: skip
-_LINE_LOSS: Final = Job("line-loss")
-UNITS: Final = Listing(
+_LINE_LOSS: Final = JobRun("line-loss")
+UNITS: Final = ListPage(
     "/loss/units",
     N_("Units of the grid"),
     N_("Every unit of the grid, those that lose most first."),
@@ -87,7 +87,7 @@ UNITS: Final = Listing(
     first=True,
     job=_LINE_LOSS,
 )  # fmt: skip
-READINGS: Final = Listing(
+READINGS: Final = ListPage(
     "/loss/readings",
     N_("Readings"),
     N_("The readings behind a unit's figures, which are their sum."),

@@ -31,7 +31,7 @@ _SIM = [
 
 
 @dataclass(frozen=True, slots=True)
-class Month:
+class ChannelMonth:
     """What the warehouse knew when the job began, and the rules."""
 
     period: str
@@ -53,7 +53,11 @@ def marks(piece: FramePart, side: JoinInput) -> Iterator[Keyed]:
 
 
 def figures(
-    group: JoinedRows, sums: pl.DataFrame, days: pl.DataFrame, kept: Kept[Month], results: Results
+    group: JoinedRows,
+    sums: pl.DataFrame,
+    days: pl.DataFrame,
+    kept: Kept[ChannelMonth],
+    results: Results,
 ) -> Iterable[object]:
     """Everything that needs the calls."""
     month = kept.value
@@ -84,7 +88,11 @@ def figures(
 
 
 def _pay(
-    sims: pl.DataFrame, recorded: set[int], of_halls: pl.DataFrame, month: Month, results: Results
+    sims: pl.DataFrame,
+    recorded: set[int],
+    of_halls: pl.DataFrame,
+    month: ChannelMonth,
+    results: Results,
 ) -> None:
     """Commission; `recorded` are the days, since the epoch, of which there are call records.
 

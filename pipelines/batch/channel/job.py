@@ -20,7 +20,7 @@ from apache_beam.io.filesystems import FileSystems
 from pipelines.batch.attribution import reference_of
 from pipelines.batch.channel import places as channel_places
 from pipelines.batch.channel.calls import DAYS, WatchedSims, calls_side, first_calls, sums_of
-from pipelines.batch.channel.figures import Month, figures, marks
+from pipelines.batch.channel.figures import ChannelMonth, figures, marks
 from pipelines.batch.channel.files import CALLS, MARKS, RANKING, TABLES
 from pipelines.batch.channel.plans import read_plans
 from pipelines.batch.channel.stock import DAY, Stock
@@ -73,7 +73,7 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
 
 def _query(
     stock: Stock, reference: Reference, rules: ChannelFile, plan: Plan
-) -> tuple[Month, WatchedSims]:
+) -> tuple[ChannelMonth, WatchedSims]:
     """All that the warehouse knows of the month; the ranking is written on the way."""
     start, end = plan.span
     newest = stock.newest(end)
@@ -86,7 +86,7 @@ def _query(
     now = stock.newest(known) or start
     activated = sims.filter(pl.col("activated_at") >= start)
     promised = round(rules.promised_hours * scorecard.HOUR)
-    month = Month(
+    month = ChannelMonth(
         plan.period,
         plan.label,
         start,

@@ -27,7 +27,7 @@ from schemas import sentences as said
 
 
 @dataclass(frozen=True, slots=True)
-class Month:
+class LossMonth:
     """What the balance must know of the run."""
 
     start: int
@@ -36,12 +36,12 @@ class Month:
     least_read: float
 
     @staticmethod
-    def of(plan: Plan) -> Month:
+    def of(plan: Plan) -> LossMonth:
         """That of a run."""
-        return Month(*plan.span, plan.options.time_zone, plan.options.least_read)
+        return LossMonth(*plan.span, plan.options.time_zone, plan.options.least_read)
 
 
-def balance(group: JoinedRows, plan: Month, results: Results) -> Iterator[object]:
+def balance(group: JoinedRows, plan: LossMonth, results: Results) -> Iterator[object]:
     """All units and their energy → the rows of line_loss, and the meters that were not read."""
     units = {
         row["unit_id"]: GridNode(row["unit_id"], row["level"], row["parent_id"] or "")
@@ -85,7 +85,7 @@ def _meters_now(meters: pl.DataFrame) -> pl.DataFrame:
     return meters.filter((pl.col("rows") > 0) | ~moved)
 
 
-def _unfinished(reach: pl.DataFrame, plan: Month) -> str:
+def _unfinished(reach: pl.DataFrame, plan: LossMonth) -> str:
     """Until when the readings reach, in words, where that is before the month's end."""
     ends = reach.drop_nulls().group_by("dataset").agg(pl.col("until").max())["until"]
     until = min(ends, default=plan.end)

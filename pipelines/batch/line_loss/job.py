@@ -28,7 +28,7 @@ from pipelines.batch.engine.transforms import (
     to_bytes,
     together,
 )
-from pipelines.batch.line_loss.balance import Month, balance
+from pipelines.batch.line_loss.balance import LossMonth, balance
 from pipelines.batch.line_loss.files import (
     BOUNDARY,
     CUSTOMER,
@@ -113,7 +113,7 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
             plan.read(pipeline, LINES, lines.of_piece),
         ],
         [energy, met, reached, grid, thresholds, lines],
-        partial(balance, plan=Month.of(plan), results=results),
+        partial(balance, plan=LossMonth.of(plan), results=results),
     )
 
 

@@ -52,7 +52,7 @@ class _StoredOutlet(msgspec.Struct, array_like=True):
     shelves: dict[str, StoredShelf]
 
 
-class _StoredRecent(msgspec.Struct, array_like=True):
+class _StoredRecentChanges(msgspec.Struct, array_like=True):
     """What came since the bulk was written, and held movements as packed int64 arrays."""
 
     folded: int
@@ -60,7 +60,7 @@ class _StoredRecent(msgspec.Struct, array_like=True):
     held: list[tuple[_Moment, str, int, bytes]]
 
 
-class Outlet:
+class OutletShelves:
     """One outlet: its shelves by SKU, and movements to come."""
 
     def __init__(self, outlet_id: str) -> None:
@@ -69,7 +69,7 @@ class Outlet:
         self.shelves: dict[str, Shelf] = {}
         self.held: dict[_Moment, _Moved] = {}
         self._read_bulk: _StoredOutlet | None = None
-        self._read_recent: _StoredRecent | None = None
+        self._read_recent: _StoredRecentChanges | None = None
 
     def hold(self, moment: _Moment, sku: str, delta: int, imsis: Int64s) -> bool:
         """Keep the movements of some SIMs until their time; False if nothing about them is new.
@@ -153,7 +153,10 @@ class Outlet:
             for moment, event in self.held.items()
             for (sku, delta), imsis in event.items()
         ]
-        yield _RECENT + name, msgspec.msgpack.encode(_StoredRecent(self.folded, recent, held))
+        yield (
+            _RECENT + name,
+            msgspec.msgpack.encode(_StoredRecentChanges(self.folded, recent, held)),
+        )
 
     def encode(self) -> bytes:
         """The bulk as it is kept in the state table."""
@@ -168,9 +171,9 @@ class Outlet:
         if key.startswith(_BULK):
             self._read_bulk = msgspec.msgpack.decode(value, type=_StoredOutlet)
         else:
-            self._read_recent = msgspec.msgpack.decode(value, type=_StoredRecent)
+            self._read_recent = msgspec.msgpack.decode(value, type=_StoredRecentChanges)
         bulk = self._read_bulk or _StoredOutlet(0, {})
-        recent = self._read_recent or _StoredRecent(0, {}, [])
+        recent = self._read_recent or _StoredRecentChanges(0, {}, [])
         self.folded = max(bulk.folded, recent.folded)
         newer = recent.shelves if recent.folded >= bulk.folded else {}
         self.shelves = {
@@ -199,7 +202,7 @@ class OutletStage(Stage[str]):
         super().__init__("outlets", partition, partitions)
         self.holder = holder
         self.restate_within = restate_within
-        self.outlets: dict[str, Outlet] = {}
+        self.outlets: dict[str, OutletShelves] = {}
         self._due: list[tuple[int, str]] = []
 
     def _hold(self, kind: str, rows: pa.RecordBatch) -> None:
@@ -211,10 +214,10 @@ class OutletStage(Stage[str]):
                 heappush(self._due, (moment[0], outlet_id))
                 self._dirty.add(outlet_id)
 
-    def _outlet(self, outlet_id: str) -> Outlet:
+    def _outlet(self, outlet_id: str) -> OutletShelves:
         outlet = self.outlets.get(outlet_id)
         if outlet is None:
-            outlet = self.outlets[outlet_id] = Outlet(outlet_id)
+            outlet = self.outlets[outlet_id] = OutletShelves(outlet_id)
         return outlet
 
     def advance(self) -> list[Effect]:

@@ -18,10 +18,10 @@ from schemas.envelope import ANSWERS, Header, pack
 class Answer(msgspec.Struct, frozen=True):
     """A row of `schemas.envelope.ANSWERS`, field by field.
 
-    `answer_id` is its id for ever: one that comes twice counts once. `kind` is status (of a message,
-    as the provider reports it), acknowledged, delivering, cannot, stop or start; others may follow.
-    `incident_id` is '' where the whole message is meant, `message_id` is '' where none is.
-    `detail` is a JSON object; `by` is who said it: provider, sms or page.
+    `answer_id` is its id for ever: one that comes twice counts once. `kind` is status (of a
+    message, as the provider reports it), acknowledged, delivering, cannot, stop or start; others
+    may follow. `incident_id` is '' where the whole message is meant, `message_id` is '' where none
+    is. `detail` is a JSON object; `by` is who said it: provider, sms or page.
     """
 
     answer_id: str

@@ -225,7 +225,8 @@ def _beside(
     seconds, spread = of_runs(times["ours"])
     for name in ("Polars", "ClickHouse"):
         peer, _ = of_runs(times[name])
-        yield Measurement("batch", f"{job}, {rows:,} rows", "s", round(seconds, 2), round(spread, 2),
+        yield Measurement("batch", f"{job}, {rows:,} rows", "s", round(seconds, 2),
+                   round(spread, 2),
                    None, round(peer, 2), f"{name}, sums alone")  # fmt: skip
     yield Measurement("batch", f"{job}, {rows:,} rows", "rows/s", round(rows / seconds))
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 #: A worker that was killed is waited for as long as its session lasts.
 QUICK = {"ZEROSTOCK_SESSION_TIMEOUT": "1500ms", "ZEROSTOCK_STALL_AFTER": "2500ms"}
 
-#: What is sent, the state it leads to (facts, then the watermarks that vouches for them), the offset;
+#: What is sent, the state it leads to (facts, then the watermarks that cover them), the offset;
 #: at last a worker that takes nothing any more, and nobody knows why.
 STEPS = [
     ("before effects", 3),

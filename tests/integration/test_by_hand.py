@@ -80,7 +80,7 @@ def test_every_rule_once(tmp_path: Path) -> None:
         (city / name).write_text(text)
     done = zerostock("run", "--input", city, "--data", data, "--sms", f"file:{sms}")
     assert done.returncode == 0, done.stderr
-    # A: two delivered, one of them used before, the other at 10:00. That it was empty then was told;
+    # A: two delivered, one of them used before, the other at 10:00. That it was empty was told;
     # a delivery of 07:05 that became known after noon shows that it was not.
     # B: ten delivered, handed to itself, one used late. N: nobody's.
     assert stock(data) == {("A", "S"): 2, ("B", "S"): 9, ("N", "S"): 0}

@@ -26,7 +26,8 @@ def record(text: str, *args: object, **extra: object) -> logging.LogRecord:
 def test_a_line_has_time_level_logger_text_and_ids() -> None:
     line = OneLine().format(record("not %s", "through", message_id="m1", event_id="e1", other=3))
     assert line == (
-        "2026-03-02T08:15:30.123Z WARNING alerts.delivery.delivery not through event_id=e1 message_id=m1"
+        "2026-03-02T08:15:30.123Z WARNING alerts.delivery.delivery not through"
+        " event_id=e1 message_id=m1"
     )
 
 

@@ -37,10 +37,11 @@ from infra.settings import Settings
 from infra.topics import ensure_topics
 from pipelines.core.effects import Effect
 from pipelines.core.stock.sim_registry import SimRange
-from pipelines.ingest.reference import load_reference
+from pipelines.ingest.live_reference import LiveReference
 from pipelines.stream import metrics, trace
 from pipelines.stream.alerts_worker import alerts_app
 from pipelines.stream.options import StreamOptions
+from pipelines.stream.reference_watch import watch_reference
 from pipelines.stream.stock_worker import stock_app
 from pipelines.stream.warehouse_worker import WarehouseSink, warehouse_app
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
@@ -129,9 +130,14 @@ def _faust_security(security: Mapping[str, Any]) -> dict[str, Any]:
 
 def reference_of(settings: Settings) -> Reference:
     """The reference tables that the settings name."""
+    return live_reference(settings).tables
+
+
+def live_reference(settings: Settings) -> LiveReference:
+    """The reference tables that the settings name, as they are now."""
     if settings.reference is None:
         raise SettingsError("no reference tables: give --reference DIR or ZEROSTOCK_REFERENCE")
-    return load_reference(settings.reference).reference
+    return LiveReference(settings.reference)
 
 
 def new_worker(name: str, settings: Settings) -> faust.App:
@@ -158,7 +164,8 @@ async def _topics(settings: Settings) -> None:
 
 
 def _stock(settings: Settings) -> faust.App:
-    reference = reference_of(settings)
+    live = live_reference(settings)
+    reference = live.tables
     registry = metrics.CountedSimRegistry(
         [
             SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid, b.luhn)
@@ -166,7 +173,10 @@ def _stock(settings: Settings) -> faust.App:
         ],
         reference.cards,
     )
-    return stock_app(stream_options(settings), registry, reference.holder)
+    app = stock_app(stream_options(settings), registry, live.holder)
+    # Which SIMs are ours comes by the log, in order with what is said of them.
+    watch_reference(app, live, lambda _: None)
+    return app
 
 
 def check_way_out(settings: Settings) -> None:
@@ -272,10 +282,10 @@ def _alerts(settings: Settings) -> faust.App:
     for state, blocked in (("blocked", True), ("unreachable", False)):
         known = partial(delivery.numbers.count, blocked=blocked)
         metrics.SMS_NUMBERS.labels(state).set_function(known)
-    reference, policy = reference_of(settings), policy_of(settings)
-    if policy is not None and (unknown := unknown_ids(policy, reference)):
+    live, policy = live_reference(settings), policy_of(settings)
+    if policy is not None and (unknown := unknown_ids(policy, live.tables)):
         log.warning("%s", unknown)
-    directory = ReferenceDirectory(reference)
+    directory = ReferenceDirectory(live.tables)
     rules = AlertRules(
         settings.group_wait,
         policy,
@@ -313,6 +323,7 @@ def _alerts(settings: Settings) -> faust.App:
         await wholesalers.write_through(partition, RECEIPTS + wholesaler_id.encode(), entry)
 
     receipts.write = write
+    watch_reference(app, live, directory.replace)
     return app
 
 
@@ -334,9 +345,11 @@ def _open_warehouse(settings: Settings) -> Warehouse:
 
 def _warehouse(settings: Settings) -> faust.App:
     warehouse = _open_warehouse(settings)
-    if settings.reference is not None:
-        replace_all(warehouse, reference_of(settings))
     app = warehouse_app(stream_options(settings), WarehouseSink(warehouse))
+    if settings.reference is not None:
+        live = live_reference(settings)
+        replace_all(warehouse, live.tables)
+        watch_reference(app, live, partial(replace_all, warehouse))
     if settings.data is not None and settings.warehouse is None:
         server = LoopbackServer(warehouse, settings.data)
         app.on_before_shutdown.connect(lambda *_, **__: server.stop(), weak=False)

@@ -41,6 +41,10 @@ class ReferenceDirectory:
     def __init__(self, reference: Reference) -> None:
         self._tables = reference
 
+    def replace(self, reference: Reference) -> None:
+        """Look things up in other tables from now on."""
+        self._tables = reference
+
     def wholesaler(self, wholesaler_id: str) -> Contact | None:
         """See `Directory`."""
         row = self._tables.wholesalers.get(wholesaler_id)

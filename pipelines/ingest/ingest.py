@@ -19,12 +19,13 @@ import msgspec
 
 from pipelines.ingest.check import AHEAD, Checked, believable, nothing
 from pipelines.ingest.files import Chunk, DirectoryWatch, SourceFile
+from pipelines.ingest.live_reference import LiveReference
 from pipelines.ingest.mapping import Mapping as ExportMapping
 from pipelines.ingest.opening import NotYet, Opened, Unreadable, Vanished, open_file
-from pipelines.ingest.pack import Packed, announcement, dead_letters, pack_chunk
+from pipelines.ingest.pack import Packed, announcement, dead_letters, pack_chunk, sim_ranges_of
 from pipelines.ingest.positions import Position, has_more
 from pipelines.ingest.post import EnvelopeSink, KafkaSink
-from pipelines.ingest.reference import load_reference
+from pipelines.ingest.reference import LoadedReference
 from pipelines.ingest.source_clock import Disorder
 from pipelines.ingest.sources import Source, SourceRecords, SourceState, Status
 from schemas.envelope import NO_WATERMARK, Header
@@ -189,25 +190,21 @@ class _Reading:
         self._watch = DirectoryWatch(directory, named)
 
     async def run(self, stop: asyncio.Event) -> None:
-        loaded = load_reference(self.directory / "reference")
+        reference = LiveReference(self.directory / "reference")
         self.positions = await self.post.positions()
         self.records.update(await self.post.sources(), self.options.now())
-        for line in loaded.refused:
-            self.report.refused[line.reason.split(":")[0]] += 1
-            await self.post.send(
-                dead_letters(
-                    line.source, [(line.line, line.reason, line.payload)], self.post.partitions
-                )
-            )
+        await self._take_up(reference.loaded)
         ended_at = max((p.newest for p in self.positions.values()), default=NO_WATERMARK)
         await self._look()
         while True:
-            await self._read_until(stop, loaded.reference)
+            await self._read_until(stop, reference.tables)
             if not self.options.follow or stop.is_set():
                 break
             try:
                 await asyncio.wait_for(stop.wait(), LOOK_EVERY)
             except TimeoutError:
+                if reference.look():
+                    await self._take_up(reference.loaded)
                 await self._look()
         if not stop.is_set():
             if self.report.rows:
@@ -218,6 +215,14 @@ class _Reading:
                 await self._announce(Header("none", source.name, mark, True))
         await self._keep(0)
         await self._record("open" if stop.is_set() else "ended")
+
+    async def _take_up(self, loaded: LoadedReference) -> None:
+        """Say which SIMs are ours before any row about them, and what of the tables is refused."""
+        await self.post.send(sim_ranges_of(loaded.reference, self.post.partitions))
+        for line in loaded.refused:
+            self.report.refused[line.reason.split(":")[0]] += 1
+            refused = [(line.line, line.reason, line.payload)]
+            await self.post.send(dead_letters(line.source, refused, self.post.partitions))
 
     def _move_on(self, ended_at: int) -> None:
         """See that the end of this reading is later than the end of the one before.

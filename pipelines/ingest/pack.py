@@ -117,6 +117,26 @@ def _to_size(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     yield from _to_size(rows.slice(half))
 
 
+def sim_ranges_of(reference: Reference, partitions: int) -> list[Effect]:
+    """Which SIMs are ours, for all partitions: to be sent before the first row about them."""
+    if not reference.batches:
+        return []
+    rows = RowBuilder("sim_ranges")
+    for batch in reference.batches:
+        rows.add(
+            range_start=int(batch.first_imsi),
+            sims=batch.count,
+            sku=batch.sku,
+            first_iccid=batch.first_iccid,
+            luhn=batch.luhn,
+        )
+    return [
+        Effect(topics.SIM_EVENTS, partition, Header("sim_ranges"), some)
+        for partition in range(partitions)
+        for some in _to_size(rows.batch())
+    ]
+
+
 def announcement(header: Header, partitions: int) -> list[Effect]:
     """What is to be known of a source, to all partitions, without rows."""
     return [Effect(topics.SIM_EVENTS, partition, header) for partition in range(partitions)]

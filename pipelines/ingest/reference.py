@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,12 @@ class LoadedReference:
     refused: list[RefusedLine]
 
 
-def load_reference(folder: Path) -> LoadedReference:
+def load_reference(folder: Path, known_batches: Iterable[tables.SimBatch] = ()) -> LoadedReference:
     """Read all tables of `reference/`.
+
+    Of SIM batches known before, those that are no longer in the table are kept: their cards are
+    still on shelves. One that has a SIM in common with a batch in the table was corrected, and is
+    not kept.
 
     A row that cannot be used is refused and the others go on. Raises `InputError`, in one line
     that says what to do, for a missing file or column and for batches that overlap.
@@ -78,12 +82,25 @@ def load_reference(folder: Path) -> LoadedReference:
             wholesalers={r.wholesaler_id: r for r in rows["wholesalers"]},
             outlets={r.outlet_id: r for r in rows["outlets"]},
             assignments=rows["assignments"],
-            batches=list(dict.fromkeys(rows["sim_batches"])),
+            batches=_with_known(list(dict.fromkeys(rows["sim_batches"])), known_batches),
             hand_overs=list({row.hand_over_id: row for row in rows["hand_overs"]}.values()),
             cards=_cards(folder / "sims.csv", rows["sim_batches"], refused),
         ),
         refused,
     )
+
+
+def _with_known(
+    batches: list[tables.SimBatch], known: Iterable[tables.SimBatch]
+) -> list[tables.SimBatch]:
+    spans = [(int(b.first_imsi), int(b.first_imsi) + b.count) for b in batches]
+    gone = [
+        batch
+        for batch in known
+        for first in (int(batch.first_imsi),)
+        if all(end <= first or first + batch.count <= start for start, end in spans)
+    ]
+    return batches + gone
 
 
 def _cards(path: Path, batches: list[tables.SimBatch], refused: list[RefusedLine]) -> CardList:

@@ -1,0 +1,81 @@
+"""Reference tables change under a live run: new rows count, and rows that are gone end nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from city import ZEROSTOCK, messages, rows, stock
+from services.waiting import wait_until
+
+BATCHES = "batch_id,sku,first_iccid,first_imsi,count\n"
+HERE, THERE = 8_986_001_000_000_000_000, 8_986_001_000_000_000_500
+TABLES = {
+    "territories": "territory_id,name,parent_id\nt,Town,\n",
+    "cells": "cell_id,territory_id\n",
+    "wholesalers": "wholesaler_id,name,phone,backup_phone,language\n"
+    "w,W,+8613800138000,,en\nv,V,+8613800138001,,en\n",
+    "outlets": "outlet_id,name,kind,territory_id,opened_on,closed_on\no,Corner,kiosk,t,,\n",
+    "assignments": "outlet_id,wholesaler_id,valid_from\no,w,2026-01-01T00:00:00Z\n",
+    "sim_batches": f"{BATCHES}b1,std,{HERE},460001000000000,100\n",
+}
+LATER = {
+    "outlets": TABLES["outlets"] + "o2,New shop,kiosk,t,,\n",
+    "assignments": TABLES["assignments"] + "o2,v,2026-01-01T00:00:00Z\n",
+    "sim_batches": f"{BATCHES}b2,std,{THERE},460001000000500,100\n",
+}
+
+
+def say(city: Path, kind: str, event_id: str, ago: float, **fields: object) -> None:
+    at = datetime.now(UTC) - timedelta(seconds=ago)
+    event = {"type": kind, "event_id": event_id, "at": at.isoformat(timespec="milliseconds")}
+    with (city / "events" / "a.ndjson").open("a") as file:
+        file.write(json.dumps(event | fields) + "\n")
+
+
+def delivery(city: Path, event_id: str, ago: float, outlet: str, holder: str, iccid: int) -> None:
+    fields = {"outlet_id": outlet, "wholesaler_id": holder, "first_iccid": str(iccid), "count": 1}
+    say(city, "delivery", event_id, ago, **fields)
+
+
+@pytest.mark.slow
+def test_new_rows_count_at_once_and_a_batch_whose_row_is_gone_is_still_ours(
+    tmp_path: Path,
+) -> None:
+    city, data, log = tmp_path / "city", tmp_path / "data", tmp_path / "log"
+    for folder in ("reference", "events"):
+        (city / folder).mkdir(parents=True)
+    for name, text in TABLES.items():
+        (city / "reference" / f"{name}.csv").write_text(text)
+    delivery(city, "d1", 3_600, "o", "w", HERE)
+    command = [*ZEROSTOCK, "run", "--input", city, "--data", data, "--follow", "--clock", "wall"]
+    command += ["--sms", f"file:{data}.sms", "--group-wait", "0s", "--disorder", "1s"]
+    env = os.environ | {"ZEROSTOCK_IDLE_AFTER": "2s"}
+    with log.open("wb") as out:
+        process = subprocess.Popen(list(map(str, command)), stdout=out, stderr=out, env=env)
+    try:
+        ready = data / "warehouse.json"
+        wait_until(lambda: ready.exists() and stock(data) == {("o", "std"): 1}, "the first shelf")
+        for name, text in LATER.items():
+            (city / "reference" / f"{name}.csv").write_text(text)
+        logs = [log, *(data / "logs" / f"{w}.log" for w in ("stock", "alerts", "warehouse"))]
+        taken = "the reference tables changed and are in use"
+        wait_until(lambda: all(taken in file.read_text() for file in logs), taken)
+        delivery(city, "d2", 1, "o2", "v", THERE)
+        wait_until(lambda: stock(data).get(("o2", "std")) == 1, "the new shop's shelf")
+        say(city, "activation", "x2", 0, imsi="460001000000500")
+        say(city, "activation", "x1", 0, imsi="460001000000000")
+        sms = Path(f"{data}.sms")
+        wait_until(lambda: len(messages(sms)) == 2, "both messages", timeout=120)
+        assert sorted((w, told[0][0]) for w, _, told in messages(sms)) == [("v", "o2"), ("w", "o")]
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, log.read_text()
+    assert stock(data) == {("o", "std"): 0, ("o2", "std"): 0}
+    assert rows(data, "SELECT count() FROM dead_letters") in ([(0,)], [("0",)])
+    assert rows(data, "SELECT outlet_id FROM outlets ORDER BY outlet_id") == [("o",), ("o2",)]

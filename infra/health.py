@@ -171,7 +171,7 @@ def held_by(stages: Iterable[SimStage]) -> dict[str, int]:
     held: dict[str, int] = {}
     for stage in stages:
         known = stage.watermarks
-        resting = known.ended | getattr(known, "absent", set())
+        resting = known.ended | known.absent
         open_sources = {s: mark for s, mark in known.marks.items() if s not in resting}
         if open_sources:
             source = min(open_sources, key=lambda s: (open_sources[s], s))

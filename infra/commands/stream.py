@@ -163,7 +163,6 @@ def worker(
     clock: Annotated[
         str | None, typer.Option(help="wall: a live feed (default); event: replayed files.")
     ] = None,
-    disorder: Disorder = None,
     restate_within: RestateWithin = None,
     group_wait: GroupWait = None,
     sms: Sms = None,
@@ -191,7 +190,6 @@ def worker(
         sms=absolute(sms),
         policy=policy,
         clock=clock,
-        disorder=disorder,
         restate_within=restate_within,
         group_wait=group_wait,
     )

@@ -21,9 +21,7 @@ class StreamOptions:
     broker: str
     partitions: int = 4
     clock: str = "event"
-    disorder: int = 60_000
     restate_within: int = RESTATE_WITHIN
-    idle_after: int = 30_000
     commit_interval: int = 1_000
     session_timeout: int = 10_000
     stall_after: int = 60_000

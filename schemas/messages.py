@@ -27,7 +27,7 @@ class Message(msgspec.Struct, frozen=True):
     """One SMS, ready to go. `to` is a number in E.164; `at` is when it fell due.
 
     `message_id` identifies it for ever: the same stock-outs give the same id after any crash.
-    `news_since` is when what it says became so, if that is not when its stock-outs began. One that
+    `fresh_since` is when what it says became so, if that is not when its stock-outs began. One that
     `asks` for nothing is not what an answer is about.
     """
 
@@ -39,7 +39,7 @@ class Message(msgspec.Struct, frozen=True):
     at: int
     incidents: tuple[ListedIncident, ...]
     segments: int
-    news_since: int = 0
+    fresh_since: int = 0
     asks: bool = True
 
 

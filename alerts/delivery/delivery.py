@@ -180,7 +180,7 @@ class MessageDelivery:
     async def _try(self, attempt: _Attempt) -> Receipt:
         message = attempt.message
         newest = max((incident.opened_at for incident in message.incidents), default=0)
-        if self.too_old(max(newest, message.news_since)):
+        if self.too_old(max(newest, message.fresh_since)):
             raise _TooOldError("older than the time after which messages are of no use")
         try:
             async with self._route.turn(message.to):

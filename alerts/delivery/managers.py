@@ -62,7 +62,7 @@ class Managers:
     async def fall_back(
         self, group: AlertGroup, record: MessageRecord, wholesaler: str
     ) -> list[AlertEvent]:
-        """Tell the fallback, if there is one, of a message that reached nobody; news of that."""
+        """Tell the fallback, if there is one, of a message that reached nobody; its events."""
         if self._channels is None:
             return []
         name = f"{record.message_id}-{FALLBACK}"

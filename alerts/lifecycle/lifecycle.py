@@ -378,7 +378,7 @@ class _Lifecycle:
 
 
 def defer(state: WholesalerState, incident_ids: Iterable[str], rules: AlertRules, at: int) -> None:
-    """Gather what was not sent while it was news into one digest of what is still empty.
+    """Gather what was not sent while it was of use into one digest of what is still empty.
 
     `at` (wall ms) is when that became known: the digest is due when event time comes to it.
     """

@@ -37,7 +37,7 @@ def run(
     """The lines of the benchmark; lists are numbers with commas, `workers` for instance "1,2"."""
     least: tuple[int, float] | None = None
     for number in _numbers(sims):
-        found = _one_worker(_town(number), cdrs, runs)
+        found = _one_worker(_state(number), cdrs, runs)
         memory = median(f.memory for f in found)
         yield Measurement("scale", f"{number:,} SIMs", "CDR/s", *of_runs([f.rate for f in found]))
         yield Measurement(
@@ -47,7 +47,7 @@ def run(
             each = (memory - least[1]) / (number - least[0])
             yield Measurement("scale", f"{number:,} SIMs, memory", "B/SIM", each)
         least = least or (number, memory)
-    usual = _town(min(_SIMS, max(_numbers(sims), default=_SIMS)))
+    usual = _state(min(_SIMS, max(_numbers(sims), default=_SIMS)))
     yield Measurement("scale", "changelog", "MB/day", bytes_a_day(usual) / 1e6)
     for number in _numbers(outlets):
         found = _one_worker(SeededState(usual.sims, usual.shelved, number), cdrs, runs)
@@ -66,7 +66,7 @@ def _numbers(text: str) -> list[int]:
     return [int(part) for part in str(text).split(",") if part]
 
 
-def _town(sims: int) -> SeededState:
+def _state(sims: int) -> SeededState:
     shelved = min(_SHELVED, sims // 10)
     return SeededState(sims, shelved, min(_OUTLETS, shelved))
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from infra.dead_letters.replay import DeadLetter, Recheck, fix_of, place_order, recheck, send
 from infra.settings import Settings
 from infra.text import counted, printable
-from pipelines.ingest.mapping import load_mapping
+from pipelines.ingest.mapping.mapping import load_mapping
 from pipelines.ingest.post import KafkaSink
 from pipelines.warehouse import Warehouse, migrate, open_for_reading, open_warehouse
 from schemas.errors import InputError, UsageError

@@ -23,13 +23,13 @@ import pyarrow.compute as pc
 from pipelines.core.effects import Effect
 from pipelines.files import replace_file
 from pipelines.ingest.check import Checked, Format, believable, check
-from pipelines.ingest.files import Chunk, SourceFile
-from pipelines.ingest.mapping import Mapping
-from pipelines.ingest.opening import NotYet, Unreadable, Vanished, open_file
+from pipelines.ingest.mapping.mapping import Mapping
 from pipelines.ingest.pack import announcement, pack_chunk
 from pipelines.ingest.pack import dead_letters as dead_letter_envelopes
 from pipelines.ingest.positions import Position
 from pipelines.ingest.post import EnvelopeSink
+from pipelines.ingest.reading.files import Chunk, SourceFile
+from pipelines.ingest.reading.opening import NotYet, Unreadable, Vanished, open_file
 from pipelines.ingest.reference import LoadedReference, load_reference, reference_fingerprint
 from pipelines.ingest.source_clock import SourceClock
 from schemas.envelope import NO_WATERMARK, Header

@@ -18,7 +18,7 @@ from infra.desk.app import desk_app
 from infra.desk.page import Replay, Services
 from infra.desk.reading import SharedWarehouse
 from infra.settings import Settings
-from pipelines.ingest.mapping import load_mapping
+from pipelines.ingest.mapping.mapping import load_mapping
 from pipelines.warehouse.port import Warehouse
 from schemas.errors import UsageError, ZerostockError
 

@@ -17,7 +17,7 @@ from infra.batch_metrics import BatchMetrics
 from infra.settings import Settings
 from pipelines.batch import RunReport, run_job
 from pipelines.batch.schedule import load_schedule, serve
-from pipelines.ingest.mapping import load_mapping
+from pipelines.ingest.mapping.mapping import load_mapping
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
 from pipelines.warehouse.loopback.server import serve_loopback
 from schemas.errors import UsageError

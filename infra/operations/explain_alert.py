@@ -45,7 +45,7 @@ _MESSAGES: Final = """
 SELECT message_id, body FROM sms_messages WHERE has(incident_ids, {id:String})
 """
 #: Answers that came when a stock-out was over bear no id of one.
-_NEWS: Final = """
+_EVENTS: Final = """
 SELECT toUnixTimestamp64Milli(at) AS at, kind, message_id, detail, by
 FROM alert_news
 WHERE incident_id = {id:String} OR (incident_id = '' AND message_id IN (
@@ -59,7 +59,7 @@ _HELD: Final = {
     "maintenance": "the territory is in maintenance",
     "silenced": "silenced",
     "flapping": "this shelf runs empty again and again",
-    "stale": "no message could be sent while it was news",
+    "stale": "no message could be sent while it was of use",
     "quiet_hours": "quiet hours",
     "group_wait": "others were being gathered with it",
     "was_not_told": "they never heard that it was empty",
@@ -81,7 +81,7 @@ class Account(NamedTuple):
     """All that is on record about one stock-out."""
 
     incident: Row
-    news: list[Row]
+    events: list[Row]
     messages: dict[str, str]
 
 
@@ -116,7 +116,7 @@ def _look_up(warehouse: Warehouse, incident_id: str) -> Account | None:
     bodies = warehouse.query(_MESSAGES, {"id": incident_id}).to_pylist()
     return Account(
         found[0],
-        warehouse.query(_NEWS, {"id": incident_id}).to_pylist(),
+        warehouse.query(_EVENTS, {"id": incident_id}).to_pylist(),
         {row["message_id"]: row["body"] for row in bodies},
     )
 
@@ -134,7 +134,7 @@ def lines(account: Account, zone: tzinfo) -> Iterator[str]:
     yield ""
     yield f"{_time(opened_at, zone, None)}  ran empty"
     shown, closed_at = set(), incident["closed_at"]
-    for row in account.news:
+    for row in account.events:
         if closed_at is not None and row["at"] > closed_at:
             yield f"{_time(closed_at, zone, opened_at)}  refilled"
             closed_at = None
@@ -152,7 +152,7 @@ def lines(account: Account, zone: tzinfo) -> Iterator[str]:
 
 
 def _said(row: Row, zone: tzinfo) -> str:
-    """One piece of news as a sentence."""
+    """One event as a sentence."""
     kind, detail = row["kind"], _detail(row)
     why = detail.get("why", "")
     if kind == "waiting":
@@ -189,8 +189,8 @@ def _said(row: Row, zone: tzinfo) -> str:
 
 def _verdict(account: Account) -> str:
     """The answer in one sentence."""
-    kinds = [row["kind"] for row in account.news]
-    told = [row for row in account.news if row["kind"] in ("notified", "escalated")]
+    kinds = [row["kind"] for row in account.events]
+    told = [row for row in account.events if row["kind"] in ("notified", "escalated")]
     if account.incident["withdrawn"]:
         known = "after somebody was told" if told else "before anybody was told"
         return f"There was no stock-out: that became known {known}."
@@ -199,10 +199,10 @@ def _verdict(account: Account) -> str:
         spoken = f"{after // 3_600} h {after % 3_600 // 60} min" if after >= 3_600 else f"{after} s"
         answered = {"acknowledged", "delivering", "cannot"}.intersection(kinds)
         return f"Told after {spoken}{'' if answered else '; nobody has answered'}."
-    failed = [row for row in account.news if row["kind"] in _FAILED]
+    failed = [row for row in account.events if row["kind"] in _FAILED]
     if failed:
         return f"Nobody was told: {_detail(failed[-1]).get('why') or failed[-1]['kind']}."
-    reasons = [row for row in account.news if row["kind"] in ("waiting", "refilled_in_time")]
+    reasons = [row for row in account.events if row["kind"] in ("waiting", "refilled_in_time")]
     if reasons:
         detail = _detail(reasons[-1])
         why = detail.get("waited_for") or detail.get("why", "")

@@ -13,7 +13,7 @@ from infra.stack.summary import Screen
 from infra.topics import ensure_topics
 from infra.wiring import kafka_security, reader_options
 from pipelines.ingest import IngestOptions, ingest
-from pipelines.ingest.mapping import load_mapping
+from pipelines.ingest.mapping.mapping import load_mapping
 
 
 async def ingest_paths(

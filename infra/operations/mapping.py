@@ -10,10 +10,10 @@ from rich.table import Table
 
 from infra.text import counted, printable
 from pipelines.ingest.accepted import rows_of
-from pipelines.ingest.files import find_sources
-from pipelines.ingest.headers import OPTIONAL
-from pipelines.ingest.look import Look, look, starting_mapping
-from pipelines.ingest.mapping import load_mapping
+from pipelines.ingest.mapping.look import Look, look, starting_mapping
+from pipelines.ingest.mapping.mapping import load_mapping
+from pipelines.ingest.reading.files import find_sources
+from pipelines.ingest.reading.headers import OPTIONAL
 from schemas.errors import InputError
 
 _SHOWN = 5

@@ -24,7 +24,7 @@ from pipelines.core.effects import Effect
 from pipelines.core.stock.rebuild import Difference, Rebuild, Shelf, Stockout, StockState, compare
 from pipelines.core.stock.sim_registry import SimRange, SimRegistry
 from pipelines.ingest import IngestOptions, read_directory
-from pipelines.ingest.mapping import load_mapping
+from pipelines.ingest.mapping.mapping import load_mapping
 from pipelines.ingest.positions import Position
 from pipelines.ingest.reference import load_reference
 from pipelines.ingest.sources import SourceState

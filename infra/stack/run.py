@@ -30,9 +30,9 @@ from infra.topics import Lag, ensure_topics
 from infra.wiring import check_way_out, policy_of, reader_options
 from pipelines.files import OwnerLock
 from pipelines.ingest import IngestOptions, IngestReport, ingest
-from pipelines.ingest.files import find_sources
-from pipelines.ingest.mapping import Mapping, load_mapping
+from pipelines.ingest.mapping.mapping import Mapping, load_mapping
 from pipelines.ingest.post import KafkaSink
+from pipelines.ingest.reading.files import find_sources
 from pipelines.ingest.reference import load_reference
 from pipelines.stream.app import group_id
 from pipelines.stream.warehouse_worker import RESULT_TOPICS

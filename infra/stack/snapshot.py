@@ -15,9 +15,9 @@ from aiokafka import AIOKafkaProducer
 
 from infra.topics import CHANGELOGS
 from pipelines.files import replace_file
-from pipelines.ingest.files import find_sources
-from pipelines.ingest.mapping import Mapping
+from pipelines.ingest.mapping.mapping import Mapping
 from pipelines.ingest.positions import has_more, noted
+from pipelines.ingest.reading.files import find_sources
 from pipelines.ingest.reference import reference_fingerprint
 from pipelines.kafka import open_consumer, read_to_end, write_state
 from pipelines.stream.stateful import unstamped

@@ -20,7 +20,7 @@ from pipelines.batch.engine.report import Changes, Progress, RunReport
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipelines.ingest.mapping import Mapping
+    from pipelines.ingest.mapping.mapping import Mapping
     from pipelines.warehouse.port import Warehouse
 
 __all__ = ["JOBS", "Changes", "Progress", "RunReport", "run_job"]

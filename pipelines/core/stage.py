@@ -85,12 +85,12 @@ class Stage(ABC, Generic[Part]):
         return NO_WATERMARK if self._last_emitted is None else self._last_emitted[0]
 
     def _update(self, force: bool = False) -> WatermarkUpdate | None:
-        """What to emit with this step; None if it is no news, unless `force`d."""
-        news = self.watermarks.reached, self.watermarks.all_ended
-        if not self.watermarks.marks or (news == self._last_emitted and not force):
+        """What to emit with this step; None if that was emitted, unless `force`d."""
+        latest = self.watermarks.reached, self.watermarks.all_ended
+        if not self.watermarks.marks or (latest == self._last_emitted and not force):
             return None
-        self._last_emitted = news
-        return WatermarkUpdate(self.name, *news, self.peers)
+        self._last_emitted = latest
+        return WatermarkUpdate(self.name, *latest, self.peers)
 
     @abstractmethod
     def _hold(self, kind: str, rows: pa.RecordBatch) -> None:

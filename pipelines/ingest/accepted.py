@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.ingest.check import Checked, Format, check
-from pipelines.ingest.decoding import DAMAGE
-from pipelines.ingest.files import Chunk, SourceFile, why
-from pipelines.ingest.headers import Unfit, check_columns, needed_columns
-from pipelines.ingest.mapping import Export, Mapping
-from pipelines.ingest.opening import Unreadable, Vanished, open_file
+from pipelines.ingest.mapping.mapping import Export, Mapping
+from pipelines.ingest.reading.decoding import DAMAGE
+from pipelines.ingest.reading.files import Chunk, SourceFile, why
+from pipelines.ingest.reading.headers import Unfit, check_columns, needed_columns
+from pipelines.ingest.reading.opening import Unreadable, Vanished, open_file
 from schemas.errors import InputError
 from schemas.events import Event
 from schemas.fields import TIME_END

@@ -21,14 +21,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.ingest.convert import Calls, convert, plain_calls
-from pipelines.ingest.csv_rows import TOO_LONG, Dialect, csv_rows, is_utf8
-from pipelines.ingest.decoding import BOM
-from pipelines.ingest.files import LONGEST_LINE, Chunk
-from pipelines.ingest.headers import needed_columns
-from pipelines.ingest.lines import Lines
-from pipelines.ingest.mapping import Export
-from pipelines.ingest.parquet_rows import as_line, parquet_calls, parquet_texts, rows_not_utf8
+from pipelines.ingest.mapping.convert import Calls, convert, plain_calls
+from pipelines.ingest.mapping.mapping import Export
+from pipelines.ingest.reading.csv_rows import TOO_LONG, Dialect, csv_rows, is_utf8
+from pipelines.ingest.reading.decoding import BOM
+from pipelines.ingest.reading.files import LONGEST_LINE, Chunk
+from pipelines.ingest.reading.headers import needed_columns
+from pipelines.ingest.reading.lines import Lines
+from pipelines.ingest.reading.parquet_rows import (
+    as_line,
+    parquet_calls,
+    parquet_texts,
+    rows_not_utf8,
+)
 from pipelines.ingest.times import UNSURE, Bools, Int64s, by_length, parse_times
 from schemas.events import Activation, Call, Event, Refused, accept_call, accept_line
 from schemas.fields import ID_LENGTH, TIME_END

@@ -18,13 +18,13 @@ from typing import Any
 import msgspec
 
 from pipelines.ingest.check import AHEAD, Checked, believable, nothing
-from pipelines.ingest.files import Chunk, DirectoryWatch, SourceFile
 from pipelines.ingest.live_reference import LiveReference
-from pipelines.ingest.mapping import Mapping as ExportMapping
-from pipelines.ingest.opening import NotYet, Opened, Unreadable, Vanished, open_file
+from pipelines.ingest.mapping.mapping import Mapping as ExportMapping
 from pipelines.ingest.pack import Packed, announcement, dead_letters, pack_chunk, sim_ranges_of
 from pipelines.ingest.positions import Position, has_more
 from pipelines.ingest.post import EnvelopeSink, KafkaSink
+from pipelines.ingest.reading.files import Chunk, DirectoryWatch, SourceFile
+from pipelines.ingest.reading.opening import NotYet, Opened, Unreadable, Vanished, open_file
 from pipelines.ingest.reference import LoadedReference
 from pipelines.ingest.source_clock import Disorder
 from pipelines.ingest.sources import Source, SourceRecords, SourceState, Status

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from pipelines.ingest.files import SourceFile
+from pipelines.ingest.reading.files import SourceFile
 from pipelines.ingest.sources import SourceState
 from schemas.envelope import NO_WATERMARK
 from schemas.fields import TIME_END

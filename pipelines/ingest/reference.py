@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.ingest.csv_rows import Dialect, csv_rows
-from pipelines.ingest.decoding import BOM
-from pipelines.ingest.lines import Lines, count_lines
+from pipelines.ingest.reading.csv_rows import Dialect, csv_rows
+from pipelines.ingest.reading.decoding import BOM
+from pipelines.ingest.reading.lines import Lines, count_lines
 from schemas import reference as tables
 from schemas.cards import CardList
 from schemas.errors import InputError

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from pipelines.ingest.files import SourceFile
+from pipelines.ingest.reading.files import SourceFile
 from pipelines.ingest.source_clock import Disorder, SourceClock
 from schemas.envelope import NO_WATERMARK
 

@@ -57,11 +57,11 @@ def _messages(columns: Columns) -> Columns:
     return _timed(columns, "created_at") | {"version": pc.cast(columns["version"], pa.uint64())}
 
 
-def _news(columns: Columns) -> Columns:
+def _answers(columns: Columns) -> Columns:
     return _timed(columns, "at")
 
 
-def _alert_news(columns: Columns) -> Columns:
+def _alert_events(columns: Columns) -> Columns:
     return _timed(columns, "at") | {"version": pc.cast(columns["version"], pa.uint64())}
 
 
@@ -82,8 +82,8 @@ _KINDS: Final[dict[str, tuple[str, Callable[[Columns], Columns]]]] = {
     "incidents": ("stock_incidents_rows", _incidents),
     "levels": ("stock_levels_rows", _levels),
     "messages": ("sms_messages_rows", _messages),
-    "answers": ("answers_rows", _news),
-    "alert_events": ("alert_news_rows", _alert_news),
+    "answers": ("answers_rows", _answers),
+    "alert_events": ("alert_news_rows", _alert_events),
     "anomalies": ("anomalies_rows", _anomalies),
     "registrations": ("registrations_rows", _registrations),
     "dead_letters": ("dead_letters_rows", _dead_letters),

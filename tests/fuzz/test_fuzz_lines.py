@@ -25,7 +25,7 @@ from ingest_harness import (
 )
 from spoil import MANY, spoiled_line
 
-from pipelines.ingest import files
+from pipelines.ingest.reading import files
 from schemas import golden
 from schemas.events import (
     Activation,

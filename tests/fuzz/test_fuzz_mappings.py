@@ -8,11 +8,11 @@ from random import Random
 from ingest_harness import ListPost, put, read
 from spoil import MANY, spoiled_line
 
-from pipelines.ingest import files
-from pipelines.ingest.mapping import Mapping, load_mapping
+from pipelines.ingest.mapping.mapping import Mapping, load_mapping
+from pipelines.ingest.reading import files
 from schemas.errors import MappingError
 
-EXAMPLES = Path(files.__file__).parent / "examples"
+EXAMPLES = Path(files.__file__).parents[1] / "examples"
 
 #: Mappings that could be read and are tried on a file: reading takes longer than looking.
 TRIED = 200

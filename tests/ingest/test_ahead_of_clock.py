@@ -15,9 +15,9 @@ from ingest_harness import FIRST_ICCID, FIRST_IMSI, make_reference, put, read
 
 from infra.dead_letters.replay import DeadLetter, recheck
 from pipelines.ingest.check import AHEAD_OF_CLOCK, Format, check
-from pipelines.ingest.csv_rows import Dialect
-from pipelines.ingest.files import Chunk
 from pipelines.ingest.positions import decode
+from pipelines.ingest.reading.csv_rows import Dialect
+from pipelines.ingest.reading.files import Chunk
 from schemas.fields import EVENTS_START
 
 NAMES = ["call_id", "start_time", "imsi"]

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from ingest_harness import HEADER, call_fields, call_json, moment
 
 from pipelines.ingest.check import Checked, Format, check
-from pipelines.ingest.csv_rows import Dialect
-from pipelines.ingest.files import Chunk
+from pipelines.ingest.reading.csv_rows import Dialect
+from pipelines.ingest.reading.files import Chunk
 from schemas import golden
 from schemas.events import Activation, Call, Event, Refused, accept_call, accept_line
 from schemas.fields import OUT_OF_RANGE

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ingest_harness import put
 
-from pipelines.ingest import files
-from pipelines.ingest.files import DirectoryWatch, SourceFile, find_sources
+from pipelines.ingest.reading import files
+from pipelines.ingest.reading.files import DirectoryWatch, SourceFile, find_sources
 
 names = st.sampled_from(
     ["cdr/a/1.csv", "cdr/a/2.csv.gz", "cdr/a/3.txt", "cdr/b/x/1.parquet", "cdr/b/1.tmp", "events/1"]

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from ingest_harness import ListPost, call_row, csv_of, put, read
 
 import pipelines.ingest
-from pipelines.ingest import files
-from pipelines.ingest.convert import convert
-from pipelines.ingest.mapping import Export, load_mapping
+from pipelines.ingest.mapping.convert import convert
+from pipelines.ingest.mapping.mapping import Export, load_mapping
+from pipelines.ingest.reading import files
 from pipelines.ingest.times import UNSURE, Layout, parse_local
 from schemas.fields import EVENTS_START, OUT_OF_RANGE
 

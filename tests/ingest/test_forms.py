@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ingest_harness import HEADER, ListPost, call_row, csv_of, put, read
 
-from pipelines.ingest import files
+from pipelines.ingest.reading import files
 
 
 def zst(data: bytes) -> bytes:

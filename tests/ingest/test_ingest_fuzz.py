@@ -23,8 +23,8 @@ from ingest_harness import (
     read,
 )
 
-from pipelines.ingest import files
-from pipelines.ingest.mapping import load_mapping
+from pipelines.ingest.mapping.mapping import load_mapping
+from pipelines.ingest.reading import files
 from schemas import golden
 from schemas.errors import MappingError
 
@@ -109,7 +109,7 @@ def test_mutated_files_are_read_as_far_as_they_go(city: Path) -> None:
 
 def test_mutated_mappings_are_mappings_or_told_in_a_line(tmp_path: Path, city: Path) -> None:
     rng = random.Random(4)
-    examples = Path(files.__file__).parent / "examples"
+    examples = Path(files.__file__).parents[1] / "examples"
     texts = [(examples / f"{name}.toml").read_bytes() for name in ("switch", "mediation")]
     put(city / "cdr/switch-a/a.csv", (examples / "switch/cdr/switch-a/20260302.csv").read_bytes())
     usable = 0

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from ingest_harness import FIRST_IMSI, HEADER, INGEST, ListPost, make_reference, put
 
 from pipelines.ingest import IngestOptions, read_directory
-from pipelines.ingest.mapping import Mapping, load_mapping
+from pipelines.ingest.mapping.mapping import Mapping, load_mapping
 from schemas import topics
 from schemas.envelope import NO_WATERMARK, Header, unpack
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 import pipelines.ingest
 from infra.cli import app
-from pipelines.ingest.look import look, starting_mapping
-from pipelines.ingest.mapping import load_mapping
+from pipelines.ingest.mapping.look import look, starting_mapping
+from pipelines.ingest.mapping.mapping import load_mapping
 from schemas.errors import InputError
 
 EXAMPLES = Path(pipelines.ingest.__file__).parent / "examples"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ingest_harness import put
 
-from pipelines.ingest.mapping import Mapping, load_mapping, parse_offset
+from pipelines.ingest.mapping.mapping import Mapping, load_mapping, parse_offset
 from schemas.errors import MappingError
 
 

@@ -19,7 +19,7 @@ from pipelines.batch.engine.columns import SOURCE, Dataset
 from pipelines.batch.engine.sources import find, plan, read_accepted
 from pipelines.batch.engine.sources import read as read_batch
 from pipelines.batch.subscriber_loss.files import CALLS, EVENTS
-from pipelines.ingest.mapping import Mapping, load_mapping
+from pipelines.ingest.mapping.mapping import Mapping, load_mapping
 
 NAMES = ["call_id", "start_time", "imsi", "duration_s", "charge_fen"]
 

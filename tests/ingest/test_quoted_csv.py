@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
-from pipelines.ingest import csv_rows
-from pipelines.ingest.lines import Lines, count_lines
+from pipelines.ingest.reading import csv_rows
+from pipelines.ingest.reading.lines import Lines, count_lines
 
 DIALECT = csv_rows.Dialect(["one", "two"])
 

@@ -33,7 +33,8 @@ from ingest_harness import (
     read,
 )
 
-from pipelines.ingest import IngestOptions, IngestProgress, files, read_directory
+from pipelines.ingest import IngestOptions, IngestProgress, read_directory
+from pipelines.ingest.reading import files
 from pipelines.ingest.reference import load_reference
 from schemas.errors import InputError
 

@@ -23,7 +23,7 @@ from pipelines.core.stock.placement import LATE
 from pipelines.core.stock.rebuild import Rebuild
 from pipelines.core.stock.sim_registry import SimRange, SimRegistry
 from pipelines.ingest import IngestOptions, read_directory
-from pipelines.ingest.mapping import load_mapping
+from pipelines.ingest.mapping.mapping import load_mapping
 from pipelines.ingest.reference import load_reference
 from schemas.errors import InputError
 

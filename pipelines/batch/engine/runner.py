@@ -51,7 +51,7 @@ from pipelines.batch.engine.transforms import NOTE, OFFSETS, REACH, REJECTED, Re
 from schemas.errors import BatchError, UsageError, ZerostockError
 
 if TYPE_CHECKING:
-    from pipelines.ingest.mapping import Mapping
+    from pipelines.ingest.mapping.mapping import Mapping
     from pipelines.warehouse.port import Warehouse
 
 _PROFILER_SLEEP_MS = 5

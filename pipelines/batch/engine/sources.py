@@ -36,8 +36,8 @@ from pipelines.batch.engine.columns import (
     empty_rejects,
 )
 from pipelines.ingest.accepted import AcceptedRows, parquet_rows_of, rows_of
-from pipelines.ingest.files import SourceFile, find_sources, kind_of, kind_of_content
-from pipelines.ingest.mapping import Export, Mapping
+from pipelines.ingest.mapping.mapping import Export, Mapping
+from pipelines.ingest.reading.files import SourceFile, find_sources, kind_of, kind_of_content
 from schemas.errors import InputError
 
 #: Rows read at a time: enough to be worth a vectorised step, little enough for a small worker.

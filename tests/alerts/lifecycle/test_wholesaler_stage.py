@@ -289,7 +289,7 @@ def test_what_went_stale_unsent_is_one_digest_of_what_is_still_empty(tmp_path: P
         ]
         statuses = []
         for data in log:
-            stage.process(*unpack(data), now)
+            stage.process(*unpack(data))
             for _ in range(2):
                 for effect in deliver(stage, outbox, now):
                     if effect.header.kind == "messages" and effect.rows is not None:
@@ -318,7 +318,7 @@ def test_messages_on_their_way_hold_back_the_watermark_and_the_end(tmp_path: Pat
         stage = WholesalerStage(0, 1, rules(""))
         marks = []
         for data in (envelope(at(9), A), envelope(at(10), ended=True)):
-            stage.process(*unpack(data), 0)
+            stage.process(*unpack(data))
             effects = deliver(stage, outbox, 0)
             marks += [(e.header.watermark, e.header.ended) for e in effects]
             await asyncio.sleep(0)

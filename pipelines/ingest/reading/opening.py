@@ -8,12 +8,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from pipelines.ingest.check import Checked, Format, check, nothing
-from pipelines.ingest.csv_rows import unfinished_bytes
-from pipelines.ingest.decoding import AS_IS, BOM, DAMAGE, TextForm, text_form
-from pipelines.ingest.files import TOP, Chunk, SourceFile, why
-from pipelines.ingest.headers import FileHeader, Incomplete, Unfit, check_columns, read_header
-from pipelines.ingest.mapping import Export, Mapping
+from pipelines.ingest.mapping.mapping import Export, Mapping
 from pipelines.ingest.positions import Position, fingerprint, is_same
+from pipelines.ingest.reading.csv_rows import unfinished_bytes
+from pipelines.ingest.reading.decoding import AS_IS, BOM, DAMAGE, TextForm, text_form
+from pipelines.ingest.reading.files import TOP, Chunk, SourceFile, why
+from pipelines.ingest.reading.headers import (
+    FileHeader,
+    Incomplete,
+    Unfit,
+    check_columns,
+    read_header,
+)
 
 log = logging.getLogger(__name__)
 

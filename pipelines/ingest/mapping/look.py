@@ -10,12 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from pipelines.ingest.csv_rows import Dialect, csv_rows, fields_of
-from pipelines.ingest.decoding import BOM, DAMAGE, TextForm, text_form
-from pipelines.ingest.files import SourceFile, kind_of_content, why
-from pipelines.ingest.headers import DELIMITERS
-from pipelines.ingest.lines import Lines, count_lines
-from pipelines.ingest.mapping import EPOCHS
+from pipelines.ingest.mapping.mapping import EPOCHS
+from pipelines.ingest.reading.csv_rows import Dialect, csv_rows, fields_of
+from pipelines.ingest.reading.decoding import BOM, DAMAGE, TextForm, text_form
+from pipelines.ingest.reading.files import SourceFile, kind_of_content, why
+from pipelines.ingest.reading.headers import DELIMITERS
+from pipelines.ingest.reading.lines import Lines, count_lines
 from schemas.errors import InputError
 from schemas.fields import EVENTS_START, TIME_END, parse_time
 

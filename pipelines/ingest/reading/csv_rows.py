@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from pipelines.ingest.decoding import BOM
-from pipelines.ingest.files import LONGEST_LINE
-from pipelines.ingest.lines import Lines
+from pipelines.ingest.reading.decoding import BOM
+from pipelines.ingest.reading.files import LONGEST_LINE
+from pipelines.ingest.reading.lines import Lines
 from pipelines.ingest.times import Int64s
 
 #: Why a line is refused that has more bytes than `LONGEST_LINE`.

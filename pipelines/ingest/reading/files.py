@@ -15,7 +15,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.ingest.decoding import (
+from pipelines.ingest.reading.decoding import (
     AS_IS,
     DAMAGE,
     PACKINGS,
@@ -24,7 +24,7 @@ from pipelines.ingest.decoding import (
     raw_pieces,
     unpacker,
 )
-from pipelines.ingest.lines import count_lines
+from pipelines.ingest.reading.lines import count_lines
 
 CHUNK_BYTES = 2 * 1024 * 1024
 CHUNK_ROWS = 32_768

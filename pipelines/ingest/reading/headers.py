@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from pipelines.ingest.csv_rows import Dialect, fields_of
-from pipelines.ingest.decoding import BOM, TextForm, fits
-from pipelines.ingest.mapping import Export
+from pipelines.ingest.mapping.mapping import Export
+from pipelines.ingest.reading.csv_rows import Dialect, fields_of
+from pipelines.ingest.reading.decoding import BOM, TextForm, fits
 
 REQUIRED: Final = ("call_id", "start_time", "imsi")
 OPTIONAL: Final = ("msisdn", "duration_s", "cell_id", "charge_fen")

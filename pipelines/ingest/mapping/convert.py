@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.ingest.mapping import (
+from pipelines.ingest.mapping.mapping import (
     EPOCHS,
     DurationField,
     Export,

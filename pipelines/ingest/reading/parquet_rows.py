@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.ingest.convert import Calls, plain_calls
+from pipelines.ingest.mapping.convert import Calls, plain_calls
 from pipelines.ingest.times import UNSURE
 from schemas.fields import EVENTS_START, OUT_OF_RANGE, TIME_END
 

@@ -1,0 +1,1 @@
+"""An operator's own exports: what a mapping file says, applying it, and one to start from."""

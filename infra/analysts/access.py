@@ -21,6 +21,7 @@ _PSEUDONYM: Final = (
     "assumeNotNull(toInt64(intDiv(sipHash64Keyed("
     "(SELECT (any(low), any(high)) FROM {base}.mask_key), {name}), 2)))"
 )
+_NUMBER: Final = f"if({{name}} = '', '', toString({_PSEUDONYM}))"
 _PHONE: Final = "if({name} = '', '', concat(substring({name}, 1, 3), '…', substring({name}, -2)))"
 #: Links in messages answer for a wholesaler without a login; long numbers may be anybody's.
 _TEXT: Final = "replaceRegexpAll({name}, 'https?://\\\\S+|[+]?[0-9]{{7,}}', '…')"
@@ -28,7 +29,9 @@ _TEXT: Final = "replaceRegexpAll({name}, 'https?://\\\\S+|[+]?[0-9]{{7,}}', '…
 MASKS: Final[Mapping[str, str]] = {
     "imsi": _PSEUDONYM,
     "first_imsi": _PSEUDONYM,
-    "msisdn": _PSEUDONYM,
+    "old_imsi": _PSEUDONYM,
+    "new_imsi": _PSEUDONYM,
+    "msisdn": _NUMBER,
     "phone": _PHONE,
     "backup_phone": _PHONE,
     "payload": "''",

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from infra.operations.batch import run_batch
-from infra.settings import load_settings
 from pipelines.batch import run_job
 from pipelines.warehouse.port import Warehouse
-from schemas.errors import SettingsError
 
 UNITS = "unit_id,level,parent_id\nT,feeder,\n"
 
@@ -72,17 +71,19 @@ def test_a_run_warns_when_all_offsets_are_anothers(
         assert offset.removeprefix("\\") in warnings[0]
 
 
-def test_the_setting_is_the_zone_of_all_jobs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    how: dict[str, Any] = {"period": "2026-03", "as_of": None, "beam_args": [], "dry_run": False}
-    monkeypatch.setenv("ZEROSTOCK_TIME_ZONE", "Europe/Berlin")
-    settings = load_settings(data=tmp_path / "data")
-    run_batch("line-loss", settings, input=str(grid(tmp_path, CHINA)), **how)
-    assert "line-loss 2026-03 in Europe/Berlin" in capfd.readouterr().err
-    monkeypatch.setenv("ZEROSTOCK_TIME_ZONE", "Mars/Olympus")
-    with pytest.raises(SettingsError, match="'Mars/Olympus' is not a time zone"):
-        load_settings()
+def test_the_setting_is_the_zone_of_all_jobs(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "infra.cli", "batch", "line-loss", "--period", "2026-03"]
+    command += ["--input", grid(tmp_path, CHINA), "--data", tmp_path / "data"]
+
+    def run(zone: str) -> str:
+        env = os.environ | {"ZEROSTOCK_TIME_ZONE": zone}
+        done = subprocess.run(
+            list(map(str, command)), env=env, capture_output=True, text=True, check=False
+        )
+        return done.stderr
+
+    assert "line-loss 2026-03 in Europe/Berlin" in run("Europe/Berlin")
+    assert "'Mars/Olympus' is not a time zone" in run("Mars/Olympus")
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_cards_run_on_behind_letters(
     assert iccid_in(series, number + at) == card
 
 
-@given(st.integers(10**17, 10**18), st.integers(1, 300), st.data())
+@given(st.integers(10**17, 10**18 - 301), st.integers(1, 300), st.data())
 def test_cards_with_a_check_digit_run_on_before_it(
     body: int, count: int, data: st.DataObject
 ) -> None:

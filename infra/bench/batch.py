@@ -2,7 +2,7 @@
 
 The peers group and add: no check of a row, no repeated or overlapping reading found, no rejects, no
 balance, nothing written. Their totals must be the job's. Interpreter start and imports are left out
-on all sides.
+on all sides. Months and days are those of UTC, for jobs and peers alike.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _SIMS_A_SHOP = 50
 _FIRST_IMSI = 460_000_000_000_000
 _ROWS_A_GROUP = 1 << 20
 _SEED = 7
+_UTC = ["--time-zone", "UTC"]
 _QUALITIES = ("measured", "estimated", "missing")
 
 
@@ -73,7 +74,7 @@ def _line_loss(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterat
     file = root / "customer_readings.parquet"
 
     def ours() -> None:
-        run_job("line-loss", period="2026-01", input=root, warehouse=warehouse)
+        run_job("line-loss", period="2026-01", input=root, warehouse=warehouse, beam_args=_UTC)
 
     def polars() -> float:
         read = pl.scan_parquet(file).filter(pl.col("quality") != "missing")
@@ -92,7 +93,7 @@ def _arrears(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterator
     bills, payments = root / "bills.parquet", root / "payments.parquet"
 
     def ours() -> None:
-        run_job("arrears", as_of=_AS_OF, input=root, warehouse=warehouse)
+        run_job("arrears", as_of=_AS_OF, input=root, warehouse=warehouse, beam_args=_UTC)
 
     def polars() -> float:
         paid = pl.scan_parquet(payments).group_by("bill_id").agg(pl.col("amount_fen").sum())
@@ -124,15 +125,20 @@ def _subscriber_loss(
     start, end = _START + timedelta(days=31), _START + timedelta(days=59)
 
     def ours() -> None:
-        run_job("subscriber-loss", period="2026-02", input=root, warehouse=warehouse)
+        run_job(
+            "subscriber-loss", period="2026-02", input=root, warehouse=warehouse, beam_args=_UTC
+        )
 
     def polars() -> float:
+        # Any call is a use, and a SIM a subscriber: no record names a number.
         at, month = pl.col("start_time"), timedelta(days=30)
         before = at.filter(at < start)
         used = pl.scan_parquet(file).filter(at < end).group_by("imsi")
         seen = used.agg(first=at.min(), before=before.max(), last=at.max())
         base = (pl.col("first") < start) & (pl.col("before") > start - month)
-        lost = base & (pl.col("last") <= end - month)
+        # Silence is known to the end of the last day with data.
+        until = pl.col("last").max().dt.truncate("1d") + timedelta(days=1)
+        lost = base & (pl.col("last") <= until - month)
         return float(seen.select(lost.sum()).collect().item())
 
     sums = f"""
@@ -150,7 +156,7 @@ def _channel(warehouse: Warehouse, root: Path, rows: int, runs: int) -> Iterator
     _sell(warehouse, max(10, rows // _CALLS_A_SIM))
 
     def ours() -> None:
-        run_job("channel", period="2026-01", input=root, warehouse=warehouse)
+        run_job("channel", period="2026-01", input=root, warehouse=warehouse, beam_args=_UTC)
 
     def polars() -> float:
         seconds = pl.col("duration_s")

@@ -163,7 +163,7 @@ def test_kinds_of_columns() -> None:
     )
     good = {"n": "+5", "x": "1e1", "d": "2026-01-31", "m": "2026-12", "i": "460000000000001",
             "c": "u"}  # fmt: skip
-    bad = {"n": "5.0", "x": "10.1", "d": "2026-1-31", "m": "2026-13", "i": "46000000000000",
+    bad = {"n": "5.5", "x": "10.1", "d": "2026-2-29", "m": "2026-13", "i": "46000000000000",
            "c": "w"}  # fmt: skip
     rows = [good, *(good | {name: value} for name, value in bad.items()), good | {"n": ""}]
     raw = pl.DataFrame(rows).with_columns(
@@ -174,9 +174,9 @@ def test_kinds_of_columns() -> None:
         (5, 10.0, date(2026, 1, 31), "2026-12", 460_000_000_000_001, "u")
     ]
     assert rejects["reason"].to_list() == [
-        "invalid_field: n: '5.0' is not a whole number",
+        "invalid_field: n: '5.5' is not a whole number",
         "invalid_field: x: '10.1' is not a number up to 10",
-        "invalid_field: d: '2026-1-31' is not a day (YYYY-MM-DD)",
+        "invalid_field: d: '2026-2-29' is not a day (YYYY-MM-DD)",
         "invalid_field: m: '2026-13' is not a month (YYYY-MM)",
         "invalid_field: i: '46000000000000' is not an IMSI of 15 digits",
         "invalid_field: c: 'w' is not one of u, v",

@@ -8,16 +8,18 @@ import logging
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from pipelines.ingest.check import AHEAD, Checked, believable, nothing
+from pipelines.ingest.check import AHEAD, Checked, RefusedLine, believable, nothing
+from pipelines.ingest.feeds.feed import Checking, Feed, Item
 from pipelines.ingest.live_reference import LiveReference
 from pipelines.ingest.mapping.mapping import Mapping as ExportMapping
 from pipelines.ingest.pack import Packed, announcement, dead_letters, pack_chunk, sim_ranges_of
@@ -107,40 +109,57 @@ class IngestReport(IngestProgress):
 
 
 async def ingest(
-    directory: Path,
+    directory: Path | None,
     broker: str,
     *,
     options: IngestOptions,
+    feeds: Sequence[Feed] = (),
+    reference: Path | None = None,
     progress: Callable[[IngestProgress], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> IngestReport:
     """Read all that was not read before, and with `follow` what comes, until `stop` is set.
 
-    Raises `InputError` if the directory does not exist, `BrokerError` when Kafka cannot be reached,
-    and whatever `progress` raises, which ends the reading.
+    From the files of an exchange directory, if there is one, and from `feeds` beside them; the
+    `reference` tables are by default the directory's. Raises `InputError` if the directory does not
+    exist, `BrokerError` when Kafka cannot be reached, and whatever `progress` raises, which ends
+    the reading.
     """
     async with KafkaSink(broker, options.security, options.throttle_group) as post:
-        return await read_directory(directory, post, options=options, progress=progress, stop=stop)
+        return await read_directory(
+            directory,
+            post,
+            options=options,
+            feeds=feeds,
+            reference=reference,
+            progress=progress,
+            stop=stop,
+        )
 
 
 async def read_directory(
-    directory: Path,
+    directory: Path | None,
     post: EnvelopeSink,
     *,
     options: IngestOptions,
+    feeds: Sequence[Feed] = (),
+    reference: Path | None = None,
     progress: Callable[[IngestProgress], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> IngestReport:
     """As `ingest`, into any sink."""
-    if not directory.is_dir():
-        raise InputError(f"{directory} is not a directory")
-    if not options.follow and not any((directory / top).is_dir() for top in ("events", "cdr")):
-        raise InputError(f"{directory} has nothing to read: it needs a folder events/ or cdr/")
-    reading = _Reading(directory, post, options, progress or (lambda _: None))
+    if directory is not None:
+        _check_directory(directory, must_hold=not options.follow and not feeds)
+        reference = reference or directory / "reference"
+    if reference is None:
+        raise InputError("no reference tables: name an exchange directory, or --reference DIR")
+    reading = _Reading(directory, reference, feeds, post, options, progress or (lambda _: None))
     started = time.monotonic()
     try:
         await reading.run(stop or asyncio.Event())
     finally:
+        for feed in feeds:
+            await feed.close()
         reading.threads.shutdown(wait=False, cancel_futures=True)
     reading.report.seconds = time.monotonic() - started
     reading.report.disorder = {
@@ -150,36 +169,34 @@ async def read_directory(
     return reading.report
 
 
-@dataclass(frozen=True)
-class _Item:
-    """A checked chunk on its way; `last` if it is the file's, `read` the bytes on disk it took."""
-
-    opened: Opened
-    chunk: Chunk
-    checked: Checked
-    last: bool
-    read: int
+def _check_directory(directory: Path, *, must_hold: bool) -> None:
+    if not directory.is_dir():
+        raise InputError(f"{directory} is not a directory")
+    if must_hold and not any((directory / top).is_dir() for top in ("events", "cdr")):
+        raise InputError(f"{directory} has nothing to read: it needs a folder events/ or cdr/")
 
 
 class _Reading:
     def __init__(
         self,
-        directory: Path,
+        directory: Path | None,
+        reference: Path,
+        feeds: Sequence[Feed],
         post: EnvelopeSink,
         options: IngestOptions,
         progress: Callable[[IngestProgress], None],
     ) -> None:
         self.directory = directory
+        self.reference = reference
+        self.feeds = feeds
         self.post = post
         self.options = options
         self.progress = progress
         self.report = IngestReport()
         self.threads = ThreadPoolExecutor(READERS, thread_name_prefix="ingest")
         self.sources: dict[str, Source] = {}
-        self.records = SourceRecords(
-            f"{socket.gethostname()}:{directory.resolve()}",
-            options.absent_after_ms,
-        )
+        what = directory.resolve() if directory else ",".join(sorted(f.name for f in feeds))
+        self.records = SourceRecords(f"{socket.gethostname()}:{what}", options.absent_after_ms)
         self.positions: dict[str, Position] = {}
         self._unkept: dict[str, Position] = {}
         self._complained: set[str] = set()
@@ -187,25 +204,32 @@ class _Reading:
         self._kept = time.monotonic()
         self._recorded = self._said_alive = 0
         named = options.mapping.names if options.mapping is not None else None
-        self._watch = DirectoryWatch(directory, named)
+        self._watch = DirectoryWatch(directory, named) if directory is not None else None
+        self._arrived = asyncio.Event()
+        #: What is to hear that all it gave is safe, and the lines that were refused of it.
+        self._unsafe: list[tuple[Callable[[list[RefusedLine]], None], list[RefusedLine]]] = []
 
     async def run(self, stop: asyncio.Event) -> None:
-        reference = LiveReference(self.directory / "reference")
+        reference = LiveReference(self.reference)
         self.positions = await self.post.positions()
         self.records.update(await self.post.sources(), self.options.now())
         await self._take_up(reference.loaded)
         ended_at = max((p.newest for p in self.positions.values()), default=NO_WATERMARK)
+        for feed in self.feeds:
+            await feed.open(self.positions, self._arrived)
         await self._look()
         while True:
             await self._read_until(stop, reference.tables)
             if not self.options.follow or stop.is_set():
                 break
-            try:
-                await asyncio.wait_for(stop.wait(), LOOK_EVERY)
-            except TimeoutError:
-                if reference.look():
-                    await self._take_up(reference.loaded)
-                await self._look()
+            if self.feeds:
+                await self._keep(0)
+            await self._wait(stop)
+            if stop.is_set():
+                break
+            if reference.look():
+                await self._take_up(reference.loaded)
+            await self._look()
         if not stop.is_set():
             if self.report.rows:
                 self._move_on(ended_at)
@@ -215,6 +239,16 @@ class _Reading:
                 await self._announce(Header("none", source.name, mark, True))
         await self._keep(0)
         await self._record("open" if stop.is_set() else "ended")
+
+    async def _wait(self, stop: asyncio.Event) -> None:
+        """Wait for the time to look again, for a feed that has something, or for the end."""
+        waiting = [asyncio.ensure_future(event.wait()) for event in (stop, self._arrived)]
+        try:
+            await asyncio.wait(waiting, timeout=LOOK_EVERY, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+        self._arrived.clear()
 
     async def _take_up(self, loaded: LoadedReference) -> None:
         """Say which SIMs are ours before any row about them, and what of the tables is refused."""
@@ -257,10 +291,11 @@ class _Reading:
             await reading
 
     async def _look(self) -> None:
-        """Find the files that were not read to their end, and announce new sources together."""
+        """Find what was not read to its end, and announce new sources together."""
         now = self.options.now()
         found = await asyncio.get_running_loop().run_in_executor(self.threads, self._find)
-        new = [name for name in found if name not in self.sources]
+        fed = {name: new for feed in self.feeds for name, new in (await feed.look()).items()}
+        new = [name for name in (*found, *fed) if name not in self.sources]
         for source in self.sources.values():
             source.files = []
         for name, (files, more, changed) in found.items():
@@ -272,6 +307,12 @@ class _Reading:
                 position = self.positions.get(file.name)
                 if position is not None:
                     source.clock.newest = max(source.clock.newest, position.newest)
+        for name, changed in fed.items():
+            source = self.sources.get(name) or self._open(name, now)
+            if name in new and (position := self.positions.get(name)) is not None:
+                source.clock.newest = max(source.clock.newest, position.newest)
+            if changed:
+                source.found_at = now
         self.report.bytes_total = self.report.bytes + sum(
             file.size() for source in self.sources.values() for file in source.files
         )
@@ -339,6 +380,10 @@ class _Reading:
 
     def _is_gone(self, name: str) -> bool:
         """Whether a source's folder is no more; not so where all are gone, as of a lost mount."""
+        if any(feed.is_gone(name) for feed in self.feeds):
+            return True
+        if self.directory is None:
+            return False
         top = self.directory / name.split("/", maxsplit=1)[0]
         return top.is_dir() and not (self.directory / name).is_dir()
 
@@ -356,7 +401,9 @@ class _Reading:
         the source's watermark past what is in it. What was unread at the look before and is as it
         was then cannot be read, and nothing is waited for.
         """
-        found = {}
+        found: dict[str, tuple[list[SourceFile], list[SourceFile], bool]] = {}
+        if self._watch is None:
+            return found
         listing = self._watch.look()
         self.report.unread = listing.unread
         for name, files in listing.sources.items():
@@ -375,25 +422,41 @@ class _Reading:
         return position is not None and position.done
 
     async def _read(self, reference: Reference, stop: asyncio.Event) -> None:
-        """Read all files there are, always from the source whose events are oldest."""
+        """Read all there is, always from the source whose events are oldest.
+
+        A feed comes in its own order, and stands where the last of its sources was.
+        """
+        checking = Checking(self.threads, self._before)
         streams = {name: self._items(source) for name, source in self.sources.items()}
+        streams |= {feed.name: feed.items(checking) for feed in self.feeds}
+        stands = {feed.name: NO_WATERMARK for feed in self.feeds}
         ready: dict[str, asyncio.Task[Any]] = {
             name: asyncio.ensure_future(anext(stream, None)) for name, stream in streams.items()
         }
         try:
             while ready and not stop.is_set():
-                name = min(ready, key=lambda n: self.sources[n].clock.newest)
+                name = min(
+                    ready,
+                    key=lambda n: stands[n] if n in stands else self.sources[n].clock.newest,
+                )
                 item = await ready.pop(name)
                 if item is None:
                     continue
                 ready[name] = asyncio.ensure_future(anext(streams[name], None))
-                await self._post(self.sources[name], reference, item)
+                source = self.sources[item.source]
+                await self._post(source, reference, item)
+                if name in stands:
+                    stands[name] = source.clock.newest
         finally:
             for task in ready.values():
                 task.cancel()
             await asyncio.gather(*ready.values(), return_exceptions=True)
 
-    async def _items(self, source: Source) -> AsyncIterator[_Item]:
+    def _before(self) -> int:
+        """Where times end that a row may have by now, ms."""
+        return believable(self.options.live, self.options.ahead_ms, self.options.now())
+
+    async def _items(self, source: Source) -> AsyncIterator[Item]:
         """The checked chunks of a source; reading and checking happen in threads."""
         loop = asyncio.get_running_loop()
         for file in source.files:
@@ -415,18 +478,17 @@ class _Reading:
             chunk, checked = Chunk(opened.line, 0, opened.byte, opened.byte), nothing()
             # A chunk waits for the next, so that the last is known to be the last.
             async for following, found in self._checked(opened):
-                yield _Item(opened, chunk, checked, False, max(0, chunk.read - read))
+                yield _item(opened, chunk, checked, max(0, chunk.read - read))
                 read = max(read, chunk.read)
                 chunk, checked = following, found
-            yield _Item(opened, chunk, checked, True, max(0, file.size() - read))
+            yield _item(opened, chunk, checked, max(0, file.size() - read), last=True)
 
     async def _checked(self, opened: Opened) -> AsyncIterator[tuple[Chunk, Checked]]:
         """The chunks of a file in their order, read one by one, checked beside each other."""
         loop = asyncio.get_running_loop()
         checking: deque[asyncio.Future[tuple[Chunk, Checked]]] = deque()
         while chunk := await loop.run_in_executor(self.threads, opened.read):
-            before = believable(self.options.live, self.options.ahead_ms, self.options.now())
-            checking.append(loop.run_in_executor(self.threads, opened.check, chunk, before))
+            checking.append(loop.run_in_executor(self.threads, opened.check, chunk, self._before()))
             if len(checking) == READERS:
                 yield await checking.popleft()
         while checking:
@@ -442,10 +504,10 @@ class _Reading:
         refused = [(0, f"malformed: the file cannot be read: {why}", b"")]
         await self.post.send(dead_letters(file.name, refused, self.post.partitions))
 
-    async def _post(self, source: Source, reference: Reference, item: _Item) -> None:
-        file, chunk = item.opened.file, item.chunk
+    async def _post(self, source: Source, reference: Reference, item: Item) -> None:
+        chunk = item.chunk
         if chunk.damage is not None:
-            log.error("%s cannot be read: %s", file.name, chunk.damage)
+            log.error("%s cannot be read: %s", item.name, chunk.damage)
             packed = Packed([], [(chunk.first_line, f"malformed: {chunk.damage}", b"")])
         else:
             packed = pack_chunk(
@@ -454,20 +516,23 @@ class _Reading:
         if chunk.lines:
             source.found_at = self.options.now()
         await self.post.send(packed.effects)
-        await self.post.send(dead_letters(file.name, packed.refused, self.post.partitions))
+        await self.post.send(dead_letters(item.name, packed.refused, self.post.partitions))
         self._count(packed, item)
         self.progress(self.report)
-        position = item.opened.position_after(chunk, source.clock.newest, item.last)
-        self.positions[file.name] = self._unkept[file.name] = position
+        position = item.position(source.clock.newest)
+        self.positions[item.name] = self._unkept[item.name] = position
+        if item.safe is not None:
+            self._unsafe.append((item.safe, packed.refused))
         await self._keep(KEEP_EVERY)
 
-    def _count(self, packed: Packed, item: _Item) -> None:
+    def _count(self, packed: Packed, item: Item) -> None:
         report = self.report
         report.rows += item.chunk.lines
         report.uses += packed.uses
         report.placements += packed.placements
         report.outsiders += packed.outsiders
         report.bytes += item.read
+        report.bytes_total = max(report.bytes_total, report.bytes)
         report.files += item.last
         # One without a reason takes back what was refused half written.
         report.refused.update(reason.split(":")[0] for _, reason, _ in packed.refused if reason)
@@ -475,7 +540,16 @@ class _Reading:
     async def _keep(self, every: float) -> None:
         if self._unkept and time.monotonic() - self._kept >= every:
             unkept, self._unkept = self._unkept, {}
+            unsafe, self._unsafe = self._unsafe, []
             await self.post.keep(unkept)
+            for safe, refused in unsafe:
+                safe(refused)
             self._kept = time.monotonic()
             if self.options.now() - self._said_alive >= self.options.absent_after_ms // ALIVE_SHARE:
                 await self._record("open")
+
+
+def _item(opened: Opened, chunk: Chunk, checked: Checked, read: int, *, last: bool = False) -> Item:
+    """A chunk of a file; `last` if it is the file's, `read` the bytes on disk it took."""
+    after = partial(opened.position_after, chunk, last=last)
+    return Item(opened.source, opened.file.name, chunk, checked, after, read, last)

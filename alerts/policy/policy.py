@@ -1,8 +1,8 @@
 """What an operator may decide about alerts, as a checked TOML file. See docs/alerts.md.
 
 Plain data: what follows from it for one stock-out at one moment is `alerts.policy.rules`'; where in
-the file something stands is `alerts.policy.toml_lines`'. Durations are ms once read, times ms since
-the epoch, UTC.
+the file something stands is `pipelines.core.toml_lines`'. Durations are ms once read, times ms
+since the epoch, UTC.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pydantic import (
     model_validator,
 )
 
-from alerts.policy.toml_lines import line_of
+from pipelines.core.toml_lines import line_of
 from schemas.errors import SettingsError
 from schemas.fields import TIME_END, Identifier, parse_duration, parse_time
 

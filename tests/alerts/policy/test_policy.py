@@ -12,7 +12,7 @@ from lifecycle_harness import HOUR, Map, at
 
 from alerts.policy.policy import Policy, load_policy, parse_policy
 from alerts.policy.rules import AlertRules
-from alerts.policy.toml_lines import line_of
+from pipelines.core.toml_lines import line_of
 from schemas.errors import SettingsError
 from schemas.messages import ListedIncident
 

@@ -95,7 +95,7 @@ class CaseReopened(CaseEvent):
     reason: _Text = None
 
 
-class Contact(ServiceEvent):
+class CustomerContact(ServiceEvent):
     """A call or visit at a call centre or hall; one that nobody took has no `answered_after_s`."""
 
     type: Literal["contact"]
@@ -162,7 +162,7 @@ AnyServiceEvent = (
     | CaseFollowedUp
     | CaseClosed
     | CaseReopened
-    | Contact
+    | CustomerContact
     | Inspection
     | Rating
     | Exam

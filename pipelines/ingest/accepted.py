@@ -13,7 +13,7 @@ from pipelines.ingest.check import Checked, Format, check
 from pipelines.ingest.mapping.mapping import Export, Mapping
 from pipelines.ingest.reading.decoding import DAMAGE
 from pipelines.ingest.reading.files import Chunk, SourceFile, why
-from pipelines.ingest.reading.headers import Unfit, check_columns, needed_columns
+from pipelines.ingest.reading.headers import Unfit, check_columns, needed_columns, plain_names
 from pipelines.ingest.reading.opening import Unreadable, Vanished, open_file
 from schemas.errors import InputError
 from schemas.events import Event
@@ -58,9 +58,10 @@ def parquet_rows_of(
     is number `first_row` + 1. Raises `InputError` for a file that cannot be read."""
     try:
         with pq.ParquetFile(source) as file:
-            names = file.schema_arrow.names
+            names = plain_names(file.schema_arrow.names, export)
             check_columns(names, export)
-            columns = needed_columns(names, export)
+            needed = needed_columns(names, export)
+            columns = [file.schema_arrow.names[names.index(name)] for name in needed]
             at, how = first_row + 1, Format("parquet", export=export)
             for rows in file.iter_batches(_ROWS_AT_ONCE, list(groups), columns):
                 chunk = Chunk(at, rows.num_rows, rows=rows)

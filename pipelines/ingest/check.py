@@ -26,7 +26,7 @@ from pipelines.ingest.mapping.mapping import Export
 from pipelines.ingest.reading.csv_rows import TOO_LONG, Dialect, csv_rows, is_utf8
 from pipelines.ingest.reading.decoding import BOM
 from pipelines.ingest.reading.files import LONGEST_LINE, Chunk
-from pipelines.ingest.reading.headers import needed_columns
+from pipelines.ingest.reading.headers import needed_columns, plain_names
 from pipelines.ingest.reading.lines import Lines
 from pipelines.ingest.reading.parquet_rows import (
     as_line,
@@ -149,6 +149,7 @@ def _record(lines: Lines, spans: dict[int, int], line: int) -> bytes:
 
 
 def _check_parquet(rows: pa.RecordBatch, how: Format, detail: bool) -> Checked:
+    rows = rows.rename_columns(plain_names(rows.schema.names, how.export))
     names = needed_columns(rows.schema.names, how.export)
     lines, some = np.arange(rows.num_rows), rows
     odd = sorted(rows_not_utf8(rows, names))

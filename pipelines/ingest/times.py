@@ -116,6 +116,17 @@ def parse_epoch(texts: pa.Array, unit: str | None) -> Int64s:
     return result
 
 
+def parse_excel(texts: pa.Array) -> Int64s:
+    """ms of local time since 1970 for each number of days since 1899-12-30; else `UNSURE`."""
+    found = pc.fill_null(pc.match_substring_regex(texts, r"^[0-9]{5,6}(\.[0-9]{1,15})?$"), False)
+    days = pc.if_else(found, texts, "0").cast(pa.float64()).to_numpy(zero_copy_only=False)
+    ms: Int64s = np.rint((days - _DAYS_BEFORE_1970) * 86_400_000).astype(np.int64)
+    return np.where(found.to_numpy(zero_copy_only=False), ms, UNSURE)
+
+
+#: From 1899-12-30, where spreadsheets have their day 0, to 1970.
+_DAYS_BEFORE_1970 = 25_569
+
 #: How many of a unit are a ms; 0 for seconds, which are more than one.
 _PER_MS = {"s": 0, "ms": 1, "us": 1_000, "ns": 1_000_000}
 

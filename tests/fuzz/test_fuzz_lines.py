@@ -50,8 +50,17 @@ def of_csv(line: bytes) -> Event:
     """One line of CDRs as the models see it."""
     try:
         fields = next(csv.reader([line.decode()], strict=True), [])
-    except (UnicodeDecodeError, csv.Error):
-        raise Refused("malformed: not CSV in UTF-8") from None
+    except UnicodeDecodeError:
+        raise Refused("malformed: not UTF-8; a mapping can give the encoding") from None
+    except csv.Error:
+        why = (
+            "a carriage return stands within the line"
+            if b"\r" in line
+            else "its quotes do not come in pairs around whole fields"
+        )
+        raise Refused(f"malformed: not CSV: {why}") from None
+    if len(fields) == len(COLUMNS) + 1 and not fields[-1]:
+        fields.pop()
     if len(fields) != len(COLUMNS):
         raise Refused(f"malformed: {len(COLUMNS)} fields expected")
     return accept_call(dict(zip(COLUMNS, fields, strict=True)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -172,6 +173,38 @@ def test_a_mapping_reads_parquet_too(city: Path) -> None:
     at = ms("2026-03-02T09:15:02.350+08:00")
     assert post.uses() == [("17", 460001234500000, at, at)]
     assert post.letters() == []
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns", "int96"])
+def test_local_timestamps_in_parquet_need_only_a_zone(city: Path, unit: str) -> None:
+    moment = [datetime(2026, 3, 2, 9, 15, 2), None]  # noqa: DTZ001
+    times = pa.array(moment, pa.timestamp("ns" if unit == "int96" else unit))
+    imsis = [Decimal(460001234500000), Decimal(460001234500001)]
+    table = pa.table(
+        {"call_id": [1.0, 2.0], "start_time": times, "imsi": pa.array(imsis, pa.decimal128(20, 3))}
+    )
+    path = put(city / "cdr/s/a.parquet", b"")
+    pq.write_table(table, path, use_deprecated_int96_timestamps=unit == "int96")
+    put(
+        city / "m.toml",
+        """[[export]]
+        fields = { start_time = { column = "start_time", zone = "Asia/Shanghai" } }""",
+    )
+    post, _ = read(city, mapping=load_mapping(city / "m.toml"))
+    at = ms("2026-03-02T09:15:02+08:00")
+    assert post.uses() == [("1", 460001234500000, at, at)]
+    assert [letter[1] for letter in post.letters()] == [2]
+
+
+def test_parquet_that_lost_digits_is_refused(city: Path) -> None:
+    imsis = pa.array([460001234500000.0, 460001234500001.0], pa.float32())
+    time = pa.array([datetime(2026, 3, 2, tzinfo=UTC)] * 2)
+    path = put(city / "cdr/s/a.parquet", b"")
+    pq.write_table(pa.table({"CALL_ID": [1, 2], "START_TIME": time, "IMSI": imsis}), path)
+    post, report = read(city)
+    assert (post.uses(), report.outsiders) == ([], 0)
+    assert all("cut digits off" in why for _, _, why, _ in post.letters())
+    assert len(post.letters()) == 2
 
 
 def test_changing_the_file_that_was_mapped_goes_on_as_ever(city: Path) -> None:
@@ -365,6 +398,14 @@ def test_the_size_of_a_number_tells_its_unit(
             "2026-03-03T00:00:00Z",
         ),
         ("20260302091502+0800", {"format": "%Y%m%d%H%M%S%z"}, "2026-03-02T09:15:02+08:00"),
+        ("2/3/2026 9:15", {"format": "%d/%m/%Y %H:%M", "offset": "+08:00"}, "2026-03-02T09:15+08"),
+        ("2026-03-02 24:00", {"format": "%Y-%m-%d %H:%M", "offset": "Z"}, "2026-03-03T00:00:00Z"),
+        ("2026-03-02 09:15:02", {"zone": "Asia/Shanghai"}, "2026-03-02T09:15:02+08:00"),
+        ("2026-03-02T09:15:02.3509", {"offset": "+08:00"}, "2026-03-02T09:15:02.350+08:00"),
+        ("2026-03-02T24:00:00", {"offset": "+08:00"}, "2026-03-03T00:00:00+08:00"),
+        ("46083.3854398148", {"format": "excel", "offset": "+08:00"}, "2026-03-02T09:15:02+08:00"),
+        ("46083,5", {"format": "excel", "zone": "Asia/Shanghai"}, "2026-03-02T12:00:00+08:00"),
+        ("46084", {"format": "excel", "offset": "Z"}, "2026-03-03T00:00:00Z"),
     ],
 )
 def test_times_of_other_layouts(text: str, layout: dict[str, str], at: str) -> None:
@@ -381,6 +422,10 @@ def test_times_of_other_layouts(text: str, layout: dict[str, str], at: str) -> N
         ("1772414102", {}, "a mapping can read a number"),
         ("1970-01-01T08:00:00+08:00", {}, "years 2000 and 2300"),
         ("20260302 240001", {"format": "%Y%m%d %H%M%S", "offset": "Z"}, "is not like"),
+        ("2026-03-02T09:15:02Z", {"offset": "Z"}, "is not a time like 2026-03-01T08:15:30"),
+        ("2026-03-02", {"format": "excel", "offset": "Z"}, "is not a spreadsheet's number of days"),
+        ("20260302", {"format": "excel", "offset": "Z"}, "is not a spreadsheet's number of days"),
+        ("25569", {"format": "excel", "offset": "Z"}, "years 2000 and 2300"),
     ],
 )
 def test_times_that_are_none_say_why(text: str, layout: dict[str, str], why: str) -> None:

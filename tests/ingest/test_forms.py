@@ -143,6 +143,7 @@ def test_a_heading_in_gbk_is_read(city: Path) -> None:
         ("id;time;imsi", "separated by ';'"),
         ("Rufnummer,Zeit,Gerät".encode("latin-1"), "read as gb18030"),
         ("id,time,imsi".encode("utf-16"), "read as utf-16"),
+        (f"Calls of March\n\n{HEADER}", "it seems to stand in line 3: a mapping can skip_lines"),
     ],
 )
 def test_a_header_that_does_not_fit_is_shown_with_the_cause(
@@ -177,8 +178,69 @@ def test_a_quote_left_open_takes_no_other_line_with_it(city: Path) -> None:
     post, _ = read(city)
     assert ids(post) == IDS
     assert [letter[1:] for letter in post.letters()] == [
-        (3, "malformed: not CSV in UTF-8", bad.encode())
+        (3, "malformed: not CSV: its quotes do not come in pairs around whole fields", bad.encode())
     ]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.txt.1", "a.csv.bz2.1", "a"])
+@pytest.mark.parametrize("packing", [gzip.compress, bz2.compress, zst])
+def test_a_packing_is_known_by_how_it_begins(
+    city: Path, name: str, packing: Callable[[bytes], bytes]
+) -> None:
+    put(city / "cdr/s" / name, packing(csv_of(*ROWS).encode()))
+    post, report = read(city)
+    assert (ids(post), post.letters(), report.unread) == (IDS, [], [])
+    assert read(city, post)[1].rows == 0
+
+
+@pytest.mark.parametrize("packing", [".gz", ".bz2", ".zst"])
+@pytest.mark.parametrize("cut", [1, 5, 9])
+def test_what_stands_before_a_damaged_place_is_read(city: Path, packing: str, cut: int) -> None:
+    first = PACKINGS[packing](csv_of(*ROWS).encode())
+    whole = first + PACKINGS[packing]((call_row(4) + "\n").encode())
+    file = put(city / f"cdr/s/a.csv{packing}", whole[:-cut])
+    post, _ = read(city)
+    # Arrow's zstd gives steps of 128 KiB or nothing.
+    assert ids(post)[:3] == ([] if packing == ".zst" else IDS)
+    assert [letter[2].split(":")[0] for letter in post.letters()] == ["malformed"]
+    file.write_bytes(whole)  # its copy is complete now
+    read(city, post)
+    assert sorted(set(ids(post))) == [*IDS, "C4"]
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    ends=st.lists(st.sampled_from(["", ";", ";x", ";;"]), min_size=3, max_size=3),
+    note=st.sampled_from(["", '"two\nlines"']),
+)
+def test_a_separator_at_the_end_of_rows_is_no_field(city: Path, ends: list[str], note: str) -> None:
+    rows = [f"{note};{row.replace(',', ';')}{end}\n" for row, end in zip(ROWS, ends, strict=True)]
+    put(city / "cdr/s/a.csv", f"note;{HEADER.replace(',', ';')}\n" + "".join(rows))
+    post, _ = read(city)
+    good = [id for id, end in zip(IDS, ends, strict=True) if end in ("", ";")]
+    assert (ids(post), bool(post.letters())) == (good, len(good) < 3)
+
+
+def test_json_values_one_behind_the_other_are_read(city: Path) -> None:
+    put(city / "events/a.json", "".join(json.dumps(as_json(row)) for row in ROWS))
+    post, _ = read(city)
+    assert (ids(post), post.letters()) == (IDS, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ((b"17-4", "北京".encode("gbk")), "not UTF-8; a mapping can give the encoding"),
+        ((b",86139", b"\r,86139"), "a carriage return stands within the line"),
+        ((b"17-4", b'"17-4'), "its quotes do not come in pairs"),
+    ],
+)
+def test_a_line_that_is_not_csv_says_why(city: Path, change: tuple[bytes, bytes], why: str) -> None:
+    put(city / "cdr/s/a.csv", csv_of(ROWS[0]).encode().replace(*change) + b"\n")
+    ((_, _, reason, _),) = read(city)[0].letters()
+    assert why in reason
 
 
 def test_an_encoded_file_that_grows_is_read_on(city: Path) -> None:

@@ -62,14 +62,18 @@ def test_the_first_export_that_fits_is_used(tmp_path: Path) -> None:
         (field("start_time = {date='d'}"), "start_time: give either a column, or a date and a"),
         (field("start_time = {column='c', date='d', time='t'}"), "start_time: give either a col"),
         (field("start_time = {date='d', time='t'}"), "fields.start_time: give a format, like"),
-        (field("start_time = {column='c', zone='UTC'}"), "fields.start_time: give a format, like"),
+        (
+            field("start_time = {column='c', zone='UTC', offset='Z'}"),
+            "start_time: give one of zone",
+        ),
+        (field("start_time = {column='c', format='excel'}"), "start_time: give one of zone"),
         (
             field("start_time = {column='c', format='%Y%m%d %H%M%S'}"),
             "start_time: give one of zone",
         ),
         (
             field("start_time = {column='c', format='%Y%m%d', zone='UTC'}"),
-            "start_time.format: '%Y%m%d' must give a date and a time to the second",
+            "start_time.format: '%Y%m%d' must give a date and a time to the minute",
         ),
         (
             field("start_time = {column='c', format='%Y%m%d%H%M%S%z', zone='UTC'}"),

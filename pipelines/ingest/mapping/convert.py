@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from pipelines.ingest.mapping.mapping import (
     EPOCHS,
+    EXCEL,
     DurationField,
     Export,
     HashField,
@@ -35,6 +36,7 @@ from pipelines.ingest.times import (
     Int64s,
     Layout,
     parse_epoch,
+    parse_excel,
     parse_local,
     parse_times,
 )
@@ -183,10 +185,24 @@ def _each_once(
 def _times(part: TimeField, columns: dict[str, pa.Array]) -> tuple[Int64s, dict[int, str]]:
     """ms since the epoch, and reasons for the rows that have no time."""
     texts = _put_together(part, columns)
-    if part.format is None:
-        return _iso_times(texts)
     wrong: dict[int, str] = {}
-    if part.format in EPOCHS:
+    if part.format is None:
+        if part.zone is None and part.offset is None and part.offset_column is None:
+            return _iso_times(texts)
+        local = parse_times(_with_z(texts))
+        for row in np.flatnonzero(local == UNSURE).tolist():
+            text = texts[row].as_py() or ""
+            try:
+                local[row] = parse_time(f"{text.replace(' ', 'T', 1)}Z")
+            except ValueError:
+                wrong[row] = f"{_quoted(text)} is not a time like 2026-03-01T08:15:30"
+    elif part.format == EXCEL:
+        local = parse_excel(pc.replace_substring(texts, ",", "."))
+        for row in np.flatnonzero(local == UNSURE).tolist():
+            wrong[row] = (
+                f"{_quoted(texts[row].as_py() or '')} is not a spreadsheet's number of days"
+            )
+    elif part.format in EPOCHS:
         local = parse_epoch(texts, EPOCHS[part.format])
         for row in np.flatnonzero(local == UNSURE).tolist():
             wrong[row] = _no_epoch(texts[row].as_py() or "")
@@ -234,6 +250,12 @@ def _local(text: str, format: str) -> int:
 
 #: The hour that ends a day.
 _MIDNIGHT: Final = re.compile(r"24(?=:?00(:?00)?(\D|$))")
+
+
+def _with_z(texts: pa.Array) -> pa.Array:
+    """Local times with a T between date and time, as if they were of UTC."""
+    with_t = pc.replace_substring(texts, " ", "T", max_replacements=1)
+    return pc.binary_join_element_wise(with_t, "Z", "")
 
 
 def _no_epoch(text: str) -> str:

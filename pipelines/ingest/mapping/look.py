@@ -26,7 +26,9 @@ _FORMATS: Final = tuple(
     f"{day}{between}{time}"
     for day in ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%y%m%d")
     for between in (" ", "T", "")
-    for time in ("%H:%M:%S", "%H:%M:%S.%f", "%H:%M:%S,%f", "%H%M%S", "%H:%M:%S%z", "%H%M%S%z")
+    for time in (
+        *("%H:%M:%S", "%H:%M:%S.%f", "%H:%M:%S,%f", "%H%M%S", "%H:%M:%S%z", "%H%M%S%z", "%H:%M"),
+    )
 )
 
 #: Names under which exports have what a call needs, most telling first.

@@ -73,6 +73,9 @@ def _known_offset(text: str) -> str:
     return text
 
 
+#: The format of days since the end of 1899, as spreadsheets count local time.
+EXCEL: Final = "excel"
+
 #: Formats of numbers since 1970 in UTC, and their unit; None where the size tells it.
 EPOCHS: Final = {
     "epoch": None,
@@ -86,15 +89,16 @@ EPOCHS: Final = {
 
 
 def _usable_format(text: str) -> str:
-    if text in EPOCHS:
+    if text in EPOCHS or text == EXCEL:
         return text
     moment = datetime(2026, 11, 28, 13, 45, 59)  # noqa: DTZ001
     try:
         parsed = datetime.strptime(moment.replace(tzinfo=UTC).strftime(text), text)  # noqa: DTZ007
     except (ValueError, re.error):
         raise ValueError(f"{text!r} is not a time format like %Y%m%d %H%M%S") from None
-    if parsed.replace(tzinfo=None) != moment or (parsed.tzinfo is None) == ("%z" in text):
-        raise ValueError(f"{text!r} must give a date and a time to the second, like %Y%m%d %H%M%S")
+    same = parsed.replace(tzinfo=None) in (moment, moment.replace(second=0))
+    if not same or (parsed.tzinfo is None) == ("%z" in text):
+        raise ValueError(f"{text!r} must give a date and a time to the minute, like %Y%m%d %H%M%S")
     return text
 
 
@@ -176,10 +180,10 @@ class HashField(_Strict):
 class TimeField(_Strict):
     """When: one column or a date and a time, which are put together with a space between.
 
-    Without `format` the text is ISO 8601 with an offset. With one (as in Python's `strptime`) it
-    is local time of a `zone`, at a fixed `offset`, or at the offset that `offset_column` gives.
-    A format with `%z` has the offset itself; one of `EPOCHS` is a number since 1970, of UTC if
-    nothing else is said.
+    Without `format` the text is ISO 8601: with an offset, or if one is said here without. With a
+    format (as in Python's `strptime`) it is local time of a `zone`, at a fixed `offset`, or at the
+    offset that `offset_column` gives. A format with `%z` has the offset itself; one of `EPOCHS` is
+    a number since 1970, of UTC if nothing else is said; `EXCEL` is a spreadsheet's number of days.
     """
 
     column: str | None = None
@@ -198,17 +202,14 @@ class TimeField(_Strict):
             raise ValueError("give either a column, or a date and a time column")
         places = [self.zone, self.offset, self.offset_column]
         given = sum(place is not None for place in places)
-        if self.format is None and (given or self.date is not None):
+        if self.format is None and self.date is not None:
             raise ValueError("give a format, like %Y%m%d %H%M%S")
+        if given > 1:
+            raise ValueError("give one of zone, offset and offset_column")
         zoned = self.format is not None and "%z" in self.format
         if zoned and given:
             raise ValueError("the format has the offset: leave out zone, offset and offset_column")
-        if (
-            self.format is not None
-            and not zoned
-            and given != 1
-            and (given or self.format not in EPOCHS)
-        ):
+        if not given and not zoned and self.format not in (None, *EPOCHS):
             raise ValueError("give one of zone, offset and offset_column: the format has none")
         return self
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -134,9 +134,14 @@ def is_utf8(data: bytes) -> bool:
 
 def _by_arrow(lines: Lines, dialect: Dialect, wanted: list[str]) -> CsvRows | None:
     bad: list[int] = []
+    trailing = 0  # How many rows have one field more than there are columns, and it is empty.
 
     def skip(row: pacsv.InvalidRow) -> str:
+        nonlocal trailing
         bad.append(row.number - 1)
+        one_more = row.actual_columns == row.expected_columns + 1
+        text = row.text.rstrip("\r\n").removesuffix('""')
+        trailing += one_more and text.endswith(dialect.delimiter)
         return "skip"
 
     # By number, for a file may name its other columns as it likes, or two of them alike.
@@ -161,6 +166,10 @@ def _by_arrow(lines: Lines, dialect: Dialect, wanted: list[str]) -> CsvRows | No
         return None
     if table.num_rows + len(bad) != lines.count:
         return None
+    if trailing == lines.count:
+        return _by_arrow(lines, replace(dialect, names=[*dialect.names, ""]), wanted)
+    if trailing:
+        return None
     kept = np.delete(np.arange(lines.count), bad) if bad else np.arange(lines.count)
     columns = {
         name: _one_array(table.column(number))
@@ -168,6 +177,21 @@ def _by_arrow(lines: Lines, dialect: Dialect, wanted: list[str]) -> CsvRows | No
     }
     malformed = [(line, _expected(dialect)) for line in bad if not _blank(lines[line], dialect)]
     return CsvRows(columns, kept, malformed)
+
+
+def _fits(fields: list[str], dialect: Dialect) -> bool:
+    """Whether a row has a field for each column; a separator at its end does not count."""
+    more = len(fields) - len(dialect.names)
+    return more == 0 or (more == 1 and not fields[-1])
+
+
+def _why_none(line: bytes) -> str:
+    """Why a line is refused that is not CSV."""
+    if not is_utf8(line):
+        return "malformed: not UTF-8; a mapping can give the encoding"
+    if b"\r" in line:
+        return "malformed: not CSV: a carriage return stands within the line"
+    return "malformed: not CSV: its quotes do not come in pairs around whole fields"
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:
@@ -186,8 +210,8 @@ def _by_python(lines: Lines, dialect: Dialect, wanted: list[str]) -> CsvRows:
         if len(lines[index]) > LONGEST_LINE:
             malformed.append((index, TOO_LONG))
         elif fields is None:
-            malformed.append((index, "malformed: not CSV in UTF-8"))
-        elif len(fields) != len(dialect.names):
+            malformed.append((index, _why_none(lines[index])))
+        elif not _fits(fields, dialect):
             malformed.append((index, _expected(dialect)))
         else:
             rows.append((index, fields))
@@ -254,7 +278,7 @@ def _joined(lines: list[bytes], first: int, dialect: Dialect) -> tuple[list[str]
         rows = list(csv.reader(record, delimiter=dialect.delimiter, strict=True))
     except (UnicodeDecodeError, csv.Error):
         return None
-    return (rows[0], found) if len(rows) == 1 and len(rows[0]) == len(dialect.names) else None
+    return (rows[0], found) if len(rows) == 1 and _fits(rows[0], dialect) else None
 
 
 def _closing(lines: list[bytes], first: int, dialect: Dialect) -> int | None:

@@ -33,12 +33,14 @@ class TextForm:
     """How the bytes of a file, unpacked, become lines of UTF-8.
 
     With `bare_cr` lines end in a carriage return alone; with `values` the file is JSON values over
-    several lines or in one list, and each value becomes a line.
+    several lines or in one list, and each value becomes a line. One is `packed` that does not say
+    so by its name.
     """
 
     encoding: str = "utf-8"
     bare_cr: bool = False
     values: bool = False
+    packed: bool = False
 
     @property
     def as_is(self) -> bool:
@@ -172,12 +174,14 @@ def _over_lines(text: bytes) -> bool:
     first, end, _ = text.partition(b"\n")
     if text.startswith(b"["):
         return True
-    if not end or not text.startswith(b"{"):
+    if not text.startswith(b"{"):
         return False
     try:
         json.loads(first)
-    except ValueError:
-        return first.strip() == b"{" or first.rstrip().endswith((b",", b"{", b"["))
+    except ValueError as error:
+        # One value behind the other, or one over several lines.
+        several = isinstance(error, json.JSONDecodeError) and error.msg == "Extra data"
+        return several or (bool(end) and first.rstrip().endswith((b",", b"{", b"[")))
     except RecursionError:
         return False
     return False
@@ -186,16 +190,39 @@ def _over_lines(text: bytes) -> bool:
 # Packings
 
 
-def unpacker(name: str) -> Callable[[BinaryIO], Any] | None:
-    """What unpacks a file of this name as it is read; None for one that is not packed."""
-    return next((open for end, open in PACKINGS.items() if name.lower().endswith(end)), None)
+def packing_of(name: str) -> str | None:
+    """The ending of `PACKINGS` that a name has, perhaps with a number behind it; else None."""
+    found = _PACKED.search(name.lower())
+    return found[1] if found else None
 
 
-PACKINGS: Final[dict[str, Callable[[BinaryIO], Any]]] = {
-    ".gz": gzip.open,
-    ".bz2": bz2.open,
-    ".zst": lambda file: pa.CompressedInputStream(file, "zstd"),
+def unpacked(file: BinaryIO, name: str) -> Any:
+    """An open file as it is unpacked, by how it begins, else by its name; as it is if neither."""
+    head = file.read(4)
+    file.seek(0)
+    by_content = (end for end, (magic, _) in PACKINGS.items() if magic.match(head))
+    packing = next(by_content, packing_of(name))
+    return PACKINGS[packing][1](file) if packing else file
+
+
+def is_packed(head: bytes) -> bool:
+    """Whether a file that begins so is packed, whatever its name."""
+    return any(magic.match(head) for magic, _ in PACKINGS.values())
+
+
+#: How packed files begin (RFC 1952, RFC 8878; a skippable frame may come first), and what opens
+#: them.
+PACKINGS: Final[dict[str, tuple[re.Pattern[bytes], Callable[[BinaryIO], Any]]]] = {
+    ".gz": (re.compile(rb"\x1f\x8b"), gzip.open),
+    ".bz2": (re.compile(rb"BZh[1-9]"), bz2.open),
+    ".zst": (
+        re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
+        lambda file: pa.CompressedInputStream(file, "zstd"),
+    ),
 }
+#: A number as writers put it behind the names of files that they have turned over.
+NUMBERED: Final = r"[.\-_]\d[\dt_\-]{0,18}$"
+_PACKED: Final = re.compile(rf"(\.gz|\.bz2|\.zst)({NUMBERED[:-1]})?$")
 
 
 def raw_pieces(file: Any) -> Iterator[bytes]:

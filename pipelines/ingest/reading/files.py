@@ -18,11 +18,14 @@ import pyarrow.parquet as pq
 from pipelines.ingest.reading.decoding import (
     AS_IS,
     DAMAGE,
+    NUMBERED,
     PACKINGS,
     TextForm,
+    is_packed,
+    packing_of,
     pieces_from,
     raw_pieces,
-    unpacker,
+    unpacked,
 )
 from pipelines.ingest.reading.lines import count_lines
 
@@ -49,7 +52,7 @@ KINDS: Final = {
 }
 
 #: How writers number the files that they have turned over: calls.csv.1, calls.csv-20260302.
-_ROTATED: Final = re.compile(r"[.\-_]\d{1,14}$")
+_ROTATED: Final = re.compile(NUMBERED)
 _DRAFTS: Final = (".tmp", ".part", ".partial", ".filepart", ".swp", ".new", "~")
 
 
@@ -116,7 +119,7 @@ class SourceFile:
     @property
     def plain(self) -> bool:
         """Whether more may be written at its end: neither packed nor columnar."""
-        return unpacker(self.path.name) is None and self.kind != "parquet"
+        return packing_of(self.path.name) is None and self.kind != "parquet"
 
     @property
     def kind(self) -> str:
@@ -141,12 +144,19 @@ class SourceFile:
             return file.read(HEAD)
 
     def top(self) -> bytes:
-        """The first bytes, unpacked. Raises one of `DAMAGE`."""
+        """The first bytes, unpacked; less of them if the file is damaged behind.
+
+        Raises one of `DAMAGE` if there are none, or the disk fails.
+        """
         found = b""
-        for piece in self._pieces():
-            found += piece
-            if len(found) >= TOP:
-                break
+        try:
+            for piece in self._pieces():
+                found += piece
+                if len(found) >= TOP:
+                    break
+        except DAMAGE as error:
+            if not found or (isinstance(error, OSError) and error.errno is not None):
+                raise
         return found[:TOP]
 
     def continued(self, lines: int, end: int) -> tuple[int, int]:
@@ -178,9 +188,8 @@ class SourceFile:
         return names
 
     def _pieces(self) -> Iterator[bytes]:
-        unpack = unpacker(self.path.name)
         with self.path.open("rb") as file:
-            yield from raw_pieces(file if unpack is None else unpack(file))
+            yield from raw_pieces(unpacked(file, self.path.name))
 
     def chunks(
         self,
@@ -247,14 +256,13 @@ class SourceFile:
 
     def _blocks(self, line: int, byte: int, form: TextForm) -> Iterator[tuple[bytes, int]]:
         """Bytes from the beginning of a line on, and how many bytes on disk were read by then."""
-        unpack = unpacker(self.path.name)
         with self.path.open("rb") as file:
-            if unpack is None and form.as_is:
+            if self.plain and form.as_is:
                 file.seek(byte)
                 while block := file.read(CHUNK_BYTES):
                     yield block, file.tell()
                 return
-            pieces = form.pieces(raw_pieces(file if unpack is None else unpack(file)))
+            pieces = form.pieces(raw_pieces(unpacked(file, self.path.name)))
             for block in pieces_from(line, pieces, CHUNK_BYTES):
                 yield block, self.size() if file.closed else file.tell()
 
@@ -441,7 +449,7 @@ def _passed_over(file: SourceFile, named: Callable[[str], bool] | None) -> str |
     if name.endswith(_DRAFTS):
         return "its name is that of a draft"
     kind = kind_of(name)
-    if kind == "parquet" and unpacker(name) is not None:
+    if kind == "parquet" and packing_of(name) is not None:
         return "Parquet files are read only as they are, not packed"
     if kind not in (None, "text") or (named is not None and named(file.name)):
         return None
@@ -452,7 +460,7 @@ def _passed_over(file: SourceFile, named: Callable[[str], bool] | None) -> str |
         first = head.replace(b"\0", b"").lstrip(_MARKS)
     except OSError as error:
         return why(error)
-    if unpacker(name) is not None or _looks_like_json(head) or b"call_id" in first:
+    if is_packed(head) or _looks_like_json(head) or b"call_id" in first.lower():
         return None
     shown = first.splitlines()[0][:60].decode(errors="replace") if first else ""
     return f"it begins neither with a header of calls nor with JSON, but with {shown!r}"

@@ -46,6 +46,13 @@ def needed_columns(names: list[str], export: Export | None) -> list[str]:
     return [*REQUIRED, *(name for name in OPTIONAL if name in names)]
 
 
+def plain_names(names: list[str], export: Export | None) -> list[str]:
+    """The names of columns; where no export says them, those in capitals in small letters."""
+    if export is not None or "call_id" in names:
+        return names
+    return [name.lower() for name in names]
+
+
 def check_columns(names: list[str], export: Export | None, shown: str = "") -> None:
     """Raises `Unfit` unless each column that is needed is there, once; `shown` is the header."""
     needed = needed_columns(names, export)
@@ -89,8 +96,7 @@ def read_header(text: bytes, export: Export | None, form: TextForm, *, whole: bo
         if not whole:
             raise Incomplete
         return FileHeader(Dialect([], delimiter or ",", skip), at, sum(map(len, lines[:at])))
-    line = _bare(lines[at])
-    dialect = _dialect(line, export, form, delimiter, skip)
+    dialect = _dialect(lines[at:], export, form, delimiter, skip)
     return FileHeader(dialect, at + 1, sum(map(len, lines[: at + 1])))
 
 
@@ -106,18 +112,17 @@ def _bare(line: bytes) -> bytes:
 
 
 def _dialect(
-    line: bytes,
+    lines: list[bytes],
     export: Export | None,
     form: TextForm,
     delimiter: str | None,
     skip: tuple[bytes, ...],
 ) -> Dialect:
+    line = _bare(lines[0])
     tried = [delimiter] if delimiter is not None else list(DELIMITERS)
     found: list[Dialect] = []
     for separator in tried:
-        names = [name.strip() for name in fields_of(line, separator) or []]
-        if export is None and "call_id" not in names:
-            names = [name.lower() for name in names]
+        names = plain_names([n.strip() for n in fields_of(line, separator) or []], export)
         found.append(Dialect(names, separator, skip, line))
         try:
             check_columns(names, export)
@@ -129,8 +134,17 @@ def _dialect(
     try:
         check_columns(best.names, export, shown)
     except Unfit as error:
-        raise Unfit(f"{error}{_cause(line, best, tried, form)}") from None
+        raise Unfit(f"{error}{_cause(line, best, tried, form)}{_below(lines, export)}") from None
     return best
+
+
+def _below(lines: list[bytes], export: Export | None) -> str:
+    """Where else the header seems to be."""
+    needed = needed_columns([], export)
+    for number, line in enumerate(lines[1:20], start=2):
+        if all(name.encode() in line for name in needed):
+            return f"; it seems to stand in line {number}: a mapping can skip_lines"
+    return ""
 
 
 def _cause(line: bytes, best: Dialect, tried: list[str], form: TextForm) -> str:

@@ -11,13 +11,21 @@ from pipelines.ingest.check import Checked, Format, check, nothing
 from pipelines.ingest.mapping.mapping import Export, Mapping
 from pipelines.ingest.positions import Position, fingerprint, is_same
 from pipelines.ingest.reading.csv_rows import unfinished_bytes
-from pipelines.ingest.reading.decoding import AS_IS, BOM, DAMAGE, TextForm, text_form
+from pipelines.ingest.reading.decoding import (
+    AS_IS,
+    BOM,
+    DAMAGE,
+    TextForm,
+    is_packed,
+    text_form,
+)
 from pipelines.ingest.reading.files import TOP, Chunk, SourceFile, why
 from pipelines.ingest.reading.headers import (
     FileHeader,
     Incomplete,
     Unfit,
     check_columns,
+    plain_names,
     read_header,
 )
 
@@ -122,11 +130,12 @@ def open_file(
             half = line, file.between(byte, known.end)
         export = mapping.export_of(file.name) if mapping is not None else None
         if file.kind == "parquet":
-            check_columns(file.parquet_columns(), export)
+            check_columns(plain_names(file.parquet_columns(), export), export)
             how = Format("parquet", export=export)
         else:
             top = file.top()
             form, how, header = _text_format(file, top, export, growing)
+            form = replace(form, packed=file.plain and is_packed(head))
             if header is not None and line <= header.lines:
                 line, byte = header.lines + 1, header.bytes if file.plain and form.as_is else 0
             if header is not None:

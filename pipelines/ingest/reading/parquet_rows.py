@@ -17,6 +17,7 @@ _WRONG_TIME: Final = f"invalid_field: start_time: {OUT_OF_RANGE}"
 
 #: Whole numbers up to here are exact in float64.
 _EXACT: Final = 2.0**53
+_EXACT_SINGLE: Final = 2.0**24
 
 
 def parquet_texts(rows: pa.RecordBatch, names: list[str]) -> dict[str, pa.Array]:
@@ -97,9 +98,12 @@ def _as_text(column: pa.Array) -> pa.Array:
     kind = column.type
     if pa.types.is_timestamp(kind):
         return _time_text(column)
+    if pa.types.is_decimal(kind):
+        return pc.replace_substring_regex(column.cast(pa.string()), r"\.0+$", "")
     if pa.types.is_floating(kind):
         wide = column.cast(pa.float64())
-        whole = pc.and_(pc.equal(pc.floor(wide), wide), pc.less(pc.abs(wide), _EXACT))
+        exact = _EXACT if kind == pa.float64() else _EXACT_SINGLE
+        whole = pc.and_(pc.equal(pc.floor(wide), wide), pc.less(pc.abs(wide), exact))
         short = pc.if_else(pc.fill_null(whole, False), wide, None).cast(pa.int64())
         return pc.coalesce(short.cast(pa.string()), wide.cast(pa.string()))
     return column.cast(pa.string())

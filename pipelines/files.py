@@ -26,6 +26,13 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     draft.replace(path)
 
 
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether a link below `folder` names a file elsewhere: whoever writes links there could have
+    us show them any file that we may read. The folder itself may be a link.
+    """
+    return path.is_symlink() and not path.resolve().is_relative_to(folder.resolve())
+
+
 class OwnerLock:
     """One owner a directory, from construction to `release`; the kernel releases a dead owner's.
 

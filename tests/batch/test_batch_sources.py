@@ -240,3 +240,13 @@ def test_which_of_differing_rows_stays_does_not_hang_on_their_order() -> None:
         kept, rejects = deduplicate(rows[order], ["id"])
         assert sorted(kept.select("id", "v").rows()) == [("x", 2), ("y", 9)]
         assert rejects.rows() == [("f", 1, "conflict: id x has other values in f row 2")]
+
+
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs/1.csv"])
+def test_a_link_that_leads_out_of_the_input_is_not_read(tmp_path: Path, name: str) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a,b\n1,2\n")
+    link = tmp_path / "city" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(secret)
+    assert find(str(tmp_path / "city"), PAIRS) == []

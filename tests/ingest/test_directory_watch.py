@@ -24,6 +24,13 @@ steps = st.lists(
 )
 
 
+def next_tick(folder: Path) -> None:
+    """Wait until the file system tells now from before: steps within a tick look the same."""
+    before = put(folder / "now", "").stat().st_mtime_ns
+    while put(folder / "now", "").stat().st_mtime_ns == before:
+        pass
+
+
 @settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -35,7 +42,7 @@ def test_each_look_finds_what_a_first_look_would(
     root = tmp_path / "city"
     shutil.rmtree(root, ignore_errors=True)
     watch = DirectoryWatch(root)
-    for number, (what, name, useful) in enumerate(steps):
+    for what, name, useful in steps:
         if what == "write":
             # A file that began as calls is read, whatever becomes of it.
             calls = useful or (root / name).exists()
@@ -44,9 +51,7 @@ def test_each_look_finds_what_a_first_look_would(
             (root / name).unlink(missing_ok=True)
         else:
             shutil.rmtree((root / name).parent, ignore_errors=True)
-        for folder in [root, *root.rglob("*")]:
-            if folder.is_dir():  # Each step at a tick of its own.
-                os.utime(folder, ns=(number, folder.stat().st_mtime_ns))
+        next_tick(tmp_path)
         found, first = watch.look(), find_sources(root)
         assert found.sources == first.sources
         assert sorted(found.unread) == sorted(first.unread)
@@ -87,3 +92,22 @@ def test_a_look_at_many_old_files_asks_the_disk_about_few(
     put(tmp_path / "cdr/a/new.csv", "")
     os.utime(tmp_path / "cdr/a", ns=(0, 1))
     assert "cdr/a/new.csv" in {file.name for file in due()}
+
+
+@pytest.mark.parametrize("packed", ["", ".gz"])
+@pytest.mark.parametrize("folder", ["events", "cdr/a"])
+def test_a_link_that_leads_out_of_its_folder_is_not_read(
+    tmp_path: Path, folder: str, packed: str
+) -> None:
+    secret = put(tmp_path / f"secret.ndjson{packed}", "not for you")
+    home = tmp_path / "mounted"
+    put(home / folder / "true.ndjson", "{}")
+    (home / folder / "within.ndjson").symlink_to("true.ndjson")
+    (home / folder / f"out.ndjson{packed}").symlink_to(secret)
+    city = tmp_path / "city"
+    city.symlink_to(home)  # what the operator links is the operator's affair
+    found = find_sources(city)
+    assert [file.path.name for file in found.sources[folder]] == ["true.ndjson", "within.ndjson"]
+    assert found.unread == [
+        (f"{folder}/out.ndjson{packed}", "it is a link that leads out of its folder")
+    ]

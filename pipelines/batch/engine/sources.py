@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import logging
 import re
 import shutil
 import tempfile
@@ -35,10 +36,13 @@ from pipelines.batch.engine.columns import (
     check_header,
     empty_rejects,
 )
+from pipelines.files import leads_out
 from pipelines.ingest.accepted import AcceptedRows, parquet_rows_of, rows_of
 from pipelines.ingest.mapping.mapping import Export, Mapping
 from pipelines.ingest.reading.files import SourceFile, find_sources, kind_of, kind_of_content
 from schemas.errors import InputError
+
+log = logging.getLogger(__name__)
 
 #: Rows read at a time: enough to be worth a vectorised step, little enough for a small worker.
 CHUNK_ROWS = 1 << 20
@@ -109,6 +113,7 @@ def find(root: str, dataset: Dataset, mapping: Mapping | None = None) -> list[Fi
             for result in FileSystems.match([f"{base}.*", f"{base}/**"])
             for entry in result.metadata_list
             if kinds.search(entry.path)
+            and not _led_out(root, entry.path)
             and not _hidden(_below(root, entry.path))
             and (entry.path.startswith(base + "/") or kinds.sub("", entry.path) == base)
         }
@@ -146,6 +151,13 @@ def require(root: str, dataset: Dataset, mapping: Mapping | None = None) -> list
             f"no {dataset.name} ({kinds}, or a folder {dataset.name} of such) in {places}"
         )
     return files
+
+
+def _led_out(root: str, path: str) -> bool:
+    if not is_local(root) or not leads_out(Path(path), Path(root)):
+        return False
+    log.warning("%s is not read: it is a link that leads out of %s", path, root)
+    return True
 
 
 def _below(root: str, path: str) -> str:

@@ -15,6 +15,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.files import leads_out
 from pipelines.ingest.reading.decoding import (
     AS_IS,
     DAMAGE,
@@ -351,11 +352,13 @@ class DirectoryWatch:
         self._looks += 1
         found = Listing()
         below = [self._directory / top for top in _TOPS]
+        seen: dict[Path, _Folder] = {}
         while below:
             path = below.pop()
             folder = self._folder(path)
             if folder is None:
                 continue
+            seen[path] = folder
             for entry in folder.questions:
                 why_not = _passed_over(entry.file, self._named)
                 entry.open = why_not is not None
@@ -367,6 +370,7 @@ class DirectoryWatch:
                 found.sources[_text(path.relative_to(self._directory))] = folder.files
             found.unread += folder.unread
             below += folder.below
+        self._folders = seen  # what is gone and comes again is another
         found.sources = dict(sorted(found.sources.items()))
         found.unread = sorted([*found.unread, *self._beside()])
         return found
@@ -405,11 +409,12 @@ class DirectoryWatch:
                         entries[entry.name] = self._entry(path / entry.name)
         except OSError:
             return None
-        self._folders[path] = _Folder(changed if settled else -1, entries, below)
-        return self._folders[path]
+        return _Folder(changed if settled else -1, entries, below)
 
     def _entry(self, path: Path) -> _Entry:
         file = SourceFile(_text(path.relative_to(self._directory)), path)
+        if leads_out(path, self._directory / file.name.partition("/")[0]):
+            return _Entry(file, "it is a link that leads out of its folder")
         kind = kind_of(path.name)
         if kind == "text" or (kind is None and "." not in _unnumbered(path.name)):
             return _Entry(file, open=True)

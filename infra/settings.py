@@ -111,6 +111,7 @@ class Settings(BaseSettings):
     webhook_host: str = "127.0.0.1"
     webhook_port: Annotated[int, Field(ge=0, le=65_535)] = 8_085
     link_key: SecretStr | None = None
+    trusted_proxies: str = ""
     link_lifetime: Duration = 48 * 3_600_000
 
     @property

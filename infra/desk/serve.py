@@ -7,8 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-import uvicorn
-
 from infra.dead_letters.listing import DeadLetterFilter, open_dead_letters, send_on
 from infra.dead_letters.replay import Recheck, fix_of, recheck
 from infra.desk.access.guard import Guard, by_https
@@ -17,6 +15,7 @@ from infra.desk.access.store import AccessStore
 from infra.desk.app import desk_app
 from infra.desk.page import Replay, Services
 from infra.desk.reading import SharedWarehouse
+from infra.http_server import serve_http
 from infra.settings import Settings
 from pipelines.ingest.mapping.mapping import load_mapping
 from pipelines.warehouse.port import Warehouse
@@ -69,12 +68,11 @@ def serve_desk(
     )
     print(f"The desk is at {url or f'http://{host}:{port}/'} (Ctrl-C ends it).", flush=True)
     try:
-        uvicorn.run(
+        serve_http(
             Guard(app, store, anonymous=here, url=url),
-            host=host,
-            port=port,
-            log_level="warning",
-            access_log=False,
+            host,
+            port,
+            trusted_proxies=settings.trusted_proxies,
         )
     finally:
         shared.close()

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-import uvicorn
 from prometheus_client import start_http_server
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -29,6 +27,7 @@ from alerts.answers.sent import Sent
 from alerts.delivery.refused_numbers import RefusedNumbers
 from alerts.message.directory import Directory, ReferenceDirectory
 from alerts.message.phones import contacts
+from infra.http_server import serve_http
 from infra.settings import Settings
 from infra.webhook.answer_page import AnswerPage
 from infra.webhook.http import web_app
@@ -68,7 +67,8 @@ def run_webhook(settings: Settings) -> None:
     app = application(intake, settings, address, directory, kafka)
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port, settings.metrics_host, metrics.REGISTRY)
-    _serve(app, settings.webhook_host, settings.webhook_port)
+    # The address that Twilio signed is a setting; what a proxy claims is not believed.
+    serve_http(app, settings.webhook_host, settings.webhook_port)
 
 
 def application(
@@ -135,29 +135,6 @@ async def _keep_forwarding(intake: Intake, kafka: KafkaAnswers) -> None:
         except OSError:
             log.exception("the inbox cannot be read")
         await asyncio.sleep(TRY_AGAIN)
-
-
-def _serve(app: Starlette, host: str, port: int) -> None:
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            # The address that Twilio signed is a setting; what a proxy claims is not believed.
-            proxy_headers=False,
-            limit_concurrency=200,
-            h11_max_incomplete_event_size=32 * 1024,
-            timeout_graceful_shutdown=10,
-        )
-    )
-    try:
-        listener = socket.create_server((host, port), reuse_port=False)
-    except OSError as error:
-        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from None
-    with listener:
-        log.warning("listening on http://%s:%d", *listener.getsockname()[:2])
-        server.run(sockets=[listener])
 
 
 def _owners(reference: Reference | None) -> Mapping[str, str]:

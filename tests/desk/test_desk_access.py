@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,11 @@ def test_a_disabled_user_is_let_in_again_only_when_enabled(store: AccessStore, m
     assert store.log_in("mei", PASSWORD) is not None
 
 
-@pytest.mark.parametrize("password", ["short", "mei's long password", "aaaaaaaaaaaaaaaa", ""])
+@pytest.mark.parametrize(
+    "password",
+    ["short", "mei's long password", "aaaaaaaaaaaaaaaa", "", "password1234", "Passw0rd!2026",
+     "qwertyuiop12", "123456789012", "zerostock1234", "iloveyou1234", "letmein12345"],
+)  # fmt: skip
 def test_passwords_that_will_not_do(password: str) -> None:
     with pytest.raises(UsageError):
         check_password("mei", password)
@@ -232,7 +237,13 @@ def post(app: Any, target: str, fields: dict[str, str], headers: dict[str, str])
     return asyncio.run(form(app, target, fields, HOST | headers))
 
 
-def log_in(app: Any, name: str = "mei", password: str = PASSWORD, then: str = "/") -> Reply:
+def log_in(
+    app: Any,
+    name: str = "mei",
+    password: str = PASSWORD,
+    then: str = "/",
+    client: str = "127.0.0.1",
+) -> Reply:
     asked = get(app, "/login?next=" + quote(then, safe=""))
     token = re.search(r'name="token" value="([^"]+)"', asked.text)
     planted = re.search(r"desk-form=([^;]+)", asked.headers["set-cookie"])
@@ -241,7 +252,8 @@ def log_in(app: Any, name: str = "mei", password: str = PASSWORD, then: str = "/
     assert planted is not None
     assert going is not None
     fields = {"name": name, "password": password, "token": token[1], "next": going[1]}
-    return post(app, "/login", fields, {"Cookie": f"desk-form={planted[1]}"})
+    cookie = {"Cookie": f"desk-form={planted[1]}"}
+    return asyncio.run(form(app, "/login", fields, HOST | cookie, client))
 
 
 def test_without_any_user_this_machine_may_look_by_its_own_name(store: AccessStore) -> None:
@@ -290,6 +302,64 @@ def test_wrong_tries_are_slowed_down_and_noted_without_the_password(
     assert log_in(app, name="other").status == 403  # others are not held up
     assert "guess" not in caplog.text
     assert "guess" not in str(store.trail(100))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [lambda n: f"198.51.100.{n}", lambda n: f"2001:db8:0:{n:x}::1"],
+    ids=["IPv4", "IPv6"],
+)
+def test_wrong_tries_from_elsewhere_lock_nobody_out(
+    store: AccessStore, mei: str, address: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = guarded(store)
+    monkeypatch.setattr(AccessStore, "log_in", lambda *_: None)  # spares the hashes
+    for n in range(110):
+        assert log_in(app, password="a wrong guess", client=address(n)).status == 403
+    monkeypatch.undo()
+    assert log_in(app).status == 303
+
+
+def test_one_network_of_ipv6_is_one_who_tries(store: AccessStore, mei: str) -> None:
+    app = guarded(store)
+    tries = [
+        log_in(app, password="a wrong guess", client=f"2001:db8::{n:x}").status for n in range(6)
+    ]
+    assert tries == [403] * 5 + [429]
+
+
+def test_a_password_in_the_field_of_the_name_is_not_kept(store: AccessStore, mei: str) -> None:
+    app = guarded(store)
+    assert log_in(app, name=PASSWORD, password="x").status == 403
+    assert log_in(app, name="Mei", password="x").status == 403
+    assert [note.who for _, note in store.trail(2)] == ["mei", "(unknown)"]
+    assert PASSWORD not in str(store.trail(100))
+
+
+def test_many_logins_at_once_are_looked_at_a_few_at_a_time(
+    store: AccessStore, mei: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = guarded(store)
+    inside, crowded = threading.Semaphore(2), threading.Event()
+
+    def log_in(self: AccessStore, name: str, password: str) -> None:
+        if not inside.acquire(blocking=False):
+            crowded.set()
+            return
+        crowded.wait(0.02)  # for a third to come in, were it let
+        inside.release()
+
+    monkeypatch.setattr(AccessStore, "log_in", log_in)
+    fields = {"name": "mei", "password": "a wrong guess", "token": "t"}
+    cookie = HOST | {"Cookie": "desk-form=t"}
+
+    async def all_at_once() -> list[Reply]:
+        return await asyncio.gather(
+            *(form(app, "/login", fields, cookie, f"198.51.100.{n}") for n in range(60))
+        )
+
+    assert {reply.status for reply in asyncio.run(all_at_once())} == {403}
+    assert not crowded.is_set()
 
 
 def test_a_wrong_try_forgets_not_where_one_was_going(store: AccessStore, mei: str) -> None:

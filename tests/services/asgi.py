@@ -27,6 +27,7 @@ async def call(
     target: str,
     body: bytes | Iterable[bytes] = b"",
     headers: Mapping[str, str] | Iterable[tuple[bytes, bytes]] = (),
+    client: str = "127.0.0.1",
 ) -> Reply:
     """One request; `target` is a path with its query, as it travels."""
     path, _, query = target.partition("?")
@@ -43,7 +44,7 @@ async def call(
         "query_string": query.encode("latin-1", "replace"),
         "root_path": "",
         "headers": list(headers),
-        "client": ("127.0.0.1", 50_000),
+        "client": (client, 50_000),
         "server": ("127.0.0.1", 80),
     }
     chunks = [body] if isinstance(body, bytes) else list(body)
@@ -69,8 +70,13 @@ async def call(
 
 
 async def form(
-    app: Any, target: str, fields: Mapping[str, str], headers: Mapping[str, str] | None = None
+    app: Any,
+    target: str,
+    fields: Mapping[str, str],
+    headers: Mapping[str, str] | None = None,
+    client: str = "127.0.0.1",
 ) -> Reply:
     """A POST of a URL-encoded form."""
     kind = {"Content-Type": "application/x-www-form-urlencoded"}
-    return await call(app, "POST", target, urlencode(fields).encode(), kind | dict(headers or {}))
+    body = urlencode(fields).encode()
+    return await call(app, "POST", target, body, kind | dict(headers or {}), client)

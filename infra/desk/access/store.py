@@ -191,6 +191,12 @@ class AccessStore:
                 row,
             )
 
+    def note_failed_login(self, name: str, address: str) -> None:
+        """Keep that it failed; a name that nobody has may be a password in the wrong field."""
+        with self._file.opened() as file:
+            known = file.execute("SELECT name FROM users WHERE name = ?", (name,)).fetchone()
+        self.note(Visitor(known[0] if known else "(unknown)", ""), "log in failed", "", "", address)
+
     def trail(self, most: int, before: int | None = None) -> list[tuple[int, Note]]:
         """The newest notes by number, from before a number on."""
         with self._file.opened() as file:

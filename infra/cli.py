@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from typing import Annotated, Final
 
 import typer
+from setproctitle import setproctitle
 
 from infra.commands import alerting, dead_letters, desk, jobs, simulate_bench, stream, warehouse
 from schemas.errors import UsageError, ZerostockError
@@ -57,8 +60,20 @@ def _about(
 _INTERRUPTED: Final = 130
 
 
+#: A password within a URL among the arguments, which the list of processes would show.
+_PASSWORD: Final = re.compile(r"(?<=://)([^/@\s:]*):[^/@\s]*(?=@)")
+
+
+def _private() -> None:
+    """What we write is for its owner only, and no password stands in the list of processes."""
+    os.umask(os.umask(0o077) | 0o077)
+    if any(map(_PASSWORD.search, sys.argv)):
+        setproctitle(_PASSWORD.sub(r"\1:***", " ".join(sys.argv)))
+
+
 def main() -> None:
     """The entry point: 0 on success, 2 on bad usage, 1 otherwise, one clear line on stderr."""
+    _private()
     try:
         # Not standalone: Typer would draw a box of five lines around each mistake.
         ended = app(prog_name="zerostock", standalone_mode=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -25,6 +26,31 @@ def test_help_and_version_are_0(arguments: str) -> None:
     ended = zerostock(*arguments.split())
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "zerostock" in ended.stdout
+
+
+def test_what_is_written_is_for_its_owner_only(tmp_path: Path) -> None:
+    city, data = tmp_path / "city", tmp_path / "data"
+    made = zerostock("simulate", "--out", str(city), "--outlets", "10", "--cdrs", "500")
+    assert made.returncode == 0, made.stderr
+    ran = zerostock("run", "--input", str(city), "--data", str(data), "--sms", "console")
+    assert ran.returncode == 0, ran.stderr
+    written = [path for path in tmp_path.rglob("*") if not path.is_symlink()]
+    assert len(written) > 50
+    assert [path for path in written if path.stat().st_mode & 0o077] == []
+
+
+def test_a_password_of_the_command_line_is_not_in_the_list_of_processes() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # answers nothing: the command waits
+        url = f"clickhouse://me:hush-hush@127.0.0.1:{listener.getsockname()[1]}/default"
+        asking = subprocess.Popen(
+            [*COMMAND, "query", "--warehouse", url, "SELECT 1"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        with asking, listener.accept()[0]:
+            seen = Path(f"/proc/{asking.pid}/cmdline").read_bytes()
+            asking.kill()
+    assert b"me:***@127.0.0.1" in seen
+    assert b"hush-hush" not in seen
 
 
 def test_ctrl_c_is_one_line_and_1(tmp_path: Path) -> None:

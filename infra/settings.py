@@ -82,6 +82,7 @@ class Settings(BaseSettings):
     commit_interval: Duration = 1_000
     session_timeout: Duration = 10_000
     sms: str = "console"
+    routes: Annotated[Path | None, BeforeValidator(lambda path: path or None)] = None
     sms_signature: str = ""
     policy: Path | None = None
     time_zone: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"

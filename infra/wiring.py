@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,13 +25,15 @@ from alerts.delivery.outbox import Outbox
 from alerts.delivery.ports import Link
 from alerts.delivery.receipts import FileReceipts, LogReceipts, Receipts
 from alerts.delivery.refused_numbers import RefusedNumbers
+from alerts.delivery.routes import Route, Routes
 from alerts.lifecycle.stage import RECEIPTS, WholesalerStage, deliver
 from alerts.message.directory import ReferenceDirectory
 from alerts.message.fill_levels import FillLevelsFile
 from alerts.policy.policy import Policy, load_policy
 from alerts.policy.rules import AlertRules
 from alerts.policy.unknown_ids import unknown_ids
-from alerts.senders import open_sender
+from alerts.senders.opening import open_routes, open_sender
+from alerts.senders.table import load_table
 from infra.health import watch
 from infra.settings import Settings
 from infra.topics import ensure_topics
@@ -179,7 +181,9 @@ def _stock(settings: Settings) -> faust.App:
 
 def check_way_out(settings: Settings) -> None:
     """Raise `SettingsError` now, and not in a worker's log, if messages cannot be sent so."""
-    if settings.sms == "twilio" and _twilio(settings) is None:
+    if settings.routes is not None:
+        load_table(settings.routes)
+    elif settings.sms == "twilio" and _twilio(settings) is None:
         raise SettingsError(
             "--sms twilio needs ZEROSTOCK_TWILIO_ACCOUNT_SID and ZEROSTOCK_TWILIO_AUTH_TOKEN"
         )
@@ -231,7 +235,6 @@ def _twilio(settings: Settings) -> TwilioOptions | None:
         messaging_service_sid=settings.twilio_messaging_service_sid or "",
         base_url=settings.twilio_base_url or "",
         validity_period=settings.twilio_validity // 1_000,
-        messages_per_second=settings.twilio_rate,
         webhook_url=settings.webhook_url or "",
     )
 
@@ -250,12 +253,32 @@ def local_receipts(settings: Settings) -> FileReceipts:
     return FileReceipts(sms_folder(settings) / "receipts.db")
 
 
+def routes_of(settings: Settings, claimed: Callable[[str], bool]) -> Routes:
+    """The routes of the table that the settings name, or the one that --sms is short for.
+
+    `claimed` is `Receipts.claimed`.
+    """
+    twilio = _twilio(settings)
+    if settings.routes is not None:
+        return open_routes(
+            load_table(settings.routes),
+            settings.routes.parent,
+            signature=settings.sms_signature,
+            twilio=twilio,
+            channels=channels_of(settings),
+            claimed=claimed,
+        )
+    sender = open_sender(settings.sms, twilio=twilio, claimed=claimed)
+    rate = settings.twilio_rate if settings.sms == "twilio" else None
+    return Routes([Route(sender, signature=settings.sms_signature, rate=rate)])
+
+
 def delivery_of(settings: Settings, receipts: Receipts | None = None) -> MessageDelivery:
     """What sends messages; by default with the receipts under the data directory alone."""
     folder = sms_folder(settings)
     receipts = receipts or local_receipts(settings)
     return MessageDelivery(
-        open_sender(settings.sms, twilio=_twilio(settings), claimed=receipts.claimed),
+        routes_of(settings, receipts.claimed),
         receipts,
         numbers=RefusedNumbers(folder / "refused-numbers.log"),
         stale_after=settings.stale_after if settings.clock != "event" else None,
@@ -280,6 +303,10 @@ def _alerts(settings: Settings) -> faust.App:
     for state, blocked in (("blocked", True), ("unreachable", False)):
         known = partial(delivery.numbers.count, blocked=blocked)
         metrics.SMS_NUMBERS.labels(state).set_function(known)
+    for name, turns in delivery.turns.items():
+        metrics.SMS_ROUTE_FAILING.labels(name or settings.sms.partition(":")[0]).set_function(
+            partial(getattr, turns, "failing")
+        )
     live, policy = live_reference(settings), policy_of(settings)
     if policy is not None and (unknown := unknown_ids(policy, live.tables)):
         log.warning("%s", unknown)
@@ -296,7 +323,6 @@ def _alerts(settings: Settings) -> faust.App:
         directory,
         timezone=zone,
         channels=channels_of(settings),
-        signature=settings.sms_signature,
         fill_levels=FillLevelsFile(settings.data / "sms") if settings.data is not None else None,
         link=_link(settings),
     )

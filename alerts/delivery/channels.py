@@ -58,8 +58,8 @@ class AppriseChannels:
         try:
             async with asyncio.timeout(PATIENCE):
                 taken = await channel.async_notify(title=title, body=body)
-        except TimeoutError:
-            raise SendError(f"it took longer than {PATIENCE:.0f} s") from None
+        except TimeoutError as error:
+            raise SendError(f"it took longer than {PATIENCE:.0f} s") from error
         if not taken:
             raise SendError("it was not taken; the log of `apprise` says why")
 

@@ -8,15 +8,17 @@ In this order, so that a death between any two steps can be made good by the nex
 4. Success is recorded.
 
 What can be tried again is, with growing pauses, for as long as the message is of use. What nobody
-can know for sure is looked up until it is known. How many tries are under way at a time is
-`alerts.delivery.routes`'; who gets which message is decided elsewhere.
+can know for sure is looked up until it is known. Another route is tried only after those before it
+surely did not take the message: one that cannot say so keeps it. Which routes there are is
+`alerts.delivery.routes`', how many tries are under way at a time `alerts.delivery.turns`'; who gets
+which message is decided elsewhere.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -29,11 +31,12 @@ from tenacity import (
 )
 
 from alerts.delivery.clock import Clock, WallClock
-from alerts.delivery.receipts import Receipts
+from alerts.delivery.receipts import Attempt, Receipts
 from alerts.delivery.refused_numbers import RefusedNumber, RefusedNumbers
-from alerts.delivery.routes import Route
+from alerts.delivery.routes import Route, Routes
+from alerts.delivery.turns import Turns
 from alerts.senders.port import NumberRefused, Sender, SendLater, SendThrottled
-from schemas.errors import SendError, SendRefused, SendUncertain
+from schemas.errors import SendError, SendRefused, SendUncertain, SettingsError
 from schemas.masking import masked
 from schemas.messages import Message, MessageRecord, Receipt, Status
 
@@ -59,15 +62,16 @@ class Patience(msgspec.Struct, frozen=True):
 
 
 class MessageDelivery:
-    """Delivers messages by one sender.
+    """Delivers messages by its routes; a sender alone is one route for everything.
 
     `stale_after` (ms; None: never) is how old the newest incident of a message may be when it goes
-    out. Raises `SettingsError` when no message can ever pass; other errors become records.
+    out. Raises `SettingsError` when the only route can never pass a message; other errors become
+    records.
     """
 
     def __init__(
         self,
-        sender: Sender,
+        routes: Routes | Sender,
         receipts: Receipts,
         *,
         numbers: RefusedNumbers | None = None,
@@ -75,13 +79,13 @@ class MessageDelivery:
         patience: Patience | None = None,
         stale_after: int | None = None,
     ) -> None:
-        self.sender = sender
+        self.routes = routes if isinstance(routes, Routes) else Routes([Route(routes)])
         self.receipts = receipts
         self.numbers = numbers or RefusedNumbers()
         self.clock = clock or WallClock()
         self.patience = patience or Patience()
         self.stale_after = stale_after
-        self._route = Route(self.clock)
+        self.turns = {r.name: Turns(self.clock, rate=r.rate) for r in self.routes.all}
         self._version = 0
 
     def too_old(self, opened_at: int) -> bool:
@@ -95,9 +99,18 @@ class MessageDelivery:
             await self.receipts.put(record)
             return record
         for attempt in self.receipts.attempts(message_id):
-            receipt = await self._look_up(attempt.message, attempt.at)
+            route = self.routes.named(attempt.route)
+            if route is None:
+                log.error(
+                    "message %s was tried by route %r, which there is no more: nobody can say "
+                    "whether it was taken",
+                    message_id,
+                    attempt.route,
+                )
+                continue
+            receipt = await self._look_up(route, attempt)
             if receipt is not None:
-                return await self._accepted(attempt.message, receipt, 1, "")
+                return await self._accepted(attempt.message, route, receipt, 1, "")
         return None
 
     async def deliver(self, message: Message, contacts: Sequence[str]) -> MessageRecord:
@@ -113,9 +126,9 @@ class MessageDelivery:
             if known is not None:
                 notes.append(f"{masked(to)} takes no messages: {known.reason}")
                 continue
-            attempt = _Attempt(msgspec.structs.replace(message, to=to), self.clock.now())
+            sending = _Sending(msgspec.structs.replace(message, to=to), self._holder(message, to))
             try:
-                receipt = await self._persist(partial(self._try, attempt), attempt.message)
+                passed = await self._persist(partial(self._try, sending), sending.message)
             except SendRefused as error:
                 notes.append(f"{masked(to)} refused: {error}")
                 if isinstance(error, NumberRefused):
@@ -125,15 +138,14 @@ class MessageDelivery:
                 await self.receipts.put(sent.record)
                 return sent.record
             except _TooOldError as error:
-                return self.record(message, "stale", str(error), attempts + attempt.tries)
+                return self.record(message, "stale", str(error), attempts + sending.tries)
             except SendError as error:
                 status = "failed"
-                notes.append(f"{masked(to)}: gave up after {attempt.tries} tries: {error}")
+                notes.append(f"{masked(to)}: gave up after {sending.tries} tries: {error}")
             else:
-                return await self._accepted(
-                    attempt.message, receipt, attempts + attempt.tries, "; ".join(notes)
-                )
-            attempts += attempt.tries
+                notes += sending.refused.values()
+                return await self._accepted(*passed, attempts + sending.tries, "; ".join(notes))
+            attempts += sending.tries
         return self.record(message, status, "; ".join(notes), attempts)
 
     def record(
@@ -152,9 +164,19 @@ class MessageDelivery:
         )
         return self._row(message, status, error, attempts, Receipt("", message.segments))
 
+    def _holder(self, message: Message, to: str) -> Route | None:
+        """The route that may have taken a message in an earlier life, and cannot say so."""
+        for attempt in self.receipts.attempts(message.message_id):
+            route = self.routes.named(attempt.route)
+            if attempt.message.to == to and route is not None and not route.sender.finds:
+                return route
+        return None
+
     async def _accepted(
-        self, message: Message, receipt: Receipt, attempts: int, note: str
+        self, message: Message, route: Route, receipt: Receipt, attempts: int, note: str
     ) -> MessageRecord:
+        name = route.qualified(receipt.provider_id)
+        receipt = Receipt(name, receipt.segments)
         record = self._row(message, "sent", note, attempts, receipt)
         await self.receipts.put(record)
         return record
@@ -177,40 +199,94 @@ class MessageDelivery:
             self._version,
         )
 
-    async def _try(self, attempt: _Attempt) -> Receipt:
-        message = attempt.message
+    async def _try(self, sending: _Sending) -> tuple[Message, Route, Receipt]:
+        """Try the routes that a message may take, one after the other, until one takes it."""
+        message = sending.message
         newest = max((incident.opened_at for incident in message.incidents), default=0)
         if self.too_old(max(newest, message.fresh_since)):
             raise _TooOldError("older than the time after which messages are of no use")
+        failure: SendError | None = None
+        routes = self._choice(sending)
+        for route in routes:
+            try:
+                return await self._try_route(sending, route, wait=route is routes[-1])
+            except (NumberRefused, SendLater, SendUncertain):
+                raise
+            except SendRefused as error:
+                # This way it never will be accepted; by another it may.
+                sending.refused[route.name] = _by(route, error)
+            except SendError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+        refused = "; ".join(sending.refused.values()) or "no route takes it"
+        # Others may only have been waiting.
+        raise SendError(refused) if self._choice(sending) else SendRefused(refused)
+
+    def _choice(self, sending: _Sending) -> list[Route]:
+        """Whom to try now: whoever fails at the moment only if all do."""
+        if sending.holder is not None:
+            return [sending.holder]
+        message = sending.message
+        routes = self.routes.of(message.to, message.language)
+        routes = [route for route in routes if route.name not in sending.refused]
+        return [r for r in routes if self.turns[r.name].ready(message.to)] or routes[:1]
+
+    async def _try_route(
+        self, sending: _Sending, route: Route, *, wait: bool
+    ) -> tuple[Message, Route, Receipt]:
+        message = route.signed(sending.message)
+        attempt: Attempt | None = None
         try:
-            async with self._route.turn(message.to):
+            async with self.turns[route.name].turn(message.to, wait=wait):
                 if (record := self.receipts.get(message.message_id)) is not None:
                     raise _SentElsewhereError(record)
-                if self.sender.remote:
-                    await self.receipts.attempt(message, self.clock.now())
-                elif (receipt := await self.sender.find(message, attempt.since)) is not None:
-                    return receipt
-                attempt.tries += 1
-                return await self.sender.send(message)
+                if route.sender.remote:
+                    attempt = Attempt(message, self.clock.now(), route.name)
+                    await self.receipts.attempt(attempt)
+                elif (receipt := await route.sender.find(message, 0)) is not None:
+                    return message, route, receipt
+                sending.tries += 1
+                return message, route, await self._send(route, message)
         except SendUncertain as error:
-            receipt = await self._look_up(message, attempt.since)
+            if attempt is None:
+                raise
+            receipt = await self._look_up(route, attempt)
             if receipt is not None:
-                return receipt
+                return message, route, receipt
+            if not route.sender.finds:
+                sending.holder = route
+                raise
+            await self.receipts.failed(attempt)
             raise SendError(f"{error}; it was not accepted") from error
+        except SendError:
+            if attempt is not None:
+                await self.receipts.failed(attempt)
+            raise
 
-    async def _look_up(self, message: Message, since: int) -> Receipt | None:
+    async def _send(self, route: Route, message: Message) -> Receipt:
+        try:
+            return await route.sender.send(message)
+        except SettingsError as error:
+            if len(self.routes.all) == 1:
+                raise
+            log.error("route %s: %s", route.name, error)  # noqa: TRY400  # one line says it all
+            raise SendError(str(error)) from error
+
+    async def _look_up(self, route: Route, attempt: Attempt) -> Receipt | None:
         """Whether a message in doubt was accepted; None only when that is as good as certain."""
-        for pause in self.patience.look_ups if self.sender.remote else (0.0,):
+        message = attempt.message
+        for pause in self.patience.look_ups if route.sender.remote else (0.0,):
             await self.clock.sleep(pause)
-            receipt = await self._persist(partial(self._find, message, since), message)
+            receipt = await self._persist(partial(self._find, route, attempt), message)
             if receipt is not None:
                 log.info("message %s had been accepted after all", message.message_id)
                 return receipt
         return None
 
-    async def _find(self, message: Message, since: int) -> Receipt | None:
-        async with self._route.place():
-            return await self.sender.find(message, since)
+    async def _find(self, route: Route, attempt: Attempt) -> Receipt | None:
+        async with self.turns[route.name].place():
+            return await route.sender.find(attempt.message, attempt.at)
 
     async def _persist(self, act: Callable[[], Awaitable[_T]], message: Message) -> _T:
         """Do something about a message until it works or fails for good."""
@@ -267,12 +343,21 @@ class _TooOldError(Exception):
 
 
 @dataclass
-class _Attempt:
-    """One message to one number, since wall time `since` (ms), however many tries that takes."""
+class _Sending:
+    """One message to one number, however many tries that takes.
+
+    `holder` is the route that may have taken it and cannot say so; `refused` has what routes said
+    that never will take it.
+    """
 
     message: Message
-    since: int
+    holder: Route | None = None
+    refused: dict[str, str] = field(default_factory=dict)
     tries: int = 0
+
+
+def _by(route: Route, error: SendError) -> str:
+    return f"{route.name}: {error}" if route.name else str(error)
 
 
 def _error(state: RetryCallState) -> BaseException | None:

@@ -42,7 +42,7 @@ class Dispatched(NamedTuple):
 class Dispatcher:
     """Turns groups into messages and has them delivered.
 
-    `timezone` is the readers'; `signature` the sender's registered name where one is required.
+    `timezone` is the readers'.
     """
 
     def __init__(
@@ -51,7 +51,6 @@ class Dispatcher:
         directory: Directory,
         *,
         timezone: tzinfo,
-        signature: str = "",
         channels: Channels | None = None,
         fill_levels: FillLevels | None = None,
         link: Link | None = None,
@@ -59,7 +58,6 @@ class Dispatcher:
         self.delivery = delivery
         self.directory = directory
         self.timezone = timezone
-        self.signature = signature
         self.managers = Managers(delivery.receipts, delivery.clock, channels)
         self.fill_levels = fill_levels
         self.link = link
@@ -240,7 +238,7 @@ class Dispatcher:
             shelves,
             language=wholesaler.language if wholesaler is not None else "",
             timezone=self.timezone,
-            signature="" if whole else self.signature,
+            signature="" if whole else self.delivery.routes.signature,
             kind=group.kind,
             at=group.due_at,
             whole=whole,

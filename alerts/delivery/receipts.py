@@ -30,10 +30,15 @@ _MOST_KEPT: Final = 500
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """A message as it was about to be sent, first at wall time `at` (ms)."""
+    """A message as it was about to be sent by a route, first at wall time `at` (ms)."""
 
     message: Message
     at: int
+    route: str = ""
+
+    def same(self, other: Attempt) -> bool:
+        """Whether it is the same text to the same number by the same route."""
+        return (self.message, self.route) == (other.message, other.route)
 
 
 class Receipts(Protocol):
@@ -54,8 +59,11 @@ class Receipts(Protocol):
         To be called again for a record that was found: it may be on one machine's disk only.
         """
 
-    async def attempt(self, message: Message, at: int) -> None:
-        """Record that a message is about to be sent at wall time `at` (ms)."""
+    async def attempt(self, attempt: Attempt) -> None:
+        """Record that a message is about to be sent."""
+
+    async def failed(self, attempt: Attempt) -> None:
+        """Record that an attempt surely was not accepted: it is in doubt no longer."""
 
 
 _SCHEMA: Final = """
@@ -119,9 +127,13 @@ class FileReceipts:
         if self.get(record.message_id) is None:
             self.keep(record)
 
-    async def attempt(self, message: Message, at: int) -> None:
+    async def attempt(self, attempt: Attempt) -> None:
         """See `Receipts`."""
-        self.keep_attempt(Attempt(message, at))
+        self.keep_attempt(attempt)
+
+    async def failed(self, attempt: Attempt) -> None:
+        """See `Receipts`."""
+        self.drop_attempt(attempt)
 
     def keep(self, record: MessageRecord) -> None:
         """Record success; it is on the disk when this returns."""
@@ -135,7 +147,7 @@ class FileReceipts:
     def keep_attempt(self, attempt: Attempt) -> None:
         """Record an attempt, unless one with the same number and text is there."""
         message = attempt.message
-        if all(message != known.message for known in self.attempts(message.message_id)):
+        if not any(attempt.same(known) for known in self.attempts(message.message_id)):
             self._write(
                 "INSERT INTO attempts VALUES (?, ?, ?, ?)",
                 message.message_id,
@@ -143,6 +155,16 @@ class FileReceipts:
                 message.asks,
                 msgspec.json.encode(attempt),
             )
+
+    def drop_attempt(self, attempt: Attempt) -> None:
+        """Take an attempt back, if it is there."""
+        for known in self.attempts(attempt.message.message_id):
+            if attempt.same(known):
+                self._write(
+                    "DELETE FROM attempts WHERE message_id = ? AND entry = ?",
+                    attempt.message.message_id,
+                    msgspec.json.encode(known),
+                )
 
     def latest_to(self, number: str) -> Message | None:
         """The last message to a number (E.164) that asked for something; if none did, the last."""
@@ -227,8 +249,8 @@ class LogReceipts:
             return []
         entry = self._entries.get(self._wholesalers.get(message_id, ""))
         logged = entry.attempts.get(message_id, []) if entry is not None else []
-        known = [attempt.message for attempt in logged]
-        return [*logged, *(a for a in self.local.attempts(message_id) if a.message not in known)]
+        local = self.local.attempts(message_id)
+        return [*logged, *(a for a in local if not any(map(a.same, logged)))]
 
     def claimed(self, provider_id: str) -> bool:
         """See `Receipts`."""
@@ -245,15 +267,29 @@ class LogReceipts:
         self._index(record.wholesaler_id, entry)
         await self._log(record.wholesaler_id, record.version)
 
-    async def attempt(self, message: Message, at: int) -> None:
+    async def attempt(self, attempt: Attempt) -> None:
         """See `Receipts`."""
+        message = attempt.message
         entry = self._entry(message.wholesaler_id)
         known = entry.attempts.setdefault(message.message_id, [])
-        if all(message != earlier.message for earlier in known):
-            known.append(Attempt(message, at))
+        if not any(map(attempt.same, known)):
+            known.append(attempt)
             self._index(message.wholesaler_id, entry)
-            self.local.keep_attempt(known[-1])
-            await self._log(message.wholesaler_id, at)
+            self.local.keep_attempt(attempt)
+            await self._log(message.wholesaler_id, attempt.at)
+
+    async def failed(self, attempt: Attempt) -> None:
+        """See `Receipts`."""
+        message = attempt.message
+        entry = self._entry(message.wholesaler_id)
+        known = entry.attempts.get(message.message_id, [])
+        left = [earlier for earlier in known if not attempt.same(earlier)]
+        self.local.drop_attempt(attempt)
+        if len(left) < len(known):
+            entry.attempts[message.message_id] = left
+            if not left:
+                del entry.attempts[message.message_id]
+            await self._log(message.wholesaler_id, attempt.at)
 
     def restore(self, wholesaler_id: str, value: bytes) -> None:
         """Take back an entry of the log. Raises `EnvelopeError` for what is none."""

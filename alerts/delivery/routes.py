@@ -1,131 +1,86 @@
-"""How many tries a route makes at a time, and how long it waits for one that fails.
-
-One number that fails, or answers slowly, takes one place of the route at most, and soon waits by
-itself; only when number after number fails does the whole route wait. What a try is, and how often
-a message is tried, is `alerts.delivery.delivery`'s.
-"""
+"""The ways to send there are, and which of them a message may take, in what order. No I/O."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from alerts.delivery.clock import Clock
-from alerts.senders.port import SendLater
-from schemas.errors import SendError, SendRefused
+import msgspec
 
-#: Failures in a row after which a number waits, and numbers that fail in a row, with no success in
-#: between, after which the route does.
-_NUMBER_FAILS: Final = 3
-_ROUTE_FAILS: Final = 5
+from alerts.message.segments import segments
+from alerts.senders.port import Sender
+from schemas.messages import Message
 
-#: The first pause and the longest, in ms; each failed probe doubles it.
-_FIRST: Final = 1_000
-_LONGEST: Final = 15_000
-
-#: How often what waits looks whether it may go on, in seconds.
-_LOOK: Final = 0.25
+#: Begins the address of somebody who is told through a channel, where others have a number.
+CHOSEN: Final = "channel:"
 
 
-class Breaker:
-    """Open while something fails: then only one probe at a time goes through, ever more seldom."""
+@dataclass(frozen=True)
+class Route:
+    """A way to send, and what may go by it.
 
-    def __init__(self, clock: Clock, failures: int) -> None:
-        self._clock = clock
-        self._most = failures
-        self._failed: list[str] = []
-        self._until = 0
-        self._pause = _FIRST
-        self._probing = False
+    It takes numbers (E.164) that begin with one of `prefixes`, in one of `languages`; () means all.
+    At most `rate` tries a second. `signature` is the sender's registered name where its carriers
+    demand one. `name` is '' where there is no table of routes.
+    """
+
+    sender: Sender
+    name: str = ""
+    prefixes: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    signature: str = ""
+    rate: float | None = None
+
+    def takes(self, to: str, language: str) -> bool:
+        """Whether a message may go this way."""
+        if to.startswith(CHOSEN) and not self.prefixes:
+            return False
+        return (not self.prefixes or to.startswith(self.prefixes)) and (
+            not self.languages or language in self.languages
+        )
+
+    def signed(self, message: Message) -> Message:
+        """The message as it leaves by this route."""
+        if not self.signature:
+            return message
+        body = f"【{self.signature}】{message.body}"
+        return msgspec.structs.replace(message, body=body, segments=segments(body))
+
+    def qualified(self, provider_id: str) -> str:
+        """A provider's id of a message, which two providers might give."""
+        return f"{self.name}/{provider_id}" if self.name and provider_id else provider_id
+
+
+class Routes:
+    """All routes, in the order in which they are tried.
+
+    `chosen` has the channel that a wholesaler would rather be told by, by wholesaler.
+    """
+
+    def __init__(self, routes: Sequence[Route], chosen: Mapping[str, str] | None = None) -> None:
+        self.all = list(routes)
+        self._chosen = chosen or {}
+
+    def of(self, to: str, language: str) -> list[Route]:
+        """The routes that a message to a number may take, the first choice first."""
+        return [route for route in self.all if route.takes(to, language)]
+
+    def named(self, name: str) -> Route | None:
+        """The route of this name; what was sent before there were names went by the first."""
+        return next((r for r in self.all if r.name == name or not name), None)
+
+    def chosen(self, wholesaler_id: str) -> list[str]:
+        """What to try before a wholesaler's numbers."""
+        name = self._chosen.get(wholesaler_id)
+        return [CHOSEN + name] if name is not None else []
 
     @property
-    def open(self) -> bool:
-        """Whether only probes go through."""
-        return len(self._failed) >= self._most
+    def signature(self) -> str:
+        """The longest signature: texts leave room for it."""
+        return max((route.signature for route in self.all), key=len, default="")
 
-    async def admit(self) -> bool:
-        """Return when a try may be made; True if it is the probe."""
-        while self.open:
-            if not self._probing and self._clock.now() >= self._until:
-                self._probing = True
-                return True
-            await self._clock.sleep(_LOOK)
-        return False
-
-    def succeeded(self) -> None:
-        """The way is open."""
-        self._failed.clear()
-        self._pause = _FIRST
-
-    def failed(self, what: str) -> None:
-        """Count a failure; of the same thing only once."""
-        if what not in self._failed:
-            self._failed.append(what)
-        if self.open:
-            self._until = self._clock.now() + self._pause
-            self._pause = min(2 * self._pause, _LONGEST)
-
-    def probed(self) -> None:
-        """The probe is over, however it went."""
-        self._probing = False
-
-
-class Route:
-    """One way to send, with at most `at_a_time` tries under way, one a number."""
-
-    def __init__(self, clock: Clock, at_a_time: int = 16) -> None:
-        self._clock = clock
-        self._places = asyncio.Semaphore(at_a_time)
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._numbers: dict[str, Breaker] = {}
-        self._breaker = Breaker(clock, _ROUTE_FAILS)
-        self._tries = 0
-
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Room for a look-up: whether that succeeds says nothing of tries."""
-        async with self._places:
-            yield
-
-    @asynccontextmanager
-    async def turn(self, number: str) -> AsyncIterator[None]:
-        """Room for one try, in the order asked for a number; a `SendError` within is a failure."""
-        async with self._turns[number]:
-            breaker = self._numbers.get(number)
-            own = breaker is not None and await breaker.admit()
-            probe = False
-            try:
-                probe = await self._breaker.admit()
-                await self._places.acquire()
-                while self._breaker.open and not probe:
-                    # It broke while this waited for a place, which others can use meanwhile.
-                    self._places.release()
-                    probe = await self._breaker.admit()
-                    await self._places.acquire()
-                try:
-                    yield
-                finally:
-                    self._places.release()
-            except (SendRefused, SendLater):
-                self._answered(number)  # The provider is there, and said so.
-                raise
-            except SendError:
-                self._tries += 1
-                breaker = self._numbers.setdefault(number, Breaker(self._clock, _NUMBER_FAILS))
-                breaker.failed(str(self._tries))
-                self._breaker.failed(number)
-                raise
-            else:
-                self._answered(number)
-            finally:
-                if own and breaker is not None:
-                    breaker.probed()
-                if probe:
-                    self._breaker.probed()
-
-    def _answered(self, number: str) -> None:
-        self._numbers.pop(number, None)
-        self._breaker.succeeded()
+    async def close(self) -> None:
+        """Give back what the senders hold."""
+        for route in self.all:
+            await route.sender.close()

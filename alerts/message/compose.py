@@ -117,9 +117,9 @@ def compose(
 
 
 def plain(body: str, language: str, signature: str = "") -> Text:
-    """A text without shelves."""
-    body = f"【{signature}】{body}" if signature else body
-    return Text(body, _spoken(language), segments(body))
+    """A text without shelves; routes put a signature before it, for which `segments` has room."""
+    signed = f"【{signature}】{body}" if signature else body
+    return Text(body, _spoken(language), segments(signed))
 
 
 def title(kind: str, language: str, wholesaler: str, outlets: int) -> str:

@@ -7,7 +7,7 @@ those outside the basic plane two units, and neither may be cut in two.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import gsm0338  # type: ignore[import-untyped]
 
@@ -16,20 +16,37 @@ _GSM = gsm0338.Codec()
 
 def segments(text: str) -> int:
     """The number of segments; an empty text still takes one."""
+    return len(split(text, gsm7=is_gsm7(text)))
+
+
+def is_gsm7(text: str) -> bool:
+    """Whether a text is in the GSM alphabet."""
     try:
-        widths = [len(_GSM.encode(char)[0]) for char in text]
+        to_gsm7(text)
     except UnicodeEncodeError:
-        return _parts([len(char.encode("utf-16-le")) // 2 for char in text], 70, 67)
-    return _parts(widths, 160, 153)
+        return False
+    return True
 
 
-def _parts(widths: Iterable[int], alone: int, each: int) -> int:
-    widths = list(widths)
+def to_gsm7(text: str) -> bytes:
+    """A text in the GSM alphabet, a septet a byte. Raises UnicodeEncodeError for any other."""
+    return bytes(_GSM.encode(text)[0])
+
+
+def split(text: str, *, gsm7: bool) -> list[str]:
+    """The segments of a text, in the GSM alphabet or in UTF-16, none of whose characters is cut."""
+    if gsm7:
+        return _parts(text, [len(to_gsm7(char)) for char in text], 160, 153)
+    return _parts(text, [len(char.encode("utf-16-le")) // 2 for char in text], 70, 67)
+
+
+def _parts(text: str, widths: Sequence[int], alone: int, each: int) -> list[str]:
     if sum(widths) <= alone:
-        return 1
-    parts, used = 1, 0
-    for width in widths:
+        return [text]
+    parts, start, used = [], 0, 0
+    for place, width in enumerate(widths):
         if used + width > each:
-            parts, used = parts + 1, 0
+            parts.append(text[start:place])
+            start, used = place, 0
         used += width
-    return parts
+    return [*parts, text[start:]]

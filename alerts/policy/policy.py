@@ -8,7 +8,6 @@ since the epoch, UTC.
 from __future__ import annotations
 
 import re
-import tomllib
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -21,14 +20,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from pipelines.core.toml_lines import line_of
-from schemas.errors import SettingsError
+from alerts.policy.checked_toml import parse_checked, read_toml
 from schemas.fields import TIME_END, Identifier, parse_duration, parse_time
 
 #: Of a table of channels by territory: for all territories that have none.
@@ -232,48 +229,11 @@ def parse_policy(text: str, name: str = "policy") -> Policy:
 
     Raises `SettingsError` with the line and key of what is wrong; `name` is how to call the file.
     """
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{name}: {error}") from None
-    try:
-        return Policy.model_validate(tables)
-    except ValidationError as error:
-        raise SettingsError("; ".join(_complaints(error, text, name))) from None
+    # Of quiet hours that are a table, nobody needs to hear that they are not `false`, and what
+    # pydantic adds to tell the members of a union apart is in no file.
+    return parse_checked(text, name, Policy, tags={"QuietHours"}, unsaid={"literal[False]"})
 
 
 def load_policy(path: Path) -> Policy:
     """The policy in a file. Raises `SettingsError`."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"the policy {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"the policy {path} is not UTF-8: {error.reason}") from None
-    return parse_policy(text, str(path))
-
-
-def _complaints(error: ValidationError, text: str, name: str) -> list[str]:
-    found: dict[tuple[int, str], str] = {}
-    details = error.errors(include_url=False, include_input=False)
-    # Of quiet hours that are a table, nobody needs to hear that they are not `false`.
-    tables = [one for one in details if "literal[False]" not in one["loc"]]
-    for detail in tables or details:
-        # What pydantic adds to tell the members of a union apart is in no file.
-        parts = [p for p in detail["loc"] if p not in ("QuietHours", "literal[False]")]
-        path = tuple("except" if p == "except_" else p for p in parts)
-        what = {
-            "extra_forbidden": "there is no such key",
-            "missing": "is missing",
-            "model_type": "write a table: name = value, one for each",
-        }.get(detail["type"], detail["msg"].removeprefix("Value error, "))
-        line, shown = line_of(text, path), _shown(path)
-        found.setdefault((line, shown), f"{name}, line {line}: {shown}{': ' * bool(shown)}{what}")
-    return [found[key] for key in sorted(found)]
-
-
-def _shown(path: tuple[str | int, ...]) -> str:
-    shown = ""
-    for part in path:
-        shown += f"[{part + 1}]" if isinstance(part, int) else f"{'.' * bool(shown)}{part}"
-    return shown
+    return parse_policy(read_toml(path, "policy"), str(path))

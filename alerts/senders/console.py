@@ -13,6 +13,7 @@ class ConsoleSender:
     """Prints one line a message. After a crash the last lines may be printed again."""
 
     remote = False
+    finds = True
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream

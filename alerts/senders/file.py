@@ -25,6 +25,7 @@ class FileSender:
     """Appends to a file. Raises `SettingsError` or `InputError` when it is not fit for that."""
 
     remote = False
+    finds = True
 
     def __init__(self, path: Path) -> None:
         self._journal = Journal(path, mode=0o666)

@@ -19,12 +19,14 @@ from schemas.messages import Message, Receipt
 class Sender(Protocol):
     """A way to send.
 
+    `finds` says that `find` finds whatever was accepted, so that what it does not find was not.
     `remote` says that a message can be accepted without our hearing of it, and that to look one up
     costs a request: such attempts are recorded beforehand and looked up only when in doubt.
     Otherwise `find` is free and asked each time.
     """
 
     remote: bool
+    finds: bool
 
     async def send(self, message: Message) -> Receipt:
         """Hand a message over; the receipt once it is accepted.

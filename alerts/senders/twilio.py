@@ -17,8 +17,6 @@ from urllib.parse import quote
 from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
 from twilio.rest import Client
 
-from alerts.senders.pace import Pace
-from alerts.senders.port import SendThrottled
 from alerts.senders.twilio_errors import failed, meaning
 from alerts.senders.twilio_http import TwilioHttp
 from schemas.errors import SendError, SendUncertain, SettingsError
@@ -50,7 +48,6 @@ class TwilioOptions:
     messaging_service_sid: str = ""
     base_url: str = ""
     validity_period: int = 4 * 3_600
-    messages_per_second: float = 10.0
     webhook_url: str = ""
     connect_timeout: float = 5.0
     answer_timeout: float = 15.0
@@ -63,6 +60,7 @@ class TwilioSender:
     """
 
     remote = True
+    finds = True
 
     def __init__(self, options: TwilioOptions, *, claimed: Callable[[str], bool]) -> None:
         for setting, value in [
@@ -76,7 +74,6 @@ class TwilioSender:
             if not value:
                 raise SettingsError(f"to send through Twilio set {setting}")
         self._claimed = claimed
-        self._pace = Pace(options.messages_per_second)
         self._http = TwilioHttp(
             base_url=options.base_url,
             connect_timeout=options.connect_timeout,
@@ -95,18 +92,13 @@ class TwilioSender:
 
     async def send(self, message: Message) -> Receipt:
         """See `Sender`."""
-        await self._pace.turn()
-        try:
-            sent = await self._ask(
-                self._messages.create_async,
-                to=message.to,
-                body=message.body,
-                **self._how,
-                **self._callback(message),
-            )
-        except SendThrottled as error:
-            self._pace.hold(error.retry_after)
-            raise
+        sent = await self._ask(
+            self._messages.create_async,
+            to=message.to,
+            body=message.body,
+            **self._how,
+            **self._callback(message),
+        )
         if not getattr(sent, "sid", None):
             raise SendUncertain("an answer that is not Twilio's")
         failure = failed(sent.error_code) if sent.status in ("failed", "undelivered") else None

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from infra.commands.options import Data, Reference, Sms, Url, absolute
+from infra.commands.options import Data, Reference, Routes, Sms, Url, ways
 from infra.settings import load_settings
 from schemas.errors import SettingsError, UsageError
 
 app = typer.Typer()
 alerts = typer.Typer(help="Who was told of a stock-out, and why.", no_args_is_help=True)
 app.add_typer(alerts, name="alerts")
+routes = typer.Typer(help="By which ways messages go.", no_args_is_help=True)
+app.add_typer(routes, name="routes")
 hand_overs = typer.Typer(
     help="A wholesaler leaves: outlets, open alerts and unsent messages go to another.",
     no_args_is_help=True,
@@ -62,6 +64,26 @@ def check_policy(
     typer.echo(f"{policy} is a policy")
 
 
+@routes.command("check")
+def check_routes(
+    table: Annotated[Path, typer.Argument(help="The TOML file; see docs/alerts.md.")],
+    to: Annotated[
+        str | None, typer.Option(help="Also say which routes a message to this number may take.")
+    ] = None,
+    language: Annotated[str, typer.Option(help="… in this language.")] = "zh",
+) -> None:
+    """Check a table of routes as the alerts worker does at its start; errors name line and key.
+
+    Secrets are looked for where the table says that they are; nothing is sent, nobody is called.
+
+    Example: `zerostock routes check routes.toml --to +8613800138000 --language zh`
+    """
+    from infra.operations.check_routes import check_routes as check
+
+    for line in check(load_settings(routes=table), to, language):
+        typer.echo(line)
+
+
 @app.command("soon-empty")
 def soon_empty(
     data: Data = None,
@@ -76,6 +98,7 @@ def soon_empty(
         str | None, typer.Option(help="How long what is brought shall last (14d).")
     ] = None,
     sms: Sms = None,
+    routes: Routes = None,
     clock: Annotated[
         str | None, typer.Option(help="wall: what is old is not sent (default); event: it is.")
     ] = None,
@@ -102,7 +125,7 @@ def soon_empty(
     except ValueError:
         raise UsageError(f"--as-of {as_of} is no day like 2026-03-31") from None
     settings = load_settings(
-        data=data, warehouse=warehouse, sms=absolute(sms), clock=clock, cover_target=cover
+        data=data, warehouse=warehouse, clock=clock, cover_target=cover, **ways(sms, routes)
     )
     typer.echo(
         "\n".join(run_soon_empty(settings, day, target, only=wholesaler or (), dry_run=dry_run))
@@ -160,6 +183,7 @@ def notify_successors(
     data: Data = None,
     warehouse: Url = None,
     sms: Sms = None,
+    routes: Routes = None,
     at: At = None,
 ) -> None:
     """Send each successor one message: how many shops, and which of them are empty.
@@ -171,7 +195,7 @@ def notify_successors(
     from infra.operations.hand_over import notify_successors as notify
 
     settings = load_settings(
-        reference=reference, data=data, warehouse=warehouse, sms=absolute(sms), clock="event"
+        reference=reference, data=data, warehouse=warehouse, clock="event", **ways(sms, routes)
     )
     for line in notify(settings, at):
         typer.echo(line)

@@ -27,6 +27,9 @@ GroupWait = Annotated[
     str | None, typer.Option(help="Gather stock-outs into one message for (60s).")
 ]
 Sms = Annotated[str | None, typer.Option(help="console (default), file:PATH or twilio.")]
+Routes = Annotated[
+    Path | None, typer.Option(help="TOML file: by which ways messages go; see docs/alerts.md.")
+]
 Policy = Annotated[
     Path | None, typer.Option(help="TOML file: whom to notify when; see docs/alerts.md.")
 ]
@@ -35,6 +38,17 @@ Source = Annotated[str | None, typer.Option(help="Only sources with this prefix.
 Since = Annotated[str | None, typer.Option(help="Received since: 2h (ago), or a time.")]
 Until = Annotated[str | None, typer.Option(help="Received before: 2h (ago), or a time.")]
 Format = Annotated[str, typer.Option("--format", help="A ClickHouse output format.")]
+
+
+def ways(sms: str | None, routes: Path | None) -> dict[str, object]:
+    """The settings that --sms and --routes are, of which a command takes one.
+
+    Raises `UsageError`.
+    """
+    if sms is not None and routes is not None:
+        raise UsageError("give --sms or --routes, not both: --sms is a table of one route")
+    # An option beats the setting of the other.
+    return {"sms": absolute(sms), "routes": "" if sms is not None else routes}
 
 
 def absolute(sms: str | None) -> str | None:

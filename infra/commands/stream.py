@@ -18,9 +18,10 @@ from infra.commands.options import (
     Policy,
     Reference,
     RestateWithin,
+    Routes,
     Sms,
     Url,
-    absolute,
+    ways,
 )
 from infra.settings import load_settings
 from schemas.errors import UsageError, ZerostockError
@@ -44,6 +45,7 @@ def run(
     input: Annotated[Path, typer.Option(help="Exchange directory with the city's files.")],
     data: Annotated[Path, typer.Option(help="Where state and warehouse are kept.")],
     sms: Sms = None,
+    routes: Routes = None,
     policy: Policy = None,
     group_wait: GroupWait = None,
     disorder: Disorder = None,
@@ -72,7 +74,7 @@ def run(
     from infra.stack.summary import Screen
 
     settings = load_settings(
-        sms=absolute(sms),
+        **ways(sms, routes),
         policy=policy,
         group_wait=group_wait,
         disorder=disorder,
@@ -166,6 +168,7 @@ def worker(
     restate_within: RestateWithin = None,
     group_wait: GroupWait = None,
     sms: Sms = None,
+    routes: Routes = None,
     policy: Policy = None,
 ) -> None:
     """Run one worker against a real Kafka.
@@ -187,7 +190,7 @@ def worker(
         data=data,
         warehouse=warehouse,
         partitions=partitions,
-        sms=absolute(sms),
+        **ways(sms, routes),
         policy=policy,
         clock=clock,
         restate_within=restate_within,

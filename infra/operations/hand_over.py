@@ -143,7 +143,8 @@ async def _notify(
     if not _taken(reference, entry.hand_over_id):
         return "moves no outlet, nothing to tell", True
     delivery = delivery_of(settings)
-    message, numbers = _message(settings, warehouse, reference, entry)
+    signature = delivery.routes.signature
+    message, numbers = _message(settings, warehouse, reference, entry, signature)
     if await delivery.settled(message.message_id) is not None:
         return "notified before", True
     if numbers:
@@ -158,7 +159,11 @@ async def _notify(
 
 
 def _message(
-    settings: Settings, warehouse: Warehouse, reference: Reference, entry: HandOver
+    settings: Settings,
+    warehouse: Warehouse,
+    reference: Reference,
+    entry: HandOver,
+    signature: str,
 ) -> tuple[Message, list[str]]:
     """The message of an entry, and the successor's numbers, the best first."""
     taken = {takeover.outlet_id for takeover in _taken(reference, entry.hand_over_id)}
@@ -177,7 +182,6 @@ def _message(
     leaving = directory.wholesaler(entry.wholesaler_id)
     lead = title("hand_over", language, (leaving and leaving.name) or "?", len(taken))
     zone = zone_of(settings)
-    signature = settings.sms_signature
     text = (
         compose(
             shelves,

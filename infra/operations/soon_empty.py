@@ -115,22 +115,25 @@ def run_soon_empty(
     try:
         migrate(warehouse)
         lists = make_lists(warehouse, as_of, target, settings.cover_target / 86_400_000)
+        # A dry run writes nothing, not even a record that nothing was sent.
+        delivery = delivery_of(settings) if not dry_run else None
+        signature = delivery.routes.signature if delivery else settings.sms_signature
         messages = [
             (message, numbers)
-            for message, numbers in _messages(warehouse, lists, settings)
+            for message, numbers in _messages(warehouse, lists, settings, signature)
             if not only or message.wholesaler_id in only
         ]
         said = [
             f"{lists.as_of}: {counted(lists.announced.height, 'shelf', 'shelves')} of"
             f" {lists.shelves:,} will soon be empty, the stock of {lists.doubted.height} is doubted"
         ]
-        if dry_run:
+        if delivery is None:
             return said + [f"{m.wholesaler_id or 'nobody'}: {m.body}" for m, _ in messages]
         _keep(warehouse, lists)
         if settings.data is not None:
             (settings.data / "sms").mkdir(parents=True, exist_ok=True)
             write_fill_levels(settings.data / "sms", lists.fill_levels.iter_rows())
-        records = asyncio.run(_tell(delivery_of(settings), messages))
+        records = asyncio.run(_tell(delivery, messages))
         _record(warehouse, records)
         sent = sum(record.status == "sent" for record in records)
         said.append(f"{sent} of {counted(len(records), 'message')} went out")
@@ -155,7 +158,7 @@ def _frame(warehouse: Warehouse, sql: str, parameters: dict[str, object]) -> pl.
 
 
 def _messages(
-    warehouse: Warehouse, lists: Lists, settings: Settings
+    warehouse: Warehouse, lists: Lists, settings: Settings, signature: str
 ) -> list[tuple[Message, list[str]]]:
     """One message a wholesaler, about all that he should bring, and his numbers, the best first."""
     zone = zone_of(settings)
@@ -193,7 +196,7 @@ def _messages(
             shelves,
             language=language,
             timezone=zone,
-            signature=settings.sms_signature,
+            signature=signature,
             kind="soon_empty",
         )
         name = msgspec.msgpack.encode(("soon-empty", wholesaler_id, str(lists.as_of)))

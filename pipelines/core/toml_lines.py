@@ -41,7 +41,7 @@ def _places(text: str) -> Iterator[tuple[Path, int]]:
     key: Path = ()
     for number, line in enumerate(text.splitlines(), 1):
         if depth == 0 and (header := _HEADER.match(line)):
-            table = _parts(header["name"])
+            table = _inside(_parts(header["name"]), entries)
             if header[1] == "[[":
                 yield table, number
                 table = (*table, entries[table])
@@ -54,6 +54,14 @@ def _places(text: str) -> Iterator[tuple[Path, int]]:
                 yield key[:end], number
         bare = _TEXT.sub("", line)
         depth += bare.count("[") + bare.count("{") - bare.count("]") - bare.count("}")
+
+
+def _inside(table: Path, entries: Counter[Path]) -> Path:
+    """The table with the number of the entry it is in, where it is in an array's last one."""
+    for end in range(len(table) - 1, 0, -1):
+        if (before := table[:end]) in entries:
+            table = (*before, entries[before] - 1, *table[end:])
+    return table
 
 
 def _parts(name: str) -> Path:

@@ -59,6 +59,12 @@ SMS: Final = Counter(
 SMS_SEGMENTS: Final = Counter(
     "zerostock_sms_segments_total", "What sent messages cost, in segments.", registry=REGISTRY
 )
+SMS_ROUTE_FAILING: Final = Gauge(
+    "zerostock_sms_route_failing",
+    "1 while number after number fails by a route; others are tried instead",
+    ["route"],
+    registry=REGISTRY,
+)
 #: By `state`: blocked (never written to) or unreachable (still tried); alerts workers only.
 SMS_NUMBERS: Final = Gauge(
     "zerostock_sms_numbers", "Phone numbers that take no messages.", ["state"], registry=REGISTRY

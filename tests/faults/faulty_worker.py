@@ -29,7 +29,7 @@ from typing import Any
 from tenacity import wait_exponential
 
 import alerts.senders.twilio
-from alerts.delivery import routes
+from alerts.delivery import turns
 from alerts.delivery.delivery import Patience
 from infra import wiring
 from pipelines.stream import stateful as keeper
@@ -162,10 +162,10 @@ def hurry() -> None:
     patience = Patience(first=0.05, longest=0.3, look_ups=(0.1, 0.2))
     wiring.MessageDelivery = functools.partial(wiring.MessageDelivery, patience=patience)  # type: ignore[misc,assignment]
     warehouse.BACKOFF = wait_exponential(multiplier=0.05, max=0.3)
-    routes._FIRST, routes._LONGEST, routes._LOOK = 50, 300, 0.02  # type: ignore[misc]
+    turns._FIRST, turns._LONGEST, turns._LOOK = 50, 300, 0.02  # type: ignore[misc]
     options = alerts.senders.twilio.TwilioOptions
     alerts.senders.twilio.TwilioOptions = functools.partial(  # type: ignore[misc,assignment]
-        options, connect_timeout=1.0, answer_timeout=1.0, messages_per_second=1_000.0
+        options, connect_timeout=1.0, answer_timeout=1.0
     )
 
 

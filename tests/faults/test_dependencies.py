@@ -150,6 +150,7 @@ def test_a_provider_that_is_down_slow_too_busy_or_talks_nonsense(
             "ZEROSTOCK_TWILIO_ACCOUNT_SID": ACCOUNT,
             "ZEROSTOCK_TWILIO_AUTH_TOKEN": TOKEN,
             "ZEROSTOCK_TWILIO_FROM": FROM,
+            "ZEROSTOCK_TWILIO_RATE": "1000",
             "ZEROSTOCK_TWILIO_BASE_URL": twilio.url,
         }
         mishaps = [

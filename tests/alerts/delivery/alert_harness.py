@@ -44,10 +44,11 @@ class ScriptedSender:
         self, *script: object, remote: bool = True, lookups: Iterable[object] = ()
     ) -> None:
         self.remote = remote
+        self.finds = True
         self.script = list(script)
         self.lookups = list(lookups)
         self.sends: list[Message] = []
-        self.finds: list[tuple[str, int]] = []
+        self.finds_made: list[tuple[str, int]] = []
         self.accepted: list[Message] = []
 
     async def send(self, message: Message) -> Receipt:
@@ -61,7 +62,7 @@ class ScriptedSender:
         return Receipt(f"P{len(self.accepted)}", message.segments)
 
     async def find(self, message: Message, since: int) -> Receipt | None:
-        self.finds.append((message.message_id, since))
+        self.finds_made.append((message.message_id, since))
         step = self.lookups.pop(0) if self.lookups else None
         if step is not None:
             raise step

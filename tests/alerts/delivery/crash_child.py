@@ -34,7 +34,7 @@ from alerts.delivery import journal  # noqa: E402
 from alerts.delivery.delivery import MessageDelivery, Patience  # noqa: E402
 from alerts.delivery.dispatcher import Dispatcher  # noqa: E402
 from alerts.delivery.receipts import FileReceipts  # noqa: E402
-from alerts.senders import open_sender  # noqa: E402
+from alerts.senders.opening import open_sender  # noqa: E402
 from alerts.senders.twilio import TwilioOptions  # noqa: E402
 
 GROUPS = [
@@ -98,9 +98,7 @@ class Steps:
 async def run(folder: Path, way: str, url: str, steps: Steps) -> None:
     """One life of a worker, from its start to the end of all messages."""
     receipts = FileReceipts(folder / "receipts")
-    twilio = TwilioOptions(
-        ACCOUNT, TOKEN, FROM, base_url=url, messages_per_second=1_000, answer_timeout=30
-    )
+    twilio = TwilioOptions(ACCOUNT, TOKEN, FROM, base_url=url, answer_timeout=30)
     sender = open_sender(way, twilio=twilio, claimed=receipts.claimed)
     steps.watch_writes()
     sender.send = steps.watch("send", sender.send)  # type: ignore[method-assign]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from alert_harness import BACKUP, NOW, PHONE, FakeClock, ScriptedSender, message
 
-from alerts.delivery import routes
+from alerts.delivery import turns
 from alerts.delivery.delivery import MessageDelivery, Patience
 from alerts.delivery.receipts import Attempt, FileReceipts
 from alerts.delivery.refused_numbers import RefusedNumber, RefusedNumbers
@@ -48,17 +48,17 @@ def test_sent_and_recorded(tmp_path: Path) -> None:
     # Another process on the same data knows as well.
     other = Harness(tmp_path, ScriptedSender())
     assert other.deliver() == record
-    assert other.sender.sends == other.sender.finds == []
+    assert other.sender.sends == other.sender.finds_made == []
 
 
 def test_failures_are_tried_again_at_growing_random_pauses(tmp_path: Path) -> None:
     harness = Harness(tmp_path, ScriptedSender(*[SendError("down")] * 40))
     record = harness.deliver()
     assert (record.status, record.attempts) == ("sent", 41)
-    assert harness.sender.finds == []  # none was in doubt
+    assert harness.sender.finds_made == []  # none was in doubt
     longest = [min(60.0, 0.5 * 2**n) for n in range(40)]
     # Besides, it looks now and then whether the number may be tried again.
-    pauses = [s for s in harness.clock.slept if s != routes._LOOK]
+    pauses = [s for s in harness.clock.slept if s != turns._LOOK]
     assert all(0 <= s <= most for s, most in zip(pauses, longest, strict=True))
     assert max(pauses) > 20
     assert len(set(pauses)) > 30
@@ -79,7 +79,7 @@ def test_accepted_but_unanswered_is_found_and_not_sent_again(tmp_path: Path) -> 
     record = harness.deliver()
     assert (record.status, record.attempts, record.provider_id) == ("sent", 1, "P1")
     assert len(harness.sender.accepted) == 1
-    assert harness.sender.finds == [("m1", NOW)]
+    assert harness.sender.finds_made == [("m1", NOW)]
 
 
 def test_a_list_that_lags_is_asked_again_before_sending_again(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_not_accepted_is_sent_again_once_that_is_certain(tmp_path: Path) -> None
     harness = Harness(tmp_path, ScriptedSender(SendUncertain("timed out")))
     assert harness.deliver().attempts == 2
     assert harness.clock.slept[:4] == [2.0, 5.0, 10.0, 20.0]
-    assert len(harness.sender.finds) == 4
+    assert len(harness.sender.finds_made) == 4
 
 
 def test_while_the_look_up_fails_nothing_is_sent(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_while_the_look_up_fails_nothing_is_sent(tmp_path: Path) -> None:
     harness = Harness(tmp_path, sender, stale_after=1)  # being stale ends no doubt
     assert harness.deliver().status == "sent"
     assert len(sender.sends) == 1
-    assert len(sender.finds) == 16
+    assert len(sender.finds_made) == 16
 
 
 def test_a_crash_between_request_and_record_is_found(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_crash_between_request_and_record_is_found(tmp_path: Path) -> None:
     record = harness.deliver()
     assert (record.status, record.attempts, record.provider_id) == ("sent", 1, "P1")
     assert sender.sends == []
-    assert sender.finds == [("m1", NOW - 5_000)]
+    assert sender.finds_made == [("m1", NOW - 5_000)]
     assert harness.receipts.get("m1") == record
 
 
@@ -131,7 +131,7 @@ def test_a_crash_before_the_request_is_made_good(tmp_path: Path) -> None:
     harness.receipts.keep_attempt(Attempt(message(), NOW - 5_000))
     assert harness.deliver().status == "sent"
     assert len(harness.sender.sends) == 1
-    assert len(harness.sender.finds) == 4
+    assert len(harness.sender.finds_made) == 4
 
 
 def test_a_number_that_refuses_is_remembered_and_the_backup_told(

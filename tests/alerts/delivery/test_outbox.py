@@ -25,7 +25,7 @@ from alerts.delivery.delivery import MessageDelivery
 from alerts.delivery.dispatcher import Dispatcher
 from alerts.delivery.outbox import Outbox, Outcome
 from alerts.delivery.receipts import FileReceipts, LogReceipts
-from alerts.delivery.routes import Breaker, Route
+from alerts.delivery.turns import Breaker, Turns
 from alerts.lifecycle.grouping import AlertGroup
 from schemas.errors import SendError, SendUncertain, SettingsError
 from schemas.messages import Message, Receipt
@@ -188,7 +188,7 @@ def test_while_a_whole_route_is_down_one_probe_at_a_time_goes_out(tmp_path: Path
         world.outbox.start(world, [due(n) for n in range(100)])
         await clock.go_on(10 * MINUTE)
         # The first at once, then a probe ever more seldom, for whichever message.
-        assert provider.tries.total() + len(provider.finds) < 16 + 5 + 10 * 60
+        assert provider.tries.total() + len(provider.finds_made) < 16 + 5 + 10 * 60
         world.down = provider.tries.total()  # type: ignore[attr-defined]
         provider.fails = set()
         await clock.go_on(3 * MINUTE)
@@ -341,7 +341,7 @@ def test_a_breaker_lets_one_probe_through_and_waits_longer_each_time() -> None:
 
 def test_a_turn_that_ends_in_any_way_leaves_the_route_usable() -> None:
     async def work() -> None:
-        route = Route(FakeClock(0), at_a_time=1)
+        route = Turns(FakeClock(0), at_a_time=1)
         for error in (SendError("x"), SettingsError("y"), KeyError("z")):
             with pytest.raises(type(error)):
                 async with route.turn(BACKUP):

@@ -75,7 +75,11 @@ def test_the_log_knows_on_another_machine_what_this_one_sent(tmp_path: Path) -> 
         for wholesaler_id, entry in log.items():
             receipts.restore(wholesaler_id, entry)
         for act in acts:
-            await (receipts.attempt(message(), NOW) if act == "try" else receipts.put(record()))
+            await (
+                receipts.attempt(Attempt(message(), NOW))
+                if act == "try"
+                else receipts.put(record())
+            )
         return receipts
 
     asyncio.run(life("a", "try"))

@@ -95,6 +95,7 @@ class World:
 
         class Provider:
             remote = True
+            finds = True
             find = self.provider.find
 
             async def send(_, message: Message) -> Receipt:

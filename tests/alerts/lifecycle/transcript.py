@@ -96,6 +96,7 @@ class Screen:
     """A sender and all channels: what comes by is written down."""
 
     remote = True
+    finds = True
 
     def __init__(self) -> None:
         self.lines: list[tuple[int, str]] = []

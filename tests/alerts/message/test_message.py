@@ -80,8 +80,12 @@ def test_namesakes_are_told_apart() -> None:
     assert "Hill: Abe o1, Abe o2." in body
 
 
-def test_a_signature_goes_first() -> None:
-    assert text(shelf("Abe"), signature="ACME").body.startswith("【ACME】14:05")
+def test_a_signature_has_room() -> None:
+    shelves = [shelf(f"Shop {n}") for n in range(9)]
+    plain, signed = text(*shelves), text(*shelves, signature="ACME")
+    assert (plain.segments, signed.segments) == (1, 1)
+    assert len(signed.body) < len(plain.body)  # and the brackets make it UCS-2
+    assert segments(f"【ACME】{signed.body}") == 1
 
 
 def test_names_cannot_smuggle_in_links_lines_or_costly_quotes() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from alert_harness import BACKUP, PHONE, message
+from alert_harness import BACKUP, PHONE, FakeClock, message
 from services.twilio_server import (
     ACCEPT,
     ACCOUNT,
@@ -29,10 +29,10 @@ from services.twilio_server import (
 
 from alerts.delivery.clock import WallClock
 from alerts.delivery.delivery import MessageDelivery, Patience
+from alerts.delivery.pace import Pace
 from alerts.delivery.receipts import Attempt, FileReceipts
 from alerts.delivery.refused_numbers import RefusedNumbers
-from alerts.senders import open_sender
-from alerts.senders.pace import Pace
+from alerts.senders.opening import open_sender
 from alerts.senders.port import NumberRefused, SendLater, SendThrottled
 from alerts.senders.twilio import TwilioOptions, TwilioSender
 from alerts.senders.twilio_errors import BUSY, LATER, NUMBER, REFUSED, SETTINGS, meaning
@@ -59,7 +59,6 @@ def options(server: Twilio, **changes: Any) -> TwilioOptions:
         "auth_token": TOKEN,
         "from_number": FROM,
         "base_url": server.url,
-        "messages_per_second": 1_000.0,
         "answer_timeout": 0.3,
     }
     return TwilioOptions(**(values | changes))
@@ -355,27 +354,21 @@ def test_two_alike_messages_in_doubt_are_two_messages(twilio: Twilio, tmp_path: 
 # Pace and choice
 
 
-def test_pace_spreads_and_holds() -> None:
-    clock = [100.0]
+def test_pace_spreads() -> None:
+    clock = FakeClock(100_000)
     starts = []
 
-    async def sleep(seconds: float) -> None:
-        clock[0] += seconds
-
     async def run() -> None:
-        pace = Pace(10, now=lambda: clock[0], sleep=sleep)
+        pace = Pace(10, clock)
         for _ in range(3):
             await pace.turn()
-            starts.append(round(clock[0], 6))
-        pace.hold(5)
+            starts.append(clock.ms)
+        clock.ms += 60_000
         await pace.turn()
-        starts.append(round(clock[0], 6))
-        clock[0] += 60
-        await pace.turn()
-        starts.append(round(clock[0], 6))
+        starts.append(clock.ms)
 
     asyncio.run(run())
-    assert starts == [100.0, 100.1, 100.2, 105.2, 165.2]
+    assert starts == [100_000, 100_100, 100_200, 160_200]
 
 
 def test_the_way_is_chosen_by_name(twilio: Twilio, tmp_path: Path) -> None:

@@ -68,9 +68,7 @@ def webhook(tmp_path: Path, broker: EmbeddedBroker) -> Iterator[str]:
 async def deliver(server: Twilio, folder: Path) -> list[str]:
     """Three messages, one to a phone that has opted out; their statuses."""
     receipts = FileReceipts(folder / "sms" / "receipts.db")
-    options = TwilioOptions(
-        ACCOUNT, TOKEN, FROM, base_url=server.url, messages_per_second=1_000, webhook_url=PUBLIC
-    )
+    options = TwilioOptions(ACCOUNT, TOKEN, FROM, base_url=server.url, webhook_url=PUBLIC)
     sender = TwilioSender(options, claimed=receipts.claimed)
     numbers = RefusedNumbers(folder / "sms" / "refused-numbers.log")
     delivery = MessageDelivery(

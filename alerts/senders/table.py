@@ -101,11 +101,11 @@ StatusCodes = Annotated[
 ]
 
 
-class _Entry(BaseModel):
+class _TablePart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
-class RouteEntry(_Entry):
+class RouteEntry(_TablePart):
     """What every route has: who is told by it, and how fast it may be; see `Route`."""
 
     name: Annotated[str, Field(pattern=r"^[\w-]{1,40}$")]
@@ -165,7 +165,7 @@ class SmppEntry(RouteEntry):
     receive: bool = True
 
 
-class Request(_Entry):
+class Request(_TablePart):
     """One HTTP request, of templates."""
 
     method: Literal["GET", "POST", "PUT"] = "POST"
@@ -174,7 +174,7 @@ class Request(_Entry):
     body: Template = ""
 
 
-class AnswerRule(_Entry):
+class AnswerRule(_TablePart):
     """What an answer means to which all that is given applies: of several rules the first holds.
 
     `json` has values by place, such as "data.0.state"; `matches` is searched in the whole body.
@@ -186,7 +186,7 @@ class AnswerRule(_Entry):
     matches: Pattern = ""
 
 
-class IdPlace(_Entry):
+class IdPlace(_TablePart):
     """Where the gateway's id of a message stands in an answer: a place of JSON, or a pattern."""
 
     place: str = Field("", alias="json")
@@ -201,7 +201,7 @@ class LookUp(Request):
     id: IdPlace = IdPlace()
 
 
-class StatusCallback(_Entry):
+class StatusCallback(_TablePart):
     """Where a call of the gateway's says what became of a message; `states` are ours by theirs."""
 
     id: str = ""
@@ -224,7 +224,7 @@ class StatusCallback(_Entry):
         return self
 
 
-class ReplyCallback(_Entry):
+class ReplyCallback(_TablePart):
     """Where a call of the gateway's has a reply: its id, the number, the text."""
 
     id: str
@@ -232,7 +232,7 @@ class ReplyCallback(_Entry):
     text: str
 
 
-class Callback(_Entry):
+class Callback(_TablePart):
     """What the gateway calls, as JSON or a form: POST /gateway/NAME under the public address.
 
     Signed by an HMAC of the body in a header, or with a token as ?token=…; or `unsigned`, where
@@ -327,7 +327,7 @@ AnyEntry = Annotated[
 ]
 
 
-class RouteTable(_Entry):
+class RouteTable(_TablePart):
     """All routes, in the order in which they are tried."""
 
     routes: tuple[AnyEntry, ...]

@@ -98,6 +98,13 @@ class Settings(BaseSettings):
     kafka_password: SecretStr | None = None
     kafka_ca: Path | None = None
 
+    # An outside cluster whose topics are read, where its login is another.
+    feed_kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] | None = None
+    feed_kafka_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    feed_kafka_username: str | None = None
+    feed_kafka_password: SecretStr | None = None
+    feed_kafka_ca: Path | None = None
+
     twilio_account_sid: str | None = None
     twilio_auth_token: SecretStr | None = None
     twilio_from: str | None = None

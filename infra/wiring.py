@@ -60,30 +60,37 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def kafka_security(settings: Settings) -> dict[str, Any]:
-    """What a Kafka client needs to be let in, as aiokafka's arguments."""
-    if settings.kafka_security == "PLAINTEXT":
+def kafka_security(settings: Settings, prefix: str = "kafka") -> dict[str, Any]:
+    """What a Kafka client needs to be let in, as aiokafka's arguments.
+
+    `prefix` begins the names of the settings: `kafka`, or `feed_kafka` for an outside cluster.
+    """
+    security, ca, username, password, mechanism = (
+        getattr(settings, f"{prefix}_{name}")
+        for name in ("security", "ca", "username", "password", "mechanism")
+    )
+    names = f"ZEROSTOCK_{prefix.upper()}"
+    if security in (None, "PLAINTEXT"):
         return {}
-    found: dict[str, Any] = {"security_protocol": settings.kafka_security}
-    if settings.kafka_security.endswith("SSL"):
+    found: dict[str, Any] = {"security_protocol": security}
+    if security.endswith("SSL"):
         from aiokafka.helpers import create_ssl_context
 
-        authority = str(settings.kafka_ca) if settings.kafka_ca else None
+        authority = str(ca) if ca else None
         try:
             found["ssl_context"] = create_ssl_context(cafile=authority)
         except OSError as error:  # ssl.SSLError is one as well
             raise SettingsError(
-                f"ZEROSTOCK_KAFKA_CA names {authority}, which cannot be used: {error.strerror}"
+                f"{names}_CA names {authority}, which cannot be used: {error.strerror}"
             ) from None
-    if settings.kafka_security.startswith("SASL"):
-        if settings.kafka_username is None or settings.kafka_password is None:
+    if security.startswith("SASL"):
+        if username is None or password is None:
             raise SettingsError(
-                "ZEROSTOCK_KAFKA_SECURITY asks for a login:"
-                " set ZEROSTOCK_KAFKA_USERNAME and ZEROSTOCK_KAFKA_PASSWORD"
+                f"{names}_SECURITY asks for a login: set {names}_USERNAME and {names}_PASSWORD"
             )
-        found["sasl_mechanism"] = settings.kafka_mechanism
-        found["sasl_plain_username"] = settings.kafka_username
-        found["sasl_plain_password"] = settings.kafka_password.get_secret_value()
+        found["sasl_mechanism"] = mechanism
+        found["sasl_plain_username"] = username
+        found["sasl_plain_password"] = password.get_secret_value()
     return found
 
 

@@ -18,8 +18,10 @@ from aiokafka.errors import (
 from schemas.errors import BrokerDown, BrokerError
 
 
-async def check_login(broker: str, security: Mapping[str, Any] | None) -> None:
-    """See that Kafka lets us in, before any client tries.
+async def check_login(
+    broker: str, security: Mapping[str, Any] | None, setting: str = "ZEROSTOCK_KAFKA"
+) -> None:
+    """See that Kafka lets us in, before any client tries; `setting` begins the settings' names.
 
     aiokafka's clients say no more than that no host was left, and leave the connection of a
     refused login open. Raises `BrokerError` when trying again does not help, `BrokerDown` when no
@@ -35,12 +37,12 @@ async def check_login(broker: str, security: Mapping[str, Any] | None) -> None:
         except SSLCertVerificationError as error:
             raise BrokerError(
                 f"Kafka at {broker} shows a certificate that is not trusted"
-                f" ({error.verify_message}): ZEROSTOCK_KAFKA_CA names the authority to trust"
+                f" ({error.verify_message}): {setting}_CA names the authority to trust"
             ) from None
         except (SaslAuthenticationFailed, UnsupportedSaslMechanismError):
             raise BrokerError(
-                f"Kafka at {broker} refused the login: check ZEROSTOCK_KAFKA_USERNAME,"
-                " ZEROSTOCK_KAFKA_PASSWORD and ZEROSTOCK_KAFKA_MECHANISM"
+                f"Kafka at {broker} refused the login: check {setting}_USERNAME,"
+                f" {setting}_PASSWORD and {setting}_MECHANISM"
             ) from None
         except (OSError, KafkaError, TimeoutError) as error:
             failures.append(repr(error))

@@ -42,7 +42,10 @@ Ahead = Annotated[
 
 @app.command()
 def run(
-    input: Annotated[Path, typer.Option(help="Exchange directory with the city's files.")],
+    input: Annotated[
+        list[str],
+        typer.Option(help="Exchange directory; besides, topics as kafka://HOST:PORT/TOPIC."),
+    ],
     data: Annotated[Path, typer.Option(help="Where state and warehouse are kept.")],
     sms: Sms = None,
     routes: Routes = None,
@@ -69,6 +72,7 @@ def run(
 
     Example: `zerostock run --input city --data state --sms file:sms.ndjson`
     """
+    from infra.operations.ingest import split_inputs
     from infra.stack.run import RunPlan
     from infra.stack.run import run as run_stack
     from infra.stack.summary import Screen
@@ -84,7 +88,10 @@ def run(
         ahead=ahead,
         partitions=partitions,
     )
-    plan = RunPlan(input, data, settings, follow=follow, mapping=mapping)
+    directories, topics = split_inputs(input)
+    if len(directories) != 1:
+        raise UsageError("give one exchange directory as --input DIR: it has the reference tables")
+    plan = RunPlan(directories[0], data, settings, topics, follow=follow, mapping=mapping)
     outcome = asyncio.run(run_stack(plan, Screen()))
     if outcome.stopped and not follow:
         raise ZerostockError("stopped before the input was exhausted: run again to go on")
@@ -92,8 +99,12 @@ def run(
 
 @app.command()
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Exchange directories.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Exchange directories, and topics as kafka://HOST:PORT/TOPIC."),
+    ],
     broker: Broker = None,
+    reference: Reference = None,
     partitions: Partitions = None,
     disorder: Disorder = None,
     clock: Annotated[
@@ -107,9 +118,9 @@ def ingest(
     follow: Annotated[bool, typer.Option("--follow", help="Watch for more until Ctrl-C.")] = False,
     mapping: Mapping = None,
 ) -> None:
-    """Read files into a real Kafka.
+    """Read files, and topics of other clusters, into a real Kafka.
 
-    Files that were read before are not read twice; a second run is safe.
+    What was read before is not read twice; a second run is safe.
 
     Example: `zerostock ingest city --broker kafka-1:9092`
     """
@@ -117,6 +128,7 @@ def ingest(
 
     settings = load_settings(
         broker=broker,
+        reference=reference,
         partitions=partitions,
         disorder=disorder,
         clock=clock,

@@ -17,12 +17,15 @@ from itertools import groupby
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.core.effects import Effect
 from pipelines.files import replace_file
 from pipelines.ingest.check import Checked, Format, believable, check
+from pipelines.ingest.feeds import HTTP, SCHEME
+from pipelines.ingest.feeds.messages import MessageFormat, check_messages, format_of
 from pipelines.ingest.mapping.mapping import Mapping
 from pipelines.ingest.pack import announcement, pack_chunk
 from pipelines.ingest.pack import dead_letters as dead_letter_envelopes
@@ -122,8 +125,13 @@ def _recheck_reference(
             result.refused.append((dead, reason))
 
 
-def _format(source: str, directory: Path, mapping: Mapping | None) -> Format | str:
-    """How to read lines of a file, or why they cannot be read."""
+def _format(source: str, directory: Path, mapping: Mapping | None) -> Format | MessageFormat | str:
+    """How to read lines of a file or messages of a topic, or why they cannot be read."""
+    if source.startswith(SCHEME):
+        topic = source.rpartition("/")[0]
+        return format_of(topic, mapping.export_of(topic) if mapping is not None else None)
+    if source.startswith(HTTP):
+        return Format("ndjson")
     if not source.startswith(("events/", "cdr/")):
         return "not from a file: it can only be sent again by whoever sent it"
     file = SourceFile(source, directory / source)
@@ -160,8 +168,12 @@ def _recheck_lines(
             result.accepted.append(dead)
 
 
-def _check(dead_letters: Sequence[DeadLetter], how: Format, before: int) -> Checked:
+def _check(dead_letters: Sequence[DeadLetter], how: Format | MessageFormat, before: int) -> Checked:
     """The dead letters as a chunk whose lines count from 0."""
+    if isinstance(how, MessageFormat):
+        payloads = [dead.payload for dead in dead_letters]
+        starts = np.cumsum([0, *(payload.count(b"\n") + 1 for payload in payloads[:-1])])
+        return check_messages(payloads, starts, how, before)[1]
     if how.kind == "parquet":
         rows = [msgspec.json.decode(dead.payload, type=dict) for dead in dead_letters]
         names = dict.fromkeys(name for row in rows for name in row)

@@ -14,6 +14,7 @@ from pathlib import Path
 from alerts.policy.unknown_ids import unknown_ids
 from infra.dead_letters.limit import DeadLetterLimit, FeedRefused
 from infra.dead_letters.replay import carry_out, orders, waiting
+from infra.operations.ingest import topic_feeds
 from infra.operations.sources import advice
 from infra.settings import Settings
 from infra.stack.broker import EmbeddedBroker
@@ -30,6 +31,7 @@ from infra.topics import Lag, ensure_topics
 from infra.wiring import check_way_out, policy_of, reader_options
 from pipelines.files import OwnerLock
 from pipelines.ingest import IngestOptions, IngestReport, ingest
+from pipelines.ingest.feeds.topic import TopicAddress
 from pipelines.ingest.mapping.mapping import Mapping, load_mapping
 from pipelines.ingest.post import KafkaSink
 from pipelines.ingest.reading.files import find_sources
@@ -53,6 +55,7 @@ class RunPlan:
     input: Path
     data: Path
     settings: Settings
+    topics: list[TopicAddress] = field(default_factory=list)
     follow: bool = False
     mapping: Path | None = None
 
@@ -168,7 +171,8 @@ async def run(plan: RunPlan, screen: Screen) -> RunOutcome:
     mapping = load_mapping(plan.mapping) if plan.mapping is not None else None
     with OwnerLock(plan.data / "run.lock"):
         snapshot = load_snapshot(plan.data / "state.snapshot", plan.settings.partitions)
-        if snapshot is not None and not plan.follow and _nothing_new(plan, snapshot, mapping):
+        ends = not plan.follow and not plan.topics
+        if snapshot is not None and ends and _nothing_new(plan, snapshot, mapping):
             screen.stage("nothing new to read")
             unread = find_sources(plan.input, mapping.names if mapping else None).unread
             screen.summary(plan.data, IngestReport(unread=unread), 0.0)
@@ -240,6 +244,7 @@ async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | 
             plan.input,
             stack.broker.bootstrap,
             options=options,
+            feeds=topic_feeds(plan.topics, plan.settings, mapping, follow=plan.follow),
             progress=DeadLetterLimit(plan.settings.dead_letter_limit, screen.progress),
             stop=stop,
         )

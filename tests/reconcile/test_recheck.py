@@ -183,3 +183,25 @@ def test_a_damaged_order_is_said_in_a_line(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(InputError, match="remove it and replay again"):
         read_order(path)
+
+
+def test_messages_of_a_topic_and_posts_are_judged_as_they_were(city: Path, tmp_path: Path) -> None:
+    mapping = tmp_path / "map.toml"
+    mapping.write_text(
+        '[[export]]\nfiles = "kafka://*/calls"\ncolumns = ["call_id", "start_time", "imsi"]\n'
+    )
+    call = b"c1,2026-03-01T09:00:00Z,460001000001000"
+    found = recheck(
+        [
+            letter("kafka://h:9092/calls/0", call, 7),
+            letter("kafka://h:9092/calls/0", b"c2,soon,460001000001000", 8),
+            letter("kafka://h:9092/other/3", delivery("d1", "o1", 0, 10), 9),
+            letter("kafka://h:9092/other/3", b"", 10),
+            letter("http/van-7", delivery("d2", "o1", 10, 10), 4),
+        ],
+        city,
+        load_mapping(mapping),
+        2,
+    )
+    assert sorted(dead.position for dead in found.accepted) == [4, 7, 9]
+    assert sorted(dead.position for dead, _ in found.refused) == [8, 10]

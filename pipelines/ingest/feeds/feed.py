@@ -43,7 +43,9 @@ class Checking:
 class Feed(Protocol):
     """Sources that are no files. The reader calls `open` first, and `close` whatever happens."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is, as a user gave it."""
 
     async def open(self, positions: Mapping[str, Position], arrived: asyncio.Event) -> None:
         """Go on from the positions; set `arrived` when a look is worth while before its time.

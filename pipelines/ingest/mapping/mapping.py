@@ -23,6 +23,7 @@ A file holds one `[[export]]` a kind of export, the first whose `files` fit a fi
 from __future__ import annotations
 
 import codecs
+import json
 import re
 import tomllib
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
@@ -109,6 +111,20 @@ def _known_encoding(text: str) -> str:
     except (LookupError, ValueError):
         raise ValueError(f"no encoding has the name {text!r}; one is gb18030") from None
     return name
+
+
+def _avro_schema(name: Any, info: ValidationInfo) -> Any:
+    """The schema in a file beside the mapping."""
+    import fastavro
+    from fastavro.schema import SchemaParseException
+
+    path = Path((info.context or {}).get("folder", "."), str(name))
+    try:
+        return fastavro.parse_schema(json.loads(path.read_bytes()))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, SchemaParseException) as error:
+        raise ValueError(f"{path} is not an Avro schema: {error}") from None
 
 
 def _usable_delimiter(text: str) -> str:
@@ -264,9 +280,14 @@ class Export(_Strict):
     `columns` names the columns of files that have no header line. `skip_lines` are passed over at
     the top of a file, lines that begin with one of `skip_starting` anywhere, and so are rows that
     one of `skip_rows` describes. Without `delimiter` and `encoding` both are found out.
+
+    The messages of a topic (`files = "kafka://*/calls"`) are JSON, CSV with `columns`, or Avro:
+    `format` says which, `avro_schema` names the file of a schema that is not in the messages.
     """
 
     files: str = "cdr/*"
+    format: Literal["json", "csv", "avro"] | None = None
+    avro_schema: Annotated[Any, BeforeValidator(_avro_schema)] = None
     delimiter: Annotated[str, AfterValidator(_usable_delimiter)] | None = None
     encoding: Annotated[str, AfterValidator(_known_encoding)] | None = None
     columns: Annotated[list[str], Field(min_length=1)] | None = None
@@ -331,8 +352,8 @@ class Mapping(_Strict):
         return next(found, SourceBounds(name=source))
 
     def export_of(self, name: str) -> Export | None:
-        """The first export that a file belongs to; `name` as in `cdr/switch-a/1.csv`."""
-        if not name.startswith("cdr/"):
+        """The first export that a file or topic belongs to; as in `cdr/switch-a/1.csv`."""
+        if not name.startswith(("cdr/", "kafka://")):
             return None
         return next((e for e in self.export if fnmatchcase(name, e.files)), None)
 
@@ -354,7 +375,7 @@ def load_mapping(path: Path) -> Mapping:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise MappingError(f"{path} is not TOML: {error}") from None
     try:
-        return Mapping.model_validate(content)
+        return Mapping.model_validate(content, context={"folder": path.parent})
     except ValidationError as error:
         raise MappingError(f"{path}: {_in_words(error)}") from None
 

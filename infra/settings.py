@@ -84,6 +84,7 @@ class Settings(BaseSettings):
     sms: str = "console"
     routes: Annotated[Path | None, BeforeValidator(lambda path: path or None)] = None
     sms_signature: str = ""
+    texts: Annotated[Path | None, BeforeValidator(lambda path: path or None)] = None
     policy: Path | None = None
     time_zone: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"

@@ -29,6 +29,7 @@ from alerts.delivery.routes import Route, Routes
 from alerts.lifecycle.stage import RECEIPTS, WholesalerStage, deliver
 from alerts.message.directory import ReferenceDirectory
 from alerts.message.fill_levels import FillLevelsFile
+from alerts.message.texts import Texts
 from alerts.policy.policy import Policy, load_policy
 from alerts.policy.rules import AlertRules
 from alerts.policy.unknown_ids import unknown_ids
@@ -188,6 +189,8 @@ def _stock(settings: Settings) -> faust.App:
 
 def check_way_out(settings: Settings) -> None:
     """Raise `SettingsError` now, and not in a worker's log, if messages cannot be sent so."""
+    if settings.texts is not None:
+        Texts(settings.texts, signature=settings.sms_signature)
     if settings.routes is not None:
         load_table(settings.routes)
     elif settings.sms == "twilio" and _twilio(settings) is None:
@@ -280,6 +283,11 @@ def routes_of(settings: Settings, claimed: Callable[[str], bool]) -> Routes:
     return Routes([Route(sender, signature=settings.sms_signature, rate=rate)])
 
 
+def texts_of(settings: Settings, routes: Routes) -> Texts:
+    """The wording of messages. Raises `SettingsError` for a text that is not fit to be sent."""
+    return Texts(settings.texts, signature=routes.signature)
+
+
 def delivery_of(settings: Settings, receipts: Receipts | None = None) -> MessageDelivery:
     """What sends messages; by default with the receipts under the data directory alone."""
     folder = sms_folder(settings)
@@ -332,6 +340,7 @@ def _alerts(settings: Settings) -> faust.App:
         channels=channels_of(settings),
         fill_levels=FillLevelsFile(settings.data / "sms") if settings.data is not None else None,
         link=_link(settings),
+        texts=texts_of(settings, delivery.routes),
     )
 
     fallback_after = rules.policy.fallback_after if options.clock == "wall" else None

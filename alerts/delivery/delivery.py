@@ -51,7 +51,8 @@ class Patience(msgspec.Struct, frozen=True):
     Tries are `first` to `longest` apart, doubling, at random within that. A message in doubt is
     taken as not accepted when it cannot be found at any of the `look_ups` after it was sent: the
     provider may still be at work when our patience with its answer has ended, and lists lag. A
-    phone out of reach is tried `calls` times.
+    phone out of reach is tried `calls` times, and so is a route that does not say whether it took a
+    message.
     """
 
     first: float = 0.5
@@ -210,7 +211,7 @@ class MessageDelivery:
         for route in routes:
             try:
                 return await self._try_route(sending, route, wait=route is routes[-1])
-            except (NumberRefused, SendLater, SendUncertain):
+            except (NumberRefused, SendLater):
                 raise
             except SendRefused as error:
                 # This way it never will be accepted; by another it may.
@@ -255,8 +256,9 @@ class MessageDelivery:
             if receipt is not None:
                 return message, route, receipt
             if not route.sender.finds:
+                # It may be on the phone already: seldom again, and not for ever.
                 sending.holder = route
-                raise
+                raise SendLater(f"{error}; whether it was taken cannot be found out") from error
             await self.receipts.failed(attempt)
             raise SendError(f"{error}; it was not accepted") from error
         except SendError:

@@ -19,6 +19,7 @@ from alerts.lifecycle.grouping import AlertGroup, message_id
 from alerts.message.compose import Text, compose
 from alerts.message.directory import Contact, Directory
 from alerts.message.phones import contacts, takes_links
+from alerts.message.texts import OUR_TEXTS, Texts
 from alerts.policy.rules import BACKUP, CHANNEL, PHONE
 from schemas.alert_events import AlertEvent
 from schemas.messages import ListedIncident, Message, MessageRecord
@@ -54,6 +55,7 @@ class Dispatcher:
         channels: Channels | None = None,
         fill_levels: FillLevels | None = None,
         link: Link | None = None,
+        texts: Texts = OUR_TEXTS,
     ) -> None:
         self.delivery = delivery
         self.directory = directory
@@ -61,6 +63,7 @@ class Dispatcher:
         self.managers = Managers(delivery.receipts, delivery.clock, channels)
         self.fill_levels = fill_levels
         self.link = link
+        self.texts = texts
 
     async def send(self, group: AlertGroup) -> Dispatched:
         """Have a group's messages sent, or given up, however long that takes.
@@ -194,12 +197,19 @@ class Dispatcher:
     ) -> MessageRecord:
         wholesaler = self._reader(group)
         message = self._compose(group, name, incidents)
-        numbers = _contacts(wholesaler, group.to)
+        numbers = self._addresses(wholesaler, group.to)
         if not numbers:
             return self.delivery.record(
                 message, "undeliverable", _nobody(group, wholesaler, incidents)
             )
         return await self.delivery.deliver(message, numbers)
+
+    def _addresses(self, wholesaler: Contact | None, to: str) -> list[str]:
+        """The channel that a wholesaler chose, then the numbers, of an address of the policy."""
+        numbers = _contacts(wholesaler, to)
+        if wholesaler is None or to != PHONE:
+            return numbers
+        return [*self.delivery.routes.chosen(wholesaler.wholesaler_id), *numbers]
 
     def _compose(
         self, group: AlertGroup, name: str, incidents: Sequence[ListedIncident]
@@ -242,6 +252,7 @@ class Dispatcher:
             kind=group.kind,
             at=group.due_at,
             whole=whole,
+            texts=self.texts,
             link=self.link(name, group.wholesaler_id, group.due_at) if self.link and asks else "",
         )
 

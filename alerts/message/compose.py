@@ -1,7 +1,7 @@
 """The text of a message: what is out of stock, in the order a van drives, in one segment if it can.
 
-Plain data in, text out. The wording lives in `templates/`, one file a language; which incidents a
-message tells of is decided in `alerts.lifecycle.grouping`.
+Plain data in, text out. The wording is `alerts.message.texts`'; which incidents a message tells of
+is decided in `alerts.lifecycle.grouping`.
 """
 
 from __future__ import annotations
@@ -10,18 +10,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
-from functools import cache
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
 from typing import Final, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
-
 from alerts.message.segments import segments
-
-#: Languages there are templates for; the first is for everybody whose language is not here.
-LANGUAGES = ("en", "zh")
+from alerts.message.texts import OUR_TEXTS, Stop, Texts
 
 _LINKS = re.compile(r"https?://|www\.", re.IGNORECASE)
 _DOT_INSIDE = re.compile(r"(?<=\w)\.(?=\w)")
@@ -78,13 +72,6 @@ class Text(NamedTuple):
     segments: int
 
 
-class Stop(NamedTuple):
-    """A territory and what to visit there."""
-
-    territory: str
-    outlets: list[str]
-
-
 def compose(
     shelves: Sequence[EmptyShelf],
     *,
@@ -96,17 +83,19 @@ def compose(
     link: str = "",
     whole: bool = False,
     lead: str = "",
+    texts: Texts = OUR_TEXTS,
 ) -> Text:
     """The text about one or more shelves for a reader of `language` (zh, zh-CN, en, …).
 
     Outlets that do not fit into one segment become "and N more", unless it shall be the `whole`
     list; one outlet is always named, even if that takes two, and then as many as fit those.
-    `signature`, the sender's registered name, goes first where it is required, then a `lead`; a
+    `signature`, the sender's registered name, has room at the beginning, before a `lead`; a
     `link` goes last. `kind` is a group's; `at` (ms) is when it fell due: a stock-out of another day
     is told with its day.
     """
-    spoken = _spoken(language)
-    style = _Style(spoken, timezone, signature, _TEMPLATES.get(kind, kind), at, link, whole, lead)
+    template = _TEMPLATES.get(kind, kind)
+    spoken = texts.spoken(language)
+    style = _Style(spoken, timezone, signature, template, at, link, whole, lead, texts)
     text = _fitted(shelves, style)
     if text.segments > 1 and not whole:
         # Where they are is the first thing that a short message can do without.
@@ -119,12 +108,12 @@ def compose(
 def plain(body: str, language: str, signature: str = "") -> Text:
     """A text without shelves; routes put a signature before it, for which `segments` has room."""
     signed = f"【{signature}】{body}" if signature else body
-    return Text(body, _spoken(language), segments(signed))
+    return Text(body, language, segments(signed))
 
 
 def title(kind: str, language: str, wholesaler: str, outlets: int) -> str:
     """One line above a text for managers; `wholesaler` is a name, `outlets` how many there are."""
-    spoken = _spoken(language)
+    spoken = OUR_TEXTS.spoken(language)
     titles = _TITLES[spoken]
     shops = f"{outlets}家店" if spoken == "zh" else f"{outlets} shop{'s' * (outlets != 1)}"
     return titles.get(kind, titles["stock_out"]).format(who=_plain(wholesaler, ""), n=shops)
@@ -141,6 +130,7 @@ class _Style(NamedTuple):
     link: str
     whole: bool
     lead: str
+    texts: Texts
 
     def when(self, opened_at: int) -> str:
         """The time of day, with the day if that is another than the message's."""
@@ -156,11 +146,6 @@ class _Style(NamedTuple):
         return f"{datetime.fromtimestamp(self.at / 1_000, self.timezone):%H:%M}"
 
 
-def _spoken(language: str) -> str:
-    spoken = re.split("[-_]", language.strip().lower(), maxsplit=1)[0]
-    return spoken if spoken in LANGUAGES else LANGUAGES[0]
-
-
 def _fitted(shelves: Sequence[EmptyShelf], style: _Style) -> Text:
     """As many outlets as fit into the segments that the first of them takes."""
     spoken = style.spoken
@@ -174,17 +159,18 @@ def _fitted(shelves: Sequence[EmptyShelf], style: _Style) -> Text:
             Stop(territory, [outlet for _, outlet in outlets])
             for territory, outlets in groupby(visits[:shown], key=lambda visit: visit[0])
         ]
-        body = _template(style.template, spoken).render(
-            time=time,
-            now=style.now,
-            needs=needs,
-            asks=not style.whole,
-            sku=_plain(next(iter(skus)), spoken) if len(skus) == 1 else "",
-            stops=stops,
-            more=len(visits) - shown,
-        )
+        values = {
+            "time": time,
+            "now": style.now,
+            "needs": needs,
+            "asks": not style.whole,
+            "sku": _plain(next(iter(skus)), spoken) if len(skus) == 1 else "",
+            "stops": stops,
+            "more": len(visits) - shown,
+        }
+        body = style.texts.render(style.template, spoken, values)
         if style.lead:
-            body = f"{style.lead} {body}" if spoken == "en" else style.lead + body
+            body = style.lead + body if spoken == "zh" else f"{style.lead} {body}"
         if style.link:
             body += f" {style.link}"
         return plain(body, spoken, style.signature)
@@ -246,14 +232,3 @@ def _plain(name: str, language: str) -> str:
 def _short(name: str) -> str:
     """A name of which an SMS has room for others: what is longer is a slip in a table."""
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
-
-
-@cache
-def _template(name: str, language: str) -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=select_autoescape(),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template(f"{name}.{language}.j2")

@@ -33,6 +33,11 @@ def to_gsm7(text: str) -> bytes:
     return bytes(_GSM.encode(text)[0])
 
 
+def from_gsm7(data: bytes) -> str:
+    """What `to_gsm7` gave; bytes that it never gives become question marks."""
+    return str(_GSM.decode(data, "replace")[0])
+
+
 def split(text: str, *, gsm7: bool) -> list[str]:
     """The segments of a text, in the GSM alphabet or in UTF-16, none of whose characters is cut."""
     if gsm7:

@@ -286,7 +286,7 @@ class OwnEntry(RouteEntry):
     @field_validator("kind")
     @classmethod
     def _is_there(cls, kind: str) -> str:
-        own = sorted(point.name for point in entry_points(group=OWN_SENDERS))
+        own = sorted(entry_points(group=OWN_SENDERS).names)
         if kind not in own:
             known = ", ".join([*_KINDS, *own])
             raise ValueError(f"{kind!r} is no kind of route; there are {known}")
@@ -295,7 +295,10 @@ class OwnEntry(RouteEntry):
     @model_validator(mode="before")
     @classmethod
     def _secrets(cls, entry: Any) -> Any:
-        if not isinstance(entry, dict):
+        if (
+            not isinstance(entry, dict)
+            or entry.get("kind") not in entry_points(group=OWN_SENDERS).names
+        ):
             return entry
         found = dict(entry)
         for key, value in entry.items():

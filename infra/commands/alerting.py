@@ -84,6 +84,30 @@ def check_routes(
         typer.echo(line)
 
 
+@app.command("texts")
+def show_texts(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of texts (ZEROSTOCK_TEXTS, or our own).")
+    ] = None,
+    signature: Annotated[str | None, typer.Option(help="Registered name that goes first.")] = None,
+) -> None:
+    """Check the texts of messages and show what they say, with the segments that each takes.
+
+    Example: `zerostock texts texts --signature ACME`
+    """
+    from alerts.message.segments import segments
+    from alerts.message.texts import KINDS, SAMPLES, Texts
+
+    settings = load_settings(texts=folder, sms_signature=signature)
+    name = settings.sms_signature
+    texts = Texts(settings.texts, signature=name)
+    for language in texts.languages:
+        for kind in KINDS:
+            for sample in SAMPLES:
+                body = f"【{name}】" * bool(name) + texts.render(kind, language, sample)
+                typer.echo(f"{kind}.{language} [{segments(body)}]: {body}")
+
+
 @app.command("soon-empty")
 def soon_empty(
     data: Data = None,

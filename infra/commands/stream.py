@@ -220,6 +220,7 @@ def webhook(
     broker: Broker = None,
     reference: Reference = None,
     partitions: Partitions = None,
+    routes: Routes = None,
     url: Annotated[
         str | None, typer.Option(help="The public https://host under which this is reached.")
     ] = None,
@@ -228,11 +229,12 @@ def webhook(
         int | None, typer.Option(min=0, max=65_535, help="Port to listen on (8085; 0: any).")
     ] = None,
 ) -> None:
-    """Take delivery statuses and replies from Twilio, and answers from the page on the phones.
+    """Take delivery statuses and replies from providers, and answers from the page on the phones.
 
     Runs beside the alerts worker, on the same --data. Put a proxy with TLS in front of it; nothing
-    but what phones and Twilio call is served here. Secrets: ZEROSTOCK_TWILIO_AUTH_TOKEN for
-    Twilio's signatures, ZEROSTOCK_LINK_KEY for the links of the page.
+    but what phones and providers call is served here. Secrets: ZEROSTOCK_TWILIO_AUTH_TOKEN for
+    Twilio's signatures, ZEROSTOCK_LINK_KEY for the links of the page. With --routes gateways call
+    POST /gateway/NAME, and SMSCs are asked for what they have.
 
     Example: `zerostock webhook --data state --broker kafka-1:9092 --url https://sms.example.com`
     """
@@ -244,6 +246,7 @@ def webhook(
         broker=broker,
         reference=reference,
         partitions=partitions,
+        routes=routes,
         webhook_url=url,
         webhook_host=host,
         webhook_port=port,

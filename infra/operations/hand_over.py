@@ -19,6 +19,7 @@ import msgspec
 from alerts.message.compose import compose, plain, title
 from alerts.message.directory import ReferenceDirectory
 from alerts.message.phones import contacts
+from alerts.message.texts import OUR_TEXTS, Texts
 from infra.settings import Settings
 from infra.text import counted
 from infra.wiring import delivery_of, reference_of, zone_of
@@ -190,9 +191,10 @@ def _message(
             signature=signature,
             kind="digest",
             lead=lead,
+            texts=Texts(settings.texts, signature=signature),
         )
         if shelves
-        else plain(lead, language, signature)
+        else plain(lead, OUR_TEXTS.spoken(language), signature)
     )
     numbers = contacts(successor.phone, successor.backup_phone) if successor is not None else []
     message = Message(

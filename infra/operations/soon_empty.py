@@ -19,6 +19,7 @@ import pyarrow as pa
 from alerts.message.compose import EmptyShelf, compose
 from alerts.message.fill_levels import write_fill_levels
 from alerts.message.phones import contacts
+from alerts.message.texts import Texts
 from infra.settings import Settings
 from infra.text import counted
 from infra.wiring import channels_of, delivery_of, zone_of
@@ -197,6 +198,7 @@ def _messages(
             language=language,
             timezone=zone,
             signature=signature,
+            texts=Texts(settings.texts, signature=signature),
             kind="soon_empty",
         )
         name = msgspec.msgpack.encode(("soon-empty", wholesaler_id, str(lists.as_of)))

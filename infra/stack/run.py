@@ -101,6 +101,7 @@ class Stack:
             "ZEROSTOCK_STALE_AFTER": f"{self.settings.stale_after}ms",
             "ZEROSTOCK_SMS": self.settings.sms,
             "ZEROSTOCK_ROUTES": str(self.settings.routes.resolve()) if self.settings.routes else "",
+            "ZEROSTOCK_TEXTS": str(self.settings.texts.resolve()) if self.settings.texts else "",
             "ZEROSTOCK_SMS_SIGNATURE": self.settings.sms_signature,
             "ZEROSTOCK_POLICY": str(self.settings.policy.resolve()) if self.settings.policy else "",
             "ZEROSTOCK_SESSION_TIMEOUT": _EMBEDDED_SESSION,

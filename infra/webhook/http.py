@@ -66,6 +66,17 @@ async def form_of(request: Request) -> list[tuple[str, str]]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise HTTPException(415, "send a URL-encoded form")
+    body = await body_of(request)
+    try:
+        return parse_qsl(
+            body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS
+        )
+    except ValueError:
+        raise HTTPException(400, "not a form") from None
+
+
+async def body_of(request: Request) -> bytes:
+    """What came with a request. Raises `HTTPException` for what is too large or too slow."""
     body = bytearray()
     try:
         async with asyncio.timeout(LONGEST):
@@ -75,12 +86,7 @@ async def form_of(request: Request) -> list[tuple[str, str]]:
                     raise HTTPException(413, "too large")
     except TimeoutError:
         raise HTTPException(408, "too slow") from None
-    try:
-        return parse_qsl(
-            body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS
-        )
-    except ValueError:
-        raise HTTPException(400, "not a form") from None
+    return bytes(body)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

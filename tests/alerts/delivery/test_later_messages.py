@@ -28,8 +28,9 @@ from alerts.delivery.delivery import MessageDelivery
 from alerts.delivery.dispatcher import Dispatched, Dispatcher
 from alerts.delivery.receipts import FileReceipts
 from alerts.lifecycle.grouping import AlertGroup
-from alerts.message.compose import LANGUAGES, EmptyShelf, compose, title
+from alerts.message.compose import EmptyShelf, compose, title
 from alerts.message.directory import Contact
+from alerts.message.texts import LANGUAGES
 from alerts.senders.port import NumberRefused
 from schemas.errors import SendError
 

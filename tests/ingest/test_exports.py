@@ -68,15 +68,17 @@ def test_the_switch_example() -> None:
     ]
 
 
-def test_the_exports_of_four_systems() -> None:
-    """Asterisk, FreeSWITCH, Cisco CUCM and an ASCII file after 3GPP; unanswered calls are none."""
+def test_the_exports_of_five_systems() -> None:
+    """Asterisk, FreeSWITCH, Cisco CUCM, ASCII and BER after 3GPP; unanswered calls are none."""
     post, report = read(EXAMPLES / "exports", mapping=load_mapping(EXAMPLES / "exports.toml"))
     assert sorted((imsi - 460001234500000, at) for _, imsi, at, _ in post.uses()) == [
         (0, ms("2026-03-02T09:15:02+08:00")),
+        (0, ms("2026-03-02T09:55:00+08:00")),
         (1, ms("2026-03-02T09:20:00.350+08:00")),
         (2, ms("2026-03-02T09:40:00+08:00")),
         (3, ms("2026-03-02T09:45:02+08:00")),
         (4, ms("2026-03-02T09:47:12+08:00")),
+        (5, ms("2026-03-02T09:50:03+08:00")),
     ]
     assert (post.letters(), report.unread) == ([], [])
 

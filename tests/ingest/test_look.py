@@ -76,7 +76,14 @@ def test_the_mapping_that_a_look_gives_reads_the_file(
     ]
 
 
-@pytest.mark.parametrize("sample", sorted(EXAMPLES.glob("*/cdr/*/*")), ids=lambda p: p.parent.name)
+def test_a_file_that_is_no_text_is_told() -> None:
+    with pytest.raises(InputError, match="is not text; for records of ASN.1"):
+        look(EXAMPLES / "exports/cdr/msc/MSC1_20260302.ber")
+
+
+@pytest.mark.parametrize(
+    "sample", sorted(EXAMPLES.glob("*/cdr/*/*[!r]")), ids=lambda p: p.parent.name
+)
 def test_a_look_at_each_example_gives_a_mapping_that_loads(sample: Path, tmp_path: Path) -> None:
     load_mapping(put(tmp_path / "m.toml", starting_mapping(look(sample), "cdr/x/*")))
     result = CliRunner().invoke(app, ["look", str(sample)])

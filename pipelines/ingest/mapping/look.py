@@ -98,6 +98,8 @@ def look(path: Path) -> Look:
     text = form.text(top).removeprefix(BOM)
     if not text.strip():
         raise InputError(f"{path} is empty")
+    if b"\0" in text:
+        raise InputError(f"{path} is not text; for records of ASN.1 a mapping names their module")
     if kind == "ndjson" or text.lstrip().startswith((b"{", b"[")):
         return Look("ndjson", text_form(top, json=True), rows=count_lines(text))
     return _with_times(_table(text, form))

@@ -43,6 +43,7 @@ from pydantic import (
     model_validator,
 )
 
+from pipelines.ingest.reading.ber import Records
 from schemas.errors import MappingError
 from schemas.fields import parse_duration
 
@@ -125,6 +126,15 @@ def _avro_schema(name: Any, info: ValidationInfo) -> Any:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, SchemaParseException) as error:
         raise ValueError(f"{path} is not an Avro schema: {error}") from None
+
+
+def _asn1_module(name: Any, info: ValidationInfo) -> str:
+    """The text of the file beside the mapping."""
+    path = Path((info.context or {}).get("folder", "."), str(name))
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
 
 
 def _usable_delimiter(text: str) -> str:
@@ -274,12 +284,23 @@ class RowsToSkip(_Strict):
         return self
 
 
+class Asn1(_Strict):
+    """What records of ASN.1 are: the text of the `module` and the type of `record`.
+
+    A mapping file names the file of the module, from the folder it lies in itself.
+    """
+
+    module: Annotated[str, BeforeValidator(_asn1_module)]
+    record: str
+
+
 class Export(_Strict):
     """A kind of export: which files it comes in, how they are laid out, what is in them.
 
     `columns` names the columns of files that have no header line. `skip_lines` are passed over at
     the top of a file, lines that begin with one of `skip_starting` anywhere, and so are rows that
-    one of `skip_rows` describes. Without `delimiter` and `encoding` both are found out.
+    one of `skip_rows` describes. Without `delimiter` and `encoding` both are found out. With `asn1`
+    the files are records in BER, whose fields are the columns.
 
     The messages of a topic (`files = "kafka://*/calls"`) are JSON, CSV with `columns`, or Avro:
     `format` says which, `avro_schema` names the file of a schema that is not in the messages.
@@ -290,6 +311,7 @@ class Export(_Strict):
     avro_schema: Annotated[Any, BeforeValidator(_avro_schema)] = None
     delimiter: Annotated[str, AfterValidator(_usable_delimiter)] | None = None
     encoding: Annotated[str, AfterValidator(_known_encoding)] | None = None
+    asn1: Asn1 | None = None
     columns: Annotated[list[str], Field(min_length=1)] | None = None
     skip_lines: Annotated[int, Field(ge=0, le=1_000)] = 0
     skip_starting: list[Annotated[str, Field(min_length=1)]] = []
@@ -299,6 +321,10 @@ class Export(_Strict):
 
     @model_validator(mode="after")
     def _columns_exist(self) -> Export:
+        if self.asn1 is not None:
+            if self.columns or self.delimiter or self.encoding or self.skip_lines:
+                raise ValueError("asn1 leaves columns, delimiter, encoding and skip_lines out")
+            self.records.check()
         if self.columns is None:
             return self
         if len(set(self.columns)) < len(self.columns):
@@ -306,6 +332,12 @@ class Export(_Strict):
         if missing := self.missing(self.columns):
             raise ValueError(f"fields use {', '.join(missing)}, which columns does not name")
         return self
+
+    @property
+    def records(self) -> Records:
+        """How the records of ASN.1 become rows."""
+        assert self.asn1 is not None
+        return Records(self.asn1.module, self.asn1.record, tuple(self.reads))
 
     def missing(self, names: list[str]) -> list[str]:
         """The columns that a file with these columns would need besides."""

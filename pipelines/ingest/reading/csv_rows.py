@@ -33,13 +33,15 @@ _PRECISION: Final = re.compile(r"\s*\([\d, ]*\)$")
 class Dialect:
     """How the lines of a file are laid out: its columns, and lines that are no rows.
 
-    The `header` may come again, where files were put together.
+    The `header` may come again, where files were put together. A line that begins with `refused`
+    says why something is no row, up to a bar.
     """
 
     names: list[str]
     delimiter: str = ","
     skip_starting: tuple[bytes, ...] = ()
     header: bytes = b""
+    refused: bytes = b""
 
 
 @dataclass
@@ -85,6 +87,8 @@ def _plain(lines: Lines, dialect: Dialect) -> bool:
     if b"\0" in data or (not data.isascii() and BOM in data):
         return False
     if dialect.header and (data.startswith(dialect.header) or b"\n" + dialect.header in data):
+        return False
+    if dialect.refused and dialect.refused in data:
         return False
     if _is_types(data[: lengths[0]].rstrip(b"\r\n"), dialect):
         return False
@@ -209,6 +213,9 @@ def _by_python(lines: Lines, dialect: Dialect, wanted: list[str]) -> CsvRows:
     for index, count, fields in _records(lines, dialect):
         if len(lines[index]) > LONGEST_LINE:
             malformed.append((index, TOO_LONG))
+        elif dialect.refused and lines[index].startswith(dialect.refused):
+            why = lines[index].removeprefix(dialect.refused).split(b"|")[0].decode()
+            malformed.append((index, f"malformed: {why}"))
         elif fields is None:
             malformed.append((index, _why_none(lines[index])))
         elif not _fits(fields, dialect):

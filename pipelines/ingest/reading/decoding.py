@@ -14,6 +14,8 @@ from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 
+from pipelines.ingest.reading.ber import Records
+
 #: What some programs put before the text of a file.
 BOM: Final = b"\xef\xbb\xbf"
 
@@ -34,13 +36,14 @@ class TextForm:
 
     With `bare_cr` lines end in a carriage return alone; with `values` the file is JSON values over
     several lines or in one list, and each value becomes a line. One is `packed` that does not say
-    so by its name.
+    so by its name. Files of `records` are no text at all.
     """
 
     encoding: str = "utf-8"
     bare_cr: bool = False
     values: bool = False
     packed: bool = False
+    records: Records | None = None
 
     @property
     def as_is(self) -> bool:
@@ -53,6 +56,8 @@ class TextForm:
         Bytes that do not belong to the encoding become bytes that do not belong to UTF-8 either:
         their line is refused.
         """
+        if self.records is not None:
+            return self.records.lines(raw)
         if self.encoding != "utf-8":
             raw = _decoded(raw, codecs.getincrementaldecoder(self.encoding)(_MARK))
         if self.bare_cr:

@@ -10,7 +10,8 @@ from functools import partial
 from pipelines.ingest.check import Checked, Format, check, nothing
 from pipelines.ingest.mapping.mapping import Export, Mapping
 from pipelines.ingest.positions import Position, fingerprint, is_same
-from pipelines.ingest.reading.csv_rows import unfinished_bytes
+from pipelines.ingest.reading.ber import REFUSED
+from pipelines.ingest.reading.csv_rows import Dialect, unfinished_bytes
 from pipelines.ingest.reading.decoding import (
     AS_IS,
     BOM,
@@ -157,6 +158,9 @@ def _text_format(
     file: SourceFile, top: bytes, export: Export | None, growing: bool
 ) -> tuple[TextForm, Format, FileHeader | None]:
     """How a file of text is laid out, and for columns its header."""
+    if export is not None and export.asn1 is not None:
+        dialect = Dialect(export.reads, refused=REFUSED)
+        return TextForm(records=export.records), Format("csv", dialect, export), None
     given = export.encoding if export is not None else None
     if file.kind == "ndjson":
         return text_form(top, json=True), Format("ndjson"), None

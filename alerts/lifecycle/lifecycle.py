@@ -170,10 +170,8 @@ class _Lifecycle:
                     if mark not in alert.answers:
                         alert.answers.append(mark)
                         lost.append(alert)
-        for alert in met:
-            self.outcome.answered(alert.incident_id, answer, detail)
-        if not met:
-            self.outcome.answered("", answer, detail)
+        for incident_id in [alert.incident_id for alert in met] or [""]:
+            self.outcome.answered(incident_id, answer, detail, heard.at)
         self._lost(lost, answer.message_id, heard.at)
 
     def _answered(self, alert: Alert, answer: Answer, at: int, detail: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from alerts.lifecycle.grouping import AlertGroup, later_id
 from alerts.lifecycle.state import Alert
 from schemas.alert_events import AlertEvent
 from schemas.answers import Answer
+from schemas.fields import TIME_END
 
 
 class Decisions:
@@ -47,10 +48,18 @@ class Decisions:
         """Record what was decided about a stock-out at a time, and by whom."""
         self._add(alert.incident_id, at, kind, "", detail, by, f"{kind}/{at}")
 
-    def answered(self, incident_id: str, answer: Answer, detail: dict[str, Any]) -> None:
-        """Record what was answered about a stock-out, '' where it met none."""
-        slot = f"answer/{answer.answer_id}"
-        self._add(incident_id, answer.at, answer.kind, answer.message_id, detail, answer.by, slot)
+    def answered(
+        self, incident_id: str, answer: Answer, detail: dict[str, Any], counted_at: int
+    ) -> None:
+        """Record what was answered about a stock-out, '' where it met none, and when it counted.
+
+        A step that is done again after a crash may find it later: the earliest time holds.
+        """
+        counted_at = max(counted_at, 0)  # before any watermark
+        slot, version = f"answer/{answer.answer_id}", TIME_END - counted_at
+        said = detail | {"counted_at": counted_at}
+        name, kind, by = answer.message_id, answer.kind, answer.by
+        self._add(incident_id, answer.at, kind, name, said, by, slot, version)
 
     def _add(
         self,
@@ -61,6 +70,7 @@ class Decisions:
         detail: dict[str, Any],
         by: str,
         slot: str,
+        version: int = 0,
     ) -> None:
         kept = {name: value for name, value in detail.items() if value not in (None, "")}
         self.events.append(
@@ -73,5 +83,6 @@ class Decisions:
                 detail=msgspec.json.encode(kept).decode(),
                 by=by,
                 slot=slot,
+                version=version,
             )
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
@@ -195,6 +196,7 @@ def _holds(start: int, end: int | None, at: int) -> bool:
     return start <= at and (end is None or at < end)
 
 
+@lru_cache(maxsize=4_096)
 def _moment(day: date, minutes: int, zone: tzinfo) -> int:
     local = datetime.combine(day, time(minutes // 60, minutes % 60), zone)
     return round(local.timestamp() * 1_000)

@@ -110,7 +110,7 @@ class _Day:
         return [(at[name] - self.sent[name]) * 1_000 for name in names]
 
     async def live(self, sender: str, seconds: int, burst_seconds: int) -> None:
-        """Live both halves, noting when each message is at the sender and the limit's has passed."""
+        """Live both halves; note when messages are at the sender, and the limit's at its end."""
         async with (
             provider(self._told_of) as address,
             self._limit(),

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from infra.commands.options import Data, Reference, Routes, Sms, Url, ways
+from infra.commands.options import (
+    Data,
+    GroupWait,
+    Policy,
+    Reference,
+    Routes,
+    Sms,
+    Url,
+    ways,
+)
 from infra.settings import load_settings
 from schemas.errors import SettingsError, UsageError
 
@@ -106,6 +115,49 @@ def show_texts(
             for sample in SAMPLES:
                 body = f"【{name}】" * bool(name) + texts.render(kind, language, sample)
                 typer.echo(f"{kind}.{language} [{segments(body)}]: {body}")
+
+
+@app.command("what-if")
+def what_if(
+    policy: Policy = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="First day, YYYY-MM-DD, or a time (the first).")
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Last day, or a time before which all is (the last).")
+    ] = None,
+    data: Data = None,
+    warehouse: Url = None,
+    group_wait: GroupWait = None,
+    clock: Annotated[
+        str | None, typer.Option(help="What the record was made by: event (--data) or wall.")
+    ] = None,
+    night: Annotated[
+        str, typer.Option(help="Who is told then, local time, is woken.")
+    ] = "22:00-07:00",
+    format: Annotated[
+        str | None, typer.Option(help="A ClickHouse output format; none is for people.")
+    ] = None,
+) -> None:
+    """Show what another policy would have made of the stock-outs on record.
+
+    Messages, people woken, and hours until wholesalers knew, beside what happened. People's
+    reactions are not replayed: shelves are refilled when they were, answers come when they came.
+
+    Example: `zerostock what-if --policy new.toml --from 2026-03-01 --to 2026-03-31 --data state`
+
+    For a spreadsheet: `zerostock what-if --policy new.toml --data state --format CSVWithNames`
+    """
+    from infra.operations.what_if import run_what_if
+
+    settings = load_settings(
+        policy=policy,
+        data=data,
+        warehouse=warehouse,
+        group_wait=group_wait,
+        clock=clock,
+    )
+    run_what_if(settings, from_, to, night, format)
 
 
 @app.command("soon-empty")

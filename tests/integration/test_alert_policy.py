@@ -66,6 +66,27 @@ def test_a_run_by_a_policy(city: Path, tmp_path: Path) -> None:
         ("A/S/jc1", "note"),
         ("N/S/a9", "waiting"),
     ]
+    # What the policy that ran would do is what happened; without the silence one more is told.
+    other = tmp_path / "other.toml"
+    other.write_text(POLICY.splitlines()[0])
+    figures = {}
+    for tried in (policy, other):
+        asked = ("what-if", "--policy", tried, "--data", data, "--format", "JSONEachRow")
+        done = zerostock(*asked)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        lines = map(json.loads, done.stdout.splitlines())
+        figures[tried] = {(r.pop("wholesaler_id"), r.pop("run")): r for r in lines}
+    for wholesaler in ("all", "W1"):
+        ran = figures[policy]
+        assert ran[wholesaler, "happened"] == ran[wholesaler, "what-if"]
+    assert int(figures[policy]["all", "happened"]["messages"]) == 3
+    assert int(figures[other]["all", "what-if"]["messages"]) != 3
+    assert figures[other]["all", "happened"] == figures[policy]["all", "happened"]
+    shown = zerostock("what-if", "--policy", policy, "--data", data)
+    assert "reactions are not replayed" in shown.stdout
+    for wrong in (("--from", "soon"), ("--night", "late"), ("--from", "2031-01-01")):
+        done = zerostock("what-if", "--policy", policy, "--data", data, *wrong)
+        assert done.returncode == 2, wrong
     # Without the silence the next run tells it, with whatever it reads.
     policy.write_text(POLICY.splitlines()[0])
     (city / "events" / "2.ndjson").write_text(

@@ -16,7 +16,7 @@ SETTINGS: Final = {
     "twilio_account_sid": "AC" + "0" * 32,
     "twilio_auth_token": "of the benchmark",
     "twilio_from": "+15005550006",
-    # All of a benchmark's wholesalers share a number, and the pace is not what is measured.
+    # The pace is not what is measured.
     "twilio_rate": "10000",
 }
 

@@ -113,7 +113,7 @@ class SeededState:
             (
                 "wholesalers",
                 "wholesaler_id,name,phone,backup_phone,language",
-                [f"{w},Wholesaler {w},+8613800138000,,zh" for w in sellers],
+                [f"{w},Wholesaler {w},+86138001{w[1:]},,zh" for w in sellers],
             ),
             (
                 "outlets",

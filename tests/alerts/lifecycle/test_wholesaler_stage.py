@@ -174,7 +174,7 @@ def rows(world: World) -> dict[tuple[str, str], tuple[str, int, str]]:
     """The events as the table keeps them."""
     return {
         (n["incident_id"], n["slot"]): (n["kind"], n["at"], n["detail"])
-        for n in world.said
+        for n in sorted(world.said, key=lambda n: n["version"])
         if n["incident_id"]
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -56,6 +57,20 @@ def _about(
     """Tells a wholesaler to refill a shop the moment its last SIM card is sold."""
 
 
+#: A disk that is full or broken, a place that may not be written: no fault of the program.
+_OF_THE_MACHINE: Final = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EIO,
+        errno.EFBIG,
+        errno.ENOTDIR,
+    }
+)
+
 #: What Typer makes of Ctrl-C.
 _INTERRUPTED: Final = 130
 
@@ -89,6 +104,11 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(_complain(f"{where}{os.strerror(error.errno)}", 1))
 
 
 def _and_where_help_is(error: typer.TyperException) -> str:

@@ -113,15 +113,20 @@ async def read_to_end(
 
 
 async def write_state(
-    producer: AIOKafkaProducer, topic: str, partition: int, entries: Iterable[tuple[bytes, bytes]]
+    producer: AIOKafkaProducer,
+    topic: str,
+    partition: int,
+    entries: Iterable[tuple[bytes, bytes | None]],
 ) -> None:
-    """Write (key, value) in order and wait until all are safe. Raises KafkaError.
+    """Write (key, value) in order and wait until all are safe; None takes a key away.
+
+    Raises KafkaError.
 
     The last goes by itself: the embedded broker reports the start of the last batch as the end of
     a log, and whoever asks for the end shall be told the truth.
     """
     waiting: list[Awaitable[Any]] = []
-    last: tuple[bytes, bytes] | None = None
+    last: tuple[bytes, bytes | None] | None = None
     for entry in entries:
         if last is not None:
             waiting.append(await producer.send(topic, last[1], last[0], partition))

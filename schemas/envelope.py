@@ -2,7 +2,7 @@
 
 Layout of the bytes::
 
-    b"ZS" | version u8 | 0 u8 | header length u32 | CRC-32 of what follows u32 | 0 u32
+    b"ZS" | version u8 | 0 u8 | header length u32 | CRC-32 of version and what follows u32 | 0 u32
     | header, msgpack, padded | Arrow record batch
 
 The record batch is an Arrow IPC message *without* its schema: the kind in the header names one of
@@ -21,13 +21,13 @@ import msgspec
 import pyarrow as pa
 
 from schemas import topics
-from schemas.errors import EnvelopeError
+from schemas.errors import EnvelopeError, NewerVersion
 from schemas.fields import TIME_END
 from schemas.invariants import violation
 
 _PREFIX: Final = struct.Struct("<2sBBIII")
 _MAGIC: Final = b"ZS"
-_VERSION: Final = 3
+_VERSION: Final = 4
 
 #: A watermark lower than any event's time: nothing is known of the input yet.
 NO_WATERMARK: Final = -(2**63)
@@ -245,7 +245,7 @@ def pack(header: Header, rows: pa.RecordBatch | None = None) -> bytes:
     head = _encode_header(header)
     head += b"\0" * (-len(head) % 8)
     body = rows.serialize() if rows is not None else b""
-    check = zlib.crc32(body, zlib.crc32(head))
+    check = zlib.crc32(body, zlib.crc32(head, zlib.crc32(bytes((_VERSION,)))))
     return b"".join((_PREFIX.pack(_MAGIC, _VERSION, 0, len(head), check, 0), head, body))
 
 
@@ -253,19 +253,25 @@ def unpack(data: bytes | None, topic: str | None = None) -> tuple[Header, pa.Rec
     """The header and rows of an envelope; a message without a value is none.
 
     Raises `EnvelopeError` for bytes that are not a whole, valid envelope, for rows that no program
-    of ours writes, and, if the topic is given, for rows that do not belong there.
+    of ours writes, and, if the topic is given, for rows that do not belong there; `NewerVersion`
+    for a whole envelope of a version to come: the prefix and its checksum stay as they are.
     """
     if data is None:
         raise EnvelopeError("the message has no value")
     try:
         magic, version, zero, length, check, zeros = _PREFIX.unpack_from(data)
-        if (magic, version, zero, zeros) != (_MAGIC, _VERSION, 0, 0):
+        if (magic, zero, zeros) != (_MAGIC, 0, 0) or version < _VERSION:
             raise EnvelopeError(f"not a zerostock envelope of version {_VERSION}")
         start = _PREFIX.size + length
         if start > len(data):
             raise EnvelopeError("envelope is cut short")
-        if zlib.crc32(memoryview(data)[_PREFIX.size :]) != check:
+        if zlib.crc32(memoryview(data)[_PREFIX.size :], zlib.crc32(bytes((version,)))) != check:
             raise EnvelopeError("envelope is damaged: its checksum is another")
+        if version > _VERSION:
+            raise NewerVersion(
+                f"an envelope of version {version} was written by a newer zerostock; this one"
+                f" reads version {_VERSION}: upgrade it"
+            )
         header = _decode_header(data[_PREFIX.size : start].rstrip(b"\0") or b"\x90")
         if header.watermark > 2 * TIME_END:
             raise EnvelopeError("envelope has a watermark that no event can reach")

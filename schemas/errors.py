@@ -7,6 +7,8 @@ ZerostockError            what a user is told in one clear line; exit code 1
 │   ├── MappingError      a mapping file does not describe the export it is used on
 │   └── NoWarehouse       there is no warehouse in the data directory yet
 ├── EnvelopeError         bytes on a topic are not an envelope of the kind expected
+├── NewerVersion          a newer zerostock wrote this: upgrade, then go on
+├── LostState             a worker's state lacks what was committed: rebuild it
 ├── BusyError             another live process owns the data directory
 ├── WarehouseError        ClickHouse refused a statement
 │   └── WarehouseDown     ClickHouse cannot be reached; trying again may help
@@ -46,6 +48,14 @@ class NoWarehouse(InputError):
 
 class EnvelopeError(ZerostockError):
     """Bytes are not an envelope, or not one of the kind expected."""
+
+
+class NewerVersion(ZerostockError):
+    """A newer zerostock wrote what this one was to read; nothing was passed over."""
+
+
+class LostState(ZerostockError):
+    """A worker's state covers less than its group has committed."""
 
 
 class BusyError(ZerostockError):

@@ -39,6 +39,31 @@ def test_what_is_written_is_for_its_owner_only(tmp_path: Path) -> None:
     assert [path for path in written if path.stat().st_mode & 0o077] == []
 
 
+@pytest.mark.parametrize(
+    ("out", "bytes_", "said"), [("city", "20000", "File too large"), ("file/city", "", "Not a dir")]
+)
+def test_a_disk_that_will_not_do_is_one_line(
+    tmp_path: Path, out: str, bytes_: str, said: str
+) -> None:
+    (tmp_path / "file").touch()
+    ended = subprocess.run(
+        ["prlimit", f"--fsize={bytes_ or 'unlimited'}", *COMMAND, "simulate", "--outlets", "10",
+         "--cdrs", "50000", "--out", str(tmp_path / out)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("zerostock: ")
+    assert said in ended.stderr
+
+
+def test_the_desk_of_data_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    ended = zerostock("serve", "--data", str(tmp_path / "typo"))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"zerostock: {tmp_path}/typo does not exist")
+    assert not (tmp_path / "typo").exists()
+
+
 def test_a_password_of_the_command_line_is_not_in_the_list_of_processes() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:  # answers nothing: the command waits
         url = f"clickhouse://me:hush-hush@127.0.0.1:{listener.getsockname()[1]}/default"

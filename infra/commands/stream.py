@@ -215,6 +215,19 @@ def worker(
 
 
 @app.command()
+def rebuild(broker: Broker = None, partitions: Partitions = None) -> None:
+    """Fold the whole log again, after a worker said that state was lost.
+
+    Stop the stock and alerts workers first. No message is sent again.
+
+    Example: `zerostock rebuild --broker kafka-1:9092`
+    """
+    from infra.operations.rebuild import rebuild as fold_again
+
+    asyncio.run(fold_again(load_settings(broker=broker, partitions=partitions)))
+
+
+@app.command()
 def webhook(
     data: Data = None,
     broker: Broker = None,

@@ -19,7 +19,7 @@ from infra.http_server import serve_http
 from infra.settings import Settings
 from pipelines.ingest.mapping.mapping import load_mapping
 from pipelines.warehouse.port import Warehouse
-from schemas.errors import UsageError, ZerostockError
+from schemas.errors import InputError, UsageError, ZerostockError
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +39,14 @@ def serve_desk(
 
     `url` is where people reach it, if by a server before it; `input` the exchange directory by
     which dead letters are checked again. Raises `UsageError` where there is no place for logins,
-    or no login for an address that others can reach.
+    or no login for an address that others can reach, `InputError` where there is no such data.
     """
     if settings.data is None:
         raise UsageError("name --data DATA, also beside --warehouse: logins are kept there")
+    if settings.warehouse is None and not settings.data.is_dir():
+        raise InputError(
+            f"{settings.data} does not exist: name the --data of `zerostock run`, or run it first"
+        )
     store = AccessStore(settings.data / "desk.sqlite")
     here, secure = host in _LOOPBACK, by_https(url)
     if not here and not store.any_user():

@@ -9,6 +9,7 @@ have deterministic ids, so nothing comes out twice.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from aiokafka import AIOKafkaProducer
@@ -20,9 +21,11 @@ from pipelines.ingest.positions import has_more, noted
 from pipelines.ingest.reading.files import find_sources
 from pipelines.ingest.reference import reference_fingerprint
 from pipelines.kafka import open_consumer, read_to_end, write_state
-from pipelines.stream.stateful import unstamped
-from schemas.errors import InputError
+from pipelines.stream.stateful import stamped, unstamped
+from schemas.errors import InputError, NewerVersion
 from schemas.topics import INGEST_POSITIONS
+
+_VERSION: Final = 1
 
 
 class Snapshot(msgspec.Struct):
@@ -31,6 +34,7 @@ class Snapshot(msgspec.Struct):
     partitions: int
     entries: dict[str, list[dict[bytes, bytes]]]
     reference: str = ""
+    version: int = _VERSION
 
     def covers(self, directory: Path, mapping: Mapping | None = None) -> bool:
         """Whether all there is in an exchange directory was read, with these reference tables."""
@@ -60,6 +64,8 @@ def load_snapshot(path: Path, partitions: int) -> Snapshot | None:
         raise InputError(
             f"{path} is damaged ({error}); remove it to read the input again"
         ) from None
+    if snapshot.version > _VERSION:
+        raise NewerVersion(f"{path} was written by a newer zerostock: upgrade this one")
     if snapshot.partitions != partitions:
         raise InputError(
             f"{path} was taken with {snapshot.partitions} partitions, now {partitions} are set:"
@@ -95,7 +101,7 @@ async def restore_snapshot(broker: str, snapshot: Snapshot) -> None:
         for topic, parts in snapshot.entries.items():
             state = topic in CHANGELOGS
             for partition, entries in enumerate(parts):
-                some = ((k, unstamped(v) if state else v) for k, v in entries.items())
+                some = ((k, stamped(-1, unstamped(v)) if state else v) for k, v in entries.items())
                 await write_state(producer, topic, partition, some)
     finally:
         await producer.stop()

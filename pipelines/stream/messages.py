@@ -30,7 +30,7 @@ class EnvelopeReader:
         """Header and rows of a message; if it is no envelope, a dead letter of kind `dead_letters`.
 
         Raises `EnvelopeError` at the last of `most` refused in a row: a topic that is wholly wrong
-        shall not become dead letters.
+        shall not become dead letters. `NewerVersion` for an envelope of a version to come.
         """
         try:
             opened = unpack(message.value, message.topic)

@@ -28,6 +28,7 @@ from pipelines.stream.faust_fixes.suspension_guard import SuspensionGuard
 from pipelines.stream.messages import EnvelopeReader
 from schemas import topics
 from schemas.envelope import pack
+from schemas.errors import NewerVersion
 
 #: How long a stage may wait before it folds what it was given, in seconds; longer where folding
 #: itself takes long, so that most of the time goes into reading.
@@ -37,7 +38,12 @@ LONGEST_TICK = 0.1
 #: Bytes of envelopes taken before the state is written even if the commit interval is not over.
 MOST_TAKEN = 128 * 1024 * 1024
 
-_STAMP = struct.Struct(">q")
+#: Before each entry: the offset of the message up to which it is true, and the state's version.
+_STAMP = struct.Struct(">qB")
+STATE_VERSION = 1
+
+#: The entry that says, with each commit, how far a partition's state reaches.
+_REACHED = b"\0reached"
 
 
 #: Partition, key and value of an entry of the state table.
@@ -116,7 +122,7 @@ class StatefulAgent:
         self._weight = 0
         self._sent: list[Awaitable[Any]] = []
         self._stamp: dict[int, int] = {}
-        self._offsets = Offsets(app)
+        self._offsets = Offsets(app, self._reached)
         self._suspension = SuspensionGuard(longest_suspension / 1_000)
         self._generation = 0
         self._messages = EnvelopeReader()
@@ -137,20 +143,36 @@ class StatefulAgent:
         self._weight = 0
         self._sent.clear()
         self._stamp.clear()
-        self._offsets = Offsets(self.app)
+        self._offsets = Offsets(self.app, self._reached)
 
-    def restore(self, partition: int, key: bytes, value: bytes) -> None:
+    def restore(self, partition: int, key: bytes, value: bytes | None) -> None:
         """Take one entry of the changelog, unless it is older than what is there.
 
         A worker that hung may write after its successor did; the offset each entry is stamped with
-        says which of the two knew more.
+        says which of the two knew more. An entry without a value was taken away by `rebuild`.
+        Raises `NewerVersion` for state that this version cannot read.
         """
-        (stamp,) = _STAMP.unpack_from(value)
+        if value is None:
+            return
+        stamp, version = _STAMP.unpack_from(value)
+        if version != STATE_VERSION:
+            raise NewerVersion(
+                f"{self.table.changelog_topic_name} holds state of version {version}; this"
+                f" zerostock reads version {STATE_VERSION}: upgrade it"
+            )
         if stamp < self._stamps.get((partition, key), -1):
             return
         self._stamps[partition, key] = stamp
-        self._stamp[partition] = max(stamp, self._stamp.get(partition, 0))
-        self._stage(partition).restore(key, value[_STAMP.size :])
+        self._stamp[partition] = max(stamp, self._stamp.get(partition, -1))
+        if key != _REACHED:
+            self._stage(partition).restore(key, value[_STAMP.size :])
+
+    def _reached(self, partition: int) -> tuple[int, str]:
+        """The offset up to which the state of a partition is true, and where it was read."""
+        return self._stamp.get(partition, -1), self.table.changelog_topic_name
+
+    def _stamped(self, partition: int, value: bytes) -> bytes:
+        return stamped(max(self._stamp.get(partition, 0), 0), value)
 
     def _stage(self, partition: int) -> Stage[Any]:
         stage = self.stages.get(partition)
@@ -224,9 +246,9 @@ class StatefulAgent:
     async def write_through(self, partition: int, key: bytes, value: bytes) -> None:
         """Write one entry of the state by itself, now; it is on the broker when this returns."""
         self._refuse_if_suspended()
-        stamp = _STAMP.pack(self._stamp.get(partition, 0))
         topic = self.table.changelog_topic_name
-        sent = await self.app.producer.send(topic, key, stamp + value, partition, None, None)
+        entry = self._stamped(partition, value)
+        sent = await self.app.producer.send(topic, key, entry, partition, None, None)
         await sent
 
     async def _step(self) -> None:
@@ -274,10 +296,11 @@ class StatefulAgent:
         facts: list[_Entry] = []
         watermark_entries: list[_Entry] = []
         for partition, stage in self.stages.items():
-            stamp = _STAMP.pack(self._stamp.get(partition, 0))
-            entries = [(partition, key, stamp + value) for key, value in stage.snapshot()]
+            entries = [(partition, k, self._stamped(partition, v)) for k, v in stage.snapshot()]
             facts += entries[:-1]
             watermark_entries += entries[-1:]
+        for partition in {event.message.partition for _, event in taken}:
+            watermark_entries.append((partition, _REACHED, self._stamped(partition, b"")))
         self._committed = time.monotonic()
         self._commit = asyncio.create_task(
             self._finish_commit(generation, sent, facts, watermark_entries, taken)
@@ -331,6 +354,11 @@ class StatefulAgent:
             await batch
 
 
+def stamped(offset: int, value: bytes) -> bytes:
+    """A state entry as it is written; -1 for a broker whose offsets begin anew."""
+    return _STAMP.pack(offset, STATE_VERSION) + value
+
+
 def unstamped(value: bytes) -> bytes:
-    """A state entry for a broker whose offsets begin anew: any later write is newer."""
-    return _STAMP.pack(-1) + value[_STAMP.size :]
+    """What stands in a state entry."""
+    return value[_STAMP.size :]

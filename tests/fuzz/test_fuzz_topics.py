@@ -124,11 +124,16 @@ def good_messages(topic: str) -> list[bytes]:
     ]
 
 
+GOOD_VERSION = pack(Header("none", "x", T))[2:3]
+
+
 def sealed(data: bytes) -> bytes:
-    """The bytes with a checksum and a header length that fit, as far as there can be any."""
+    """The bytes with our version and a checksum that fits, as far as there can be any."""
     if len(data) < 16:
         return data
-    return data[:8] + struct.pack("<I", zlib.crc32(data[16:])) + data[12:]
+    version = GOOD_VERSION
+    check = struct.pack("<I", zlib.crc32(data[16:], zlib.crc32(version)))
+    return data[:2] + version + data[3:8] + check + data[12:]
 
 
 def letter(data: bytes | None, topic: str) -> dict[str, Any]:

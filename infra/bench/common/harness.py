@@ -27,13 +27,12 @@ from infra.stack.broker import EmbeddedBroker
 from infra.stack.children import Child
 from infra.topics import ensure_topics
 from pipelines.stream.app import group_id
-from pipelines.stream.stateful import unstamped
+from pipelines.stream.stateful import stamped
 from schemas.envelope import Header, unpack
 from schemas.errors import ZerostockError
 
 T = TypeVar("T")
 
-_NO_STAMP = bytes(8)
 _READY = 180.0
 
 
@@ -173,7 +172,7 @@ class Harness:
             ("outlets", self.state.outlet_state()),
         ):
             topic = f"{group_id('stock')}-{table}-changelog"
-            stamped = [(p, k, unstamped(_NO_STAMP + v)) for p, k, v in entries]
+            stamped = [(p, k, stamped(-1, v)) for p, k, v in entries]
             # The watermarks last and by themselves: the embedded broker reports as the end of a log
             # the start of its last batch.
             for some in (stamped[: -self.state.partitions], stamped[-self.state.partitions :]):

@@ -14,7 +14,7 @@ import threading
 
 from mode import Worker
 
-from schemas.errors import SettingsError
+from schemas.errors import LostState, NewerVersion, SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ def die(reason: str) -> None:
     """End the process at once, leaving everything since the last commit to be done again."""
     error = sys.exc_info()[1]
     why = f" ({type(error).__name__}: {error})" if error is not None else ""
-    corrected = isinstance(error, SettingsError)  # by somebody: to start again does not help
+    # By somebody: to start again does not help.
+    corrected = isinstance(error, SettingsError | NewerVersion | LostState)
     log.critical(
         "%s%s; this worker ends and starts again",
         reason,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from enum import Enum
 
 import faust
@@ -17,7 +18,7 @@ from aiokafka import TopicPartition
 from faust.types import TP, Message
 
 from pipelines.stream.metrics import LOST
-from schemas.errors import BrokerError
+from schemas.errors import BrokerError, LostState
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +35,17 @@ class Turn(Enum):
 
 
 class Offsets:
-    """The next offset of each partition since it was assigned."""
+    """The next offset of each partition since it was assigned.
 
-    def __init__(self, app: faust.App) -> None:
+    `reached` says up to which offset the state of a partition is true (-1 if there is none), and
+    in which topic it is kept.
+    """
+
+    def __init__(
+        self, app: faust.App, reached: Callable[[int], tuple[int, str]] | None = None
+    ) -> None:
         self._app = app
+        self._reached = reached
         self._next: dict[TP, int] = {}
         self._generation: int | None = None
         self._astray: dict[TP, float] = {}
@@ -51,7 +59,8 @@ class Offsets:
     async def turn(self, message: Message) -> Turn:
         """Whether it is a message's turn.
 
-        Raises `BrokerError` if messages between it and the one before were never delivered.
+        Raises `BrokerError` if messages between it and the one before were never delivered,
+        `LostState` if the state does not cover what was committed.
         """
         generation = self._app.consumer_generation_id
         if generation != self._generation:
@@ -86,6 +95,14 @@ class Offsets:
         committed = await thread.call_thread(thread._ensure_consumer().committed, part)
         earliest = (await self._app.consumer.earliest_offsets(tp))[tp]
         expected, earliest = max(committed or 0, 0), earliest or 0
+        if self._reached is not None:
+            reached, kept = self._reached(tp.partition)
+            if expected > reached + 1:
+                raise LostState(
+                    f"{tp.topic}/{tp.partition} is committed up to offset {expected - 1:,}, but the"
+                    f" state in {kept} reaches only {reached:,}: entries of it were lost; stop the"
+                    " workers, run `zerostock rebuild`, then start them again"
+                )
         if earliest > expected:
             log.critical(
                 "%s/%d: Kafka has deleted offsets %d to %d, which were never read;"

@@ -210,6 +210,8 @@ def application(
             said = trouble()
             if watermark is not None:
                 said += watermark.trouble(sims(), worker.offsets(), time.monotonic())
+            if any(watch.alarmed for watch in metrics.watchdogs):
+                said += "no stock-out of the watchdog comes through\n"
         return web.Response(text=said or "ready\n", status=503 if said else 200)
 
     app = web.Application()

@@ -75,6 +75,8 @@ class Settings(BaseSettings):
     restate_within: Duration = RESTATE_WITHIN
     idle_after: Duration = 30_000
     absent_after: Duration = 600_000
+    watchdog: Annotated[Duration, Field(ge=0)] = 0
+    watchdog_within: Annotated[Duration, Field(ge=1_000)] = 300_000
     ahead: Duration = 300_000
     group_wait: Duration = 60_000
     cover_target: Duration = 14 * 86_400_000

@@ -30,16 +30,18 @@ from alerts.lifecycle.stage import RECEIPTS, WholesalerStage, deliver
 from alerts.message.directory import ReferenceDirectory
 from alerts.message.fill_levels import FillLevelsFile
 from alerts.message.texts import Texts
-from alerts.policy.policy import Policy, load_policy
+from alerts.policy.policy import Policy, parse_policy, read_policy
 from alerts.policy.rules import AlertRules
 from alerts.policy.unknown_ids import unknown_ids
 from alerts.senders.opening import open_routes, open_sender
 from alerts.senders.table import load_table
 from infra.health import watch
+from infra.policy_watch import LivePolicy, watch_policy
 from infra.settings import Settings
 from infra.topics import ensure_topics
 from pipelines.core.effects import Effect
 from pipelines.core.stock.sim_registry import SimRange
+from pipelines.core.watchdog import WATCHDOG
 from pipelines.ingest.live_reference import LiveReference
 from pipelines.stream import metrics, trace
 from pipelines.stream.alerts_worker import alerts_app
@@ -47,10 +49,12 @@ from pipelines.stream.options import StreamOptions
 from pipelines.stream.reference_watch import watch_reference
 from pipelines.stream.stock_worker import stock_app
 from pipelines.stream.warehouse_worker import WarehouseSink, warehouse_app
+from pipelines.stream.watchdog import WatchdogWatch
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
 from pipelines.warehouse.loopback.server import LoopbackServer
 from pipelines.warehouse.reference import replace_all
 from schemas import topics
+from schemas.answers import PolicyRecord, pack_policy
 from schemas.errors import BrokerDown, SettingsError, WarehouseDown
 from schemas.reference import Reference
 
@@ -117,6 +121,7 @@ def reader_options(settings: Settings) -> dict[str, Any]:
         "absent_after_ms": settings.absent_after,
         "ahead_ms": settings.ahead,
         "live": settings.live,
+        "watchdog_ms": settings.watchdog,
     }
 
 
@@ -206,11 +211,15 @@ def policy_of(settings: Settings) -> Policy | None:
     """
     if settings.policy is None:
         return None
-    policy, channels = load_policy(settings.policy), channels_of(settings)
+    return _checked_policy(settings, settings.policy, read_policy(settings.policy))
+
+
+def _checked_policy(settings: Settings, path: Path, text: str) -> Policy:
+    policy, channels = parse_policy(text, str(path)), channels_of(settings)
     known = channels.names if channels is not None else []
     if missing := sorted(set(policy.managers.values()).difference(known)):
         raise SettingsError(
-            f"{settings.policy} names {', '.join(missing)} under [managers]:"
+            f"{path} names {', '.join(missing)} under [managers]:"
             " there is no such channel in ZEROSTOCK_CHANNELS"
         )
     return policy
@@ -322,17 +331,26 @@ def _alerts(settings: Settings) -> faust.App:
         metrics.SMS_ROUTE_FAILING.labels(name or settings.sms.partition(":")[0]).set_function(
             partial(getattr, turns, "failing")
         )
-    live, policy = live_reference(settings), policy_of(settings)
-    if policy is not None and (unknown := unknown_ids(policy, live.tables)):
-        log.warning("%s", unknown)
+    live = live_reference(settings)
+
+    def read() -> str:
+        if settings.policy is None:
+            return ""
+        text = read_policy(settings.policy)
+        if unknown := unknown_ids(_checked_policy(settings, settings.policy, text), live.tables):
+            log.warning("%s", unknown)
+        return text
+
+    policy = LivePolicy(settings.policy, read)
     directory = ReferenceDirectory(live.tables)
     rules = AlertRules(
         settings.group_wait,
-        policy,
         zone=zone,
         places=directory,
         wall=options.clock == "wall",
+        restate_within=options.restate_within,
     )
+    watchdog = WatchdogWatch(settings.watchdog, settings.watchdog_within)
     dispatcher = Dispatcher(
         delivery,
         directory,
@@ -341,13 +359,19 @@ def _alerts(settings: Settings) -> faust.App:
         fill_levels=FillLevelsFile(settings.data / "sms") if settings.data is not None else None,
         link=_link(settings),
         texts=texts_of(settings, delivery.routes),
+        watchdog=watchdog.arrived,
     )
 
-    fallback_after = rules.policy.fallback_after if options.clock == "wall" else None
-    outbox = Outbox(dispatcher, fallback_after)
+    outbox = Outbox(dispatcher)
+
+    def in_use() -> None:
+        if options.clock == "wall" and not policy.record.error:
+            outbox.fallback_after = parse_policy(policy.record.text).fallback_after
+
+    in_use()
 
     def new_wholesalers(partition: int) -> WholesalerStage:
-        return WholesalerStage(partition, options.partitions, rules, receipts)
+        return WholesalerStage(partition, options.partitions, rules, receipts, policy_awaited=True)
 
     async def act(stage: WholesalerStage, now: int) -> list[Effect]:
         return trace.traced(metrics.count_effects(deliver(stage, outbox, now)))
@@ -356,13 +380,25 @@ def _alerts(settings: Settings) -> faust.App:
         outbox.stop()
         receipts.reset()
 
-    app, wholesalers = alerts_app(options, new_wholesalers, act, stop)
+    def set_up(app: faust.App) -> asyncio.Event:
+        async def publish(record: PolicyRecord) -> None:
+            data = pack_policy(record)
+            for partition in range(options.partitions):
+                send = app.producer.send
+                await (await send(topics.STOCK_INCIDENTS, None, data, partition, None, None))
+
+        return watch_policy(app, policy, publish, in_use)
+
+    app, wholesalers = alerts_app(options, new_wholesalers, act, stop, set_up)
 
     async def write(wholesaler_id: str, entry: bytes) -> None:
         partition = topics.partition_of_key(wholesaler_id, options.partitions)
         await wholesalers.write_through(partition, RECEIPTS + wholesaler_id.encode(), entry)
 
     receipts.write = write
+    if settings.watchdog:
+        home = topics.partition_of_key(WATCHDOG, options.partitions)
+        watchdog.follow(app, lambda: home in wholesalers.stages)
     watch_reference(app, live, directory.replace)
     return app
 

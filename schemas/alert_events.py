@@ -17,6 +17,7 @@ KINDS: Final = frozenset(
         *("undeliverable", "refused", "failed", "stale"),
         *("acknowledged", "delivering", "cannot", "stop", "start", "status"),
         *("overdue", "resolved", "withdrawn"),
+        *("policy_changed", "policy_refused"),
     }
 )
 
@@ -25,9 +26,9 @@ class AlertEvent(msgspec.Struct, frozen=True):
     """A row of `schemas.envelope.ALERT_EVENTS`, field by field.
 
     `at` is event time for what was decided, wall time for what was answered. `incident_id` is ''
-    where an answer met no stock-out that is still open. `detail` is a JSON object. Of several rows
-    with one incident and `slot` the one with the highest `version` holds: a step that is done
-    again after a crash says the same again.
+    where an answer met no stock-out that is still open, and of a new policy itself. `detail` is a
+    JSON object. Of several rows with one incident and `slot` the one with the highest `version`
+    holds: a step that is done again after a crash says the same again.
     `kind` is one of `KINDS`, or what somebody else answered.
     """
 

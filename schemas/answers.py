@@ -1,8 +1,9 @@
-"""Answers to messages: what providers and phones say.
+"""What people say to the alerts stage: answers to messages, and policies.
 
-They travel on the topic stock-incidents, in the partition of their wholesaler, so that the alerts
-worker reads them in one stream with the incidents they are about. Their envelopes bear no source
-and no watermark. Times are int64 ms since the epoch, UTC.
+They travel on the topic stock-incidents, answers in the partition of their wholesaler and policies
+in all of them, so that the alerts worker reads them in one stream with the incidents they are
+about, and whoever reads that again decides alike. Their envelopes bear no source and no watermark.
+Times are int64 ms since the epoch, UTC.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 import pyarrow as pa
 
-from schemas.envelope import ANSWERS, Header, pack
+from schemas.envelope import ANSWERS, POLICIES, Header, pack
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -45,3 +46,29 @@ def pack_answers(rows: Sequence[Answer]) -> bytes:
 def answers_of(rows: pa.RecordBatch) -> list[Answer]:
     """The rows of an envelope of kind `answers`."""
     return [Answer(**row) for row in rows.to_pylist()]
+
+
+class PolicyRecord(msgspec.Struct, frozen=True):
+    """A row of `schemas.envelope.POLICIES`, field by field.
+
+    `record_id` is its id for ever: one that comes twice counts once. `at` is when the file was
+    read (wall ms), `name` the file's, '' where alerts go by none; `text` is all of it. With an
+    `error` it could not be used: what was in force stays so.
+    """
+
+    record_id: str
+    at: int
+    name: str
+    text: str
+    error: str = ""
+
+
+def pack_policy(record: PolicyRecord) -> bytes:
+    """The envelope of a record, the same for each partition."""
+    batch = pa.RecordBatch.from_pylist([msgspec.structs.asdict(record)], schema=POLICIES)
+    return pack(Header(kind="policies"), batch)
+
+
+def policies_of(rows: pa.RecordBatch) -> list[PolicyRecord]:
+    """The rows of an envelope of kind `policies`."""
+    return [PolicyRecord(**row) for row in rows.to_pylist()]

@@ -116,6 +116,17 @@ ANSWERS = pa.schema(
     ]
 )
 
+#: What operators decided about alerts; see `schemas.answers`.
+POLICIES = pa.schema(
+    [
+        ("record_id", pa.string()),
+        ("at", pa.int64()),
+        ("name", pa.string()),
+        ("text", pa.string()),
+        ("error", pa.string()),
+    ]
+)
+
 LEVELS = pa.schema(
     [
         ("outlet_id", pa.string()),
@@ -192,6 +203,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "movements": MOVEMENTS,
     "incidents": INCIDENTS,
     "answers": ANSWERS,
+    "policies": POLICIES,
     "levels": LEVELS,
     "messages": MESSAGES,
     "alert_events": ALERT_EVENTS,
@@ -205,7 +217,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
 KINDS: Final[dict[str, tuple[str, ...]]] = {
     topics.SIM_EVENTS: ("uses", "late_uses", "placements", "sim_ranges"),
     topics.STOCK_MOVEMENTS: ("movements",),
-    topics.STOCK_INCIDENTS: ("incidents", "answers"),
+    topics.STOCK_INCIDENTS: ("incidents", "answers", "policies"),
     topics.STOCK_LEVELS: ("levels",),
     topics.SMS_MESSAGES: ("messages", "alert_events"),
     topics.ANOMALIES: ("anomalies",),

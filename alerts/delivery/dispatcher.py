@@ -6,7 +6,7 @@ Sending and its crashes are `alerts.delivery.delivery`'s; when it is done, and b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
 from typing import Final, NamedTuple
 
@@ -21,6 +21,7 @@ from alerts.message.directory import Contact, Directory
 from alerts.message.phones import contacts, takes_links
 from alerts.message.texts import OUR_TEXTS, Texts
 from alerts.policy.rules import BACKUP, CHANNEL, PHONE
+from pipelines.core.watchdog import WATCHDOG
 from schemas.alert_events import AlertEvent
 from schemas.messages import ListedIncident, Message, MessageRecord
 
@@ -43,7 +44,8 @@ class Dispatched(NamedTuple):
 class Dispatcher:
     """Turns groups into messages and has them delivered.
 
-    `timezone` is the readers'.
+    `timezone` is the readers'. The watchdog's stock-outs end in `watchdog`, which is told when (ms)
+    they happened.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Dispatcher:
         fill_levels: FillLevels | None = None,
         link: Link | None = None,
         texts: Texts = OUR_TEXTS,
+        watchdog: Callable[[int], None] = lambda at: None,
     ) -> None:
         self.delivery = delivery
         self.directory = directory
@@ -64,6 +67,7 @@ class Dispatcher:
         self.fill_levels = fill_levels
         self.link = link
         self.texts = texts
+        self.watchdog = watchdog
 
     async def send(self, group: AlertGroup) -> Dispatched:
         """Have a group's messages sent, or given up, however long that takes.
@@ -71,6 +75,9 @@ class Dispatcher:
         Raises what `MessageDelivery` raises, and OSError when the disk fails.
         """
         sent = Dispatched([], [])
+        if group.wholesaler_id == WATCHDOG:
+            self.watchdog(max(incident.opened_at for incident in group.incidents))
+            return sent
         for part in self._parts(group):
             records, events = await self._send(part)
             sent.records.extend(records)

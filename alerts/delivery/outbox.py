@@ -35,7 +35,7 @@ class Outbox:
         self, dispatcher: Dispatcher, fallback_after: int | None = None, clock: Clock | None = None
     ) -> None:
         self._dispatcher = dispatcher
-        self._fallback_after = fallback_after
+        self.fallback_after = fallback_after
         self._clock = clock or WallClock()
         self._tasks: dict[asyncio.Task[Outcome], object] = {}
         self._done: list[asyncio.Task[Outcome]] = []
@@ -47,8 +47,8 @@ class Outbox:
             earlier = {self._sending.get(name) for names in group.after.values() for name in names}
             sending = self._begin(owner, self._send(group, [task for task in earlier if task]))
             self._sending[group.message_id] = sending
-            if self._fallback_after is not None:
-                self._begin(owner, self._watch(sending, group))
+            if self.fallback_after is not None:
+                self._begin(owner, self._watch(sending, group, self.fallback_after))
 
     def outcomes(self, owner: object) -> list[Outcome]:
         """What there is to say of an owner's groups since the last call.
@@ -98,10 +98,11 @@ class Outbox:
                 task.result()  # Where it failed nobody knows who was told.
         return Outcome(group, True, await self._dispatcher.send(group))
 
-    async def _watch(self, sending: asyncio.Task[Outcome], group: AlertGroup) -> Outcome:
+    async def _watch(
+        self, sending: asyncio.Task[Outcome], group: AlertGroup, patience: int
+    ) -> Outcome:
         """Say so if a group takes too long."""
-        assert self._fallback_after is not None
-        waiting = asyncio.create_task(self._clock.sleep(self._fallback_after / 1_000))
+        waiting = asyncio.create_task(self._clock.sleep(patience / 1_000))
         try:
             await asyncio.wait([sending, waiting], return_when=asyncio.FIRST_COMPLETED)
         finally:

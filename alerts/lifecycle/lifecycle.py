@@ -57,7 +57,8 @@ def advance(
     reached = max(watermark, state.folded)
     known = sorted((c for c in state.held if final or c.at < reached), key=in_order)
     state.held.difference_update(known)
-    answers, state.answers = state.answers, []
+    answers = [heard for heard in state.answers if final or heard.at <= reached]
+    state.answers = state.answers[len(answers) :]
     for change in known:
         while answers and answers[0].at <= change.at:
             lifecycle.answer(answers.pop(0))
@@ -283,6 +284,8 @@ class _Lifecycle:
         alert.held = held.why
         self._look_at(alert, held.until)
         detail = {"why": held.why, "until": alert.due, "note": held.note}
+        if self.rules.changed is not None and self.rules.changed[0] > alert.opened_at:
+            detail["policy_at"] = self.rules.changed[1]
         self.outcome.decided(alert, at, "waiting", detail, held.by)
         return False
 
@@ -359,10 +362,14 @@ class _Lifecycle:
             return
         state.policy = self.rules.fingerprint
         for alert in state.alerts.values():
+            due = alert.due
             if alert.held and alert.phase != "resolved":
                 self._look_at(alert, state.folded)
             elif alert.phase in ("notified", "cannot"):
                 self._plan(alert, state.folded)
+            if self.rules.changed is not None and alert.due != due:
+                detail = {"changed_at": self.rules.changed[1], "was_due": due, "due": alert.due}
+                self.outcome.decided(alert, state.folded, "policy_changed", detail)
 
     def forget_shelves(self) -> None:
         """Drop what no longer matters of shelves that ran empty often."""

@@ -17,14 +17,20 @@ from alerts.lifecycle.grouping import AlertGroup, Change
 from alerts.lifecycle.lifecycle import Steps, advance, defer, note_id
 from alerts.lifecycle.state import WholesalerState, decode, encode, hear, hold
 from alerts.policy.rules import PHONE, AlertRules
+from alerts.policy.schedule import PolicySchedule
 from pipelines.core.effects import Effect, RowBuilder, WatermarkUpdate, envelopes
 from pipelines.core.stage import Stage
+from pipelines.core.watchdog import WATCHDOG
 from pipelines.core.watermarks import partition_watermark
 from schemas import topics
 from schemas.alert_events import AlertEvent
-from schemas.answers import answers_of
+from schemas.answers import PolicyRecord, answers_of, policies_of
 from schemas.envelope import NO_WATERMARK
 from schemas.messages import MessageRecord
+
+#: The key of the policies in the state table, and what the stage calls that part of its state.
+_POLICIES: Final = b"policies"
+_POLICIES_PART: Final = "\0policies"
 
 #: Begins the key of a wholesaler's entry in the state table.
 _WHOLESALER: Final = b"w/"
@@ -35,7 +41,10 @@ RECEIPTS: Final = b"receipts/"
 
 
 class WholesalerStage(Stage[str]):
-    """Takes openings, closings and answers, and hands out the messages that are due."""
+    """Takes openings, closings, answers and policies, and hands out the messages that are due.
+
+    With `policy_awaited` the policy is the log's, whatever that of `rules` says.
+    """
 
     watermark_rule = staticmethod(partition_watermark)
 
@@ -45,9 +54,13 @@ class WholesalerStage(Stage[str]):
         partitions: int,
         rules: AlertRules,
         receipts: LogReceipts | None = None,
+        *,
+        policy_awaited: bool = False,
     ) -> None:
         super().__init__("wholesalers", partition, partitions)
-        self.rules = rules
+        self._policies = PolicySchedule(rules, awaited=policy_awaited)
+        self._plain = rules.by(None, group_wait=0)
+        self._policy_events: list[AlertEvent] = []
         self._receipts = receipts
         self.wholesalers: dict[str, WholesalerState] = {}
         self._unsent: list[AlertGroup] | None = None
@@ -62,37 +75,82 @@ class WholesalerStage(Stage[str]):
                     self._dirty.add(change.wholesaler_id)
         elif kind == "answers":
             # They count at this place of the partition, whenever it is read.
+            place = max(self.watermarks.reached, self._policies.since)
             for answer in answers_of(rows):
-                if hear(self._state(answer.wholesaler_id), answer, self.watermarks.reached):
+                if hear(self._state(answer.wholesaler_id), answer, place):
                     self._dirty.add(answer.wholesaler_id)
+        elif kind == "policies":
+            for record in policies_of(rows):
+                if self._policies.knows(record):
+                    continue
+                self._dirty.add(_POLICIES_PART)
+                if self._policies.take(record, self.watermarks.reached):
+                    self._policy_events.append(_policy_event(record))
 
     def _state(self, wholesaler_id: str) -> WholesalerState:
         return self.wholesalers.setdefault(wholesaler_id, WholesalerState(wholesaler_id))
+
+    @property
+    def rules(self) -> AlertRules:
+        """What holds now."""
+        return self._policies.rules
 
     def advance(self, now: int) -> tuple[Steps, WatermarkUpdate | None]:
         """What follows, and the update that holds once it is dealt with (None: nothing new).
 
         `now` is wall time in ms, see `lifecycle.advance`.
         """
-        steps = Steps([], [])
+        steps = Steps([], self._policy_events if self.partition == 0 else [])
+        changed, self._policy_events = bool(self._policy_events), []
         answered = any(state.answers for state in self.wholesalers.values())
-        if (update := self._update(force=answered)) is None:
+        if not self._policies.eras:
+            return steps, None
+        if (update := self._update(force=answered or changed)) is None:
             return steps, None
         for wholesaler_id, state in sorted(self.wholesalers.items()):
-            if not state.idle(update.watermark, self.rules.fingerprint):
-                found = advance(state, update.watermark, self.rules, final=update.ended, now=now)
+            for found in self._decide(state, update.watermark, update.ended, now):
                 steps.groups.extend(found.groups)
                 state.pending.update({group.message_id: group for group in found.groups})
                 if self._unsent is not None:
                     self._unsent.extend(found.groups)
-                steps.events.extend(found.events)
+                if wholesaler_id != WATCHDOG:  # It is nobody's, and on nobody's record.
+                    steps.events.extend(found.events)
                 self._dirty.add(wholesaler_id)
         return steps, update
 
+    def _decide(
+        self, state: WholesalerState, watermark: int, final: bool, now: int
+    ) -> Iterator[Steps]:
+        """Decide all that a watermark allows, each part by the policy that held."""
+        if state.wholesaler_id == WATCHDOG:  # No policy holds up what must come through.
+            if not state.idle(watermark, self._plain.fingerprint):
+                yield advance(state, watermark, self._plain, final=final, now=now)
+            return
+        if state.policy_since < self._policies.since:
+            rules = self._policies.of(state.policy_since)
+            for era in self._policies.after(state.policy_since):
+                ahead = era.since > watermark
+                if ahead and not final:
+                    break
+                # What is answered after the policy came counts by it.
+                later = [heard for heard in state.answers if heard.at >= era.since]
+                state.answers = state.answers[: len(state.answers) - len(later)]
+                until = min(era.since, watermark)
+                if state.alerts or not state.idle(until, rules.fingerprint):
+                    yield advance(state, until, rules, final=final and ahead, now=now)
+                state.answers += later
+                state.policy_since, rules = era.since, era.rules
+        rules = self._policies.of(state.policy_since)
+        if not state.idle(watermark, rules.fingerprint):
+            yield advance(state, watermark, rules, final=final, now=now)
+
     @property
     def busy(self) -> bool:
-        """Whether messages were decided that are not yet sent or given up."""
-        return any(state.pending for state in self.wholesalers.values())
+        """Whether something waits for the policy, or was decided and is not yet sent or given up.
+
+        What it processed last is not acknowledged meanwhile.
+        """
+        return not self._policies.eras or any(s.pending for s in self.wholesalers.values())
 
     def take_unsent(self) -> list[AlertGroup]:
         """The decided groups that were not handed out yet, each once in the life of a stage."""
@@ -126,14 +184,34 @@ class WholesalerStage(Stage[str]):
         return before, held
 
     def _entries(self, part: str) -> Iterator[tuple[bytes, bytes]]:
+        if part == _POLICIES_PART:
+            yield _POLICIES, self._policies.encode()
+            return
         yield _WHOLESALER + part.encode(), encode(self.wholesalers[part])
 
     def _restore(self, key: bytes, value: bytes) -> None:
         if key.startswith(RECEIPTS):
             if self._receipts is not None:
                 self._receipts.restore(key.removeprefix(RECEIPTS).decode(), value)
+        elif key == _POLICIES:
+            self._policies.restore(value)
         else:
             self.wholesalers[key.removeprefix(_WHOLESALER).decode()] = decode(value)
+
+
+def _policy_event(record: PolicyRecord) -> AlertEvent:
+    """A new policy, or one that cannot be used, as a row of alert_news."""
+    detail = {"name": record.name} | ({"error": record.error} if record.error else {})
+    return AlertEvent(
+        incident_id="",
+        wholesaler_id="",
+        at=record.at,
+        kind="policy_refused" if record.error else "policy_changed",
+        message_id="",
+        detail=msgspec.json.encode(detail).decode(),
+        by="policy",
+        slot=f"policy/{record.record_id}",
+    )
 
 
 def deliver(stage: WholesalerStage, outbox: Outbox, now: int) -> list[Effect]:

@@ -83,8 +83,9 @@ class WholesalerState(msgspec.Struct):
 
     Everything before `folded` is decided; `held` and `answers` wait for their time; `gathering` is
     the group being filled; `alerts` has each open stock-out by its id, in the order they opened.
-    `policy` names the rules it went by. `pending` has the messages decided but not yet sent or
-    given up, by id, in their order. `wake` is when the first alert is due, or before.
+    `policy` names the rules it went by, `policy_since` is when those of the log began to hold.
+    `pending` has the messages decided but not yet sent or given up, by id, in their order. `wake`
+    is when the first alert is due, or before.
     """
 
     wholesaler_id: str
@@ -97,6 +98,7 @@ class WholesalerState(msgspec.Struct):
     policy: str = ""
     pending: dict[str, AlertGroup] = {}
     wake: int | None = None
+    policy_since: int = NO_WATERMARK
 
     def idle(self, watermark: int, policy: str) -> bool:
         """Whether a step to this watermark, by this policy, would find nothing to do."""
@@ -125,6 +127,7 @@ class _Stored(msgspec.Struct, array_like=True):
     answers: list[HeardAnswer]
     policy: str
     pending: list[AlertGroup]
+    policy_since: int = NO_WATERMARK
 
 
 def encode(state: WholesalerState) -> bytes:
@@ -141,6 +144,7 @@ def encode(state: WholesalerState) -> bytes:
             state.answers,
             state.policy,
             list(state.pending.values()),
+            state.policy_since,
         )
     )
     return data if len(data) <= _LONG else _PACKED + zlib.compress(data, 1)
@@ -167,6 +171,7 @@ def decode(data: bytes) -> WholesalerState:
         stored.answers,
         stored.policy,
         {group.message_id: group for group in stored.pending},
+        policy_since=stored.policy_since,
     )
     state.look_ahead()
     return state

@@ -5,13 +5,8 @@ Reads alerts and rules and returns times (ms); writing them down is `alerts.life
 
 from __future__ import annotations
 
-from typing import Final
-
 from alerts.lifecycle.state import Alert, ShelfHistory
 from alerts.policy.rules import AlertRules, Held
-
-#: How long (ms) a stock-out that was told and is over is remembered.
-OVER_REMEMBERED: Final = 7 * 86_400_000
 
 
 class Timing:
@@ -98,5 +93,7 @@ class Timing:
         since = folded - (flapping.within if flapping is not None else 0)
         emptied = [then for then in shelf.emptied if then > since]
         damped = shelf.notified_at + self._rules.damped_for > since
-        over = {name: at for name, at in shelf.over.items() if at > folded - OVER_REMEMBERED}
+        # For as long as late events may open them again.
+        told = folded - self._rules.restate_within
+        over = {name: at for name, at in shelf.over.items() if at > told}
         return ShelfHistory(emptied, shelf.notified_at, over) if emptied or damped or over else None

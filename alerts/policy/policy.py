@@ -236,4 +236,9 @@ def parse_policy(text: str, name: str = "policy") -> Policy:
 
 def load_policy(path: Path) -> Policy:
     """The policy in a file. Raises `SettingsError`."""
-    return parse_policy(read_toml(path, "policy"), str(path))
+    return parse_policy(read_policy(path), str(path))
+
+
+def read_policy(path: Path) -> str:
+    """The text of a policy file. Raises `SettingsError`."""
+    return read_toml(path, "policy")

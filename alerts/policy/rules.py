@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from alerts.policy.policy import EVERYWHERE, Matcher, Policy, QuietHours
+from pipelines.core.stage import RESTATE_WITHIN
 from schemas.messages import ListedIncident
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -65,7 +66,9 @@ class AlertRules:
 
     `group_wait` in ms holds where the policy says nothing; `zone` is the readers'. `wall` says
     that event times are those of the clock on the wall, so that what comes late must not be told
-    in quiet hours either.
+    in quiet hours either. `changed` says since when the policy holds (event time) and when it was
+    read (wall), both in ms, if there was another before. `restate_within` is how long (ms) late
+    events may change what was told.
     """
 
     def __init__(
@@ -76,15 +79,36 @@ class AlertRules:
         zone: tzinfo,
         places: Places | None = None,
         wall: bool = False,
+        changed: tuple[int, int] | None = None,
+        restate_within: int = RESTATE_WITHIN,
     ) -> None:
         self.policy = policy or Policy()
         self._minds_closing = policy is not None
         self.places = places or Nowhere()
         self.wall = wall
-        written = self.policy.model_dump_json().encode()
+        self.changed = changed
+        self.restate_within = restate_within
+        written = self.policy.model_dump_json().encode() + b"-" * (policy is None)
         self.fingerprint = blake2b(written, digest_size=4).hexdigest()
         self._zone = zone
         self._group_wait = group_wait
+
+    def by(
+        self,
+        policy: Policy | None,
+        changed: tuple[int, int] | None = None,
+        group_wait: int | None = None,
+    ) -> AlertRules:
+        """The same by another policy; see the class for what can be said besides."""
+        return AlertRules(
+            self._group_wait if group_wait is None else group_wait,
+            policy,
+            zone=self._zone,
+            places=self.places,
+            wall=self.wall,
+            changed=changed,
+            restate_within=self.restate_within,
+        )
 
     def group_wait(self, wholesaler_id: str) -> int:
         """How long a wholesaler's stock-outs are gathered, in ms."""

@@ -38,6 +38,12 @@ IdleAfter = Annotated[
 Ahead = Annotated[
     str | None, typer.Option(help="How far ahead of the clock a live event may be (5m).")
 ]
+Watchdog = Annotated[
+    str | None,
+    typer.Option(
+        help="A made-up outlet of a live feed runs empty every (5m; off: 0) and must come through."
+    ),
+]
 
 
 @app.command()
@@ -59,6 +65,7 @@ def run(
     ] = None,
     idle_after: IdleAfter = None,
     ahead: Ahead = None,
+    watchdog: Watchdog = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="Watch DIR for more until Ctrl-C.")
     ] = False,
@@ -86,6 +93,7 @@ def run(
         clock=clock,
         idle_after=idle_after,
         ahead=ahead,
+        watchdog=watchdog,
         partitions=partitions,
     )
     directories, topics = split_inputs(input)
@@ -115,6 +123,7 @@ def ingest(
         str | None, typer.Option(help="Sources of a reader that is down are absent after (10m).")
     ] = None,
     ahead: Ahead = None,
+    watchdog: Watchdog = None,
     follow: Annotated[bool, typer.Option("--follow", help="Watch for more until Ctrl-C.")] = False,
     mapping: Mapping = None,
 ) -> None:
@@ -135,6 +144,7 @@ def ingest(
         idle_after=idle_after,
         absent_after=absent_after,
         ahead=ahead,
+        watchdog=watchdog,
     )
     asyncio.run(ingest_paths(paths, settings, follow=follow, mapping=mapping))
 
@@ -182,6 +192,7 @@ def worker(
     sms: Sms = None,
     routes: Routes = None,
     policy: Policy = None,
+    watchdog: Watchdog = None,
 ) -> None:
     """Run one worker against a real Kafka.
 
@@ -207,6 +218,7 @@ def worker(
         clock=clock,
         restate_within=restate_within,
         group_wait=group_wait,
+        watchdog=watchdog,
     )
     start_logging(settings.log_level)
     running = new_worker(name, settings)

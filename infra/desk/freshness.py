@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -14,6 +15,12 @@ from infra.desk.translation import N_
 STALE_HOURS: Final = 2
 
 _UNTIL: Final = "SELECT until FROM data_until"
+
+#: The newest word on the policy of alerts.
+_POLICY: Final = """
+SELECT argMax(kind, at) AS newest, argMax(detail, at) AS details FROM alert_news
+WHERE incident_id = '' AND kind IN ('policy_changed', 'policy_refused')
+"""
 _COMPUTED: Final = """
 SELECT toNullable(max(published_at)) AS at, count() AS runs FROM batch_publications
 WHERE job = {job:String} AND period = {period:String}
@@ -37,7 +44,12 @@ def of_stream(request: ViewRequest) -> Freshness:
     until = _until(request)
     hours = (request.services.now() - until).total_seconds() / 3_600 if until else 0.0
     if hours <= STALE_HOURS:
-        return Freshness(until)
+        policy = request.row(_POLICY)
+        if policy is None or policy["newest"] != "policy_refused":
+            return Freshness(until)
+        why = str(json.loads(policy["details"]).get("error", ""))
+        text = N_("The new policy of alerts cannot be used, the old one holds: {}")
+        return Freshness(until, warning=text, values=(why,))
     if hours < 48:
         text, count = N_("Nothing newer has arrived for {} hours."), round(hours)
     else:

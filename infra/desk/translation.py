@@ -91,6 +91,7 @@ VALUES: Final = frozenset((
     # what was decided about a stock-out, why, and to whom
     N_("waiting"), N_("notified"), N_("reminded"), N_("escalated"), N_("note"), N_("resolved"),
     N_("refilled_in_time"), N_("not_notified"), N_("withdrawn"), N_("status"), N_("overdue"),
+    N_("policy_changed"), N_("policy_refused"),
     N_("outlet_closed"), N_("on_leave"), N_("maintenance"), N_("silenced"), N_("flapping"),
     N_("quiet_hours"), N_("group_wait"), N_("was_not_told"), N_("phone"), N_("backup_phone"),
     # messages and answers

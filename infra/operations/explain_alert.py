@@ -50,7 +50,7 @@ SELECT toUnixTimestamp64Milli(at) AS at, kind, message_id, detail, by
 FROM alert_news
 WHERE incident_id = {id:String} OR (incident_id = '' AND message_id IN (
     SELECT message_id FROM sms_messages WHERE has(incident_ids, {id:String})))
-ORDER BY at, kind
+ORDER BY at, kind != 'policy_changed', kind
 """
 
 _HELD: Final = {
@@ -160,7 +160,11 @@ def _said(row: Row, zone: tzinfo) -> str:
         lasts = f", until {_time(until, zone, row['at'])}" if until else ", as long as that lasts"
         note = f": {detail['note']}" if detail.get("note") else ""
         by = f" ({row['by']})" if row["by"] not in ("policy", "") else ""
-        return f"not told now: {_HELD.get(why, why)}{lasts}{note}{by}"
+        new = detail.get("policy_at")
+        since = f"; the policy changed at {_time(new, zone, row['at'])}" if new else ""
+        return f"not told now: {_HELD.get(why, why)}{lasts}{note}{by}{since}"
+    if kind == "policy_changed":
+        return _new_policy(row, detail, zone)
     if kind == "refilled_in_time":
         waited = detail.get("waited_for", "")
         return f"refilled before anybody was told: {_HELD.get(waited, waited)}"
@@ -185,6 +189,19 @@ def _said(row: Row, zone: tzinfo) -> str:
         text = f" (“{detail['text']}”)" if detail.get("text") else ""
         return _SAID[kind] + text
     return f"{to or 'message'}: {kind}{': ' if why else ''}{why}"
+
+
+def _new_policy(row: Row, detail: Mapping[str, Any], zone: tzinfo) -> str:
+    """What another policy means for a stock-out that waited, or was told."""
+    due, was = detail.get("due"), detail.get("was_due")
+    if due is None:
+        so = "nothing more falls due"
+    elif due <= row["at"]:
+        so = "it is looked at anew at once"
+    else:
+        so = f"it is looked at next at {_time(due, zone, row['at'])}"
+    before = f" instead of {_time(was, zone, row['at'])}" if was else ""
+    return f"policy changed at {_time(detail['changed_at'], zone, row['at'])}, so {so}{before}"
 
 
 def _verdict(account: Account) -> str:

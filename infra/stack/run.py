@@ -98,6 +98,8 @@ class Stack:
             "ZEROSTOCK_CLOCK": self.settings.clock or "event",
             "ZEROSTOCK_RESTATE_WITHIN": f"{self.settings.restate_within}ms",
             "ZEROSTOCK_GROUP_WAIT": f"{self.settings.group_wait}ms",
+            "ZEROSTOCK_WATCHDOG": f"{self.settings.watchdog}ms",
+            "ZEROSTOCK_WATCHDOG_WITHIN": f"{self.settings.watchdog_within}ms",
             "ZEROSTOCK_STALE_AFTER": f"{self.settings.stale_after}ms",
             "ZEROSTOCK_SMS": self.settings.sms,
             "ZEROSTOCK_ROUTES": str(self.settings.routes.resolve()) if self.settings.routes else "",

@@ -18,18 +18,20 @@ from typing import Any
 
 import msgspec
 
+from pipelines.core.watchdog import WATCHDOG
 from pipelines.ingest.check import AHEAD, Checked, RefusedLine, believable, nothing
 from pipelines.ingest.feeds.feed import Checking, Feed, Item
 from pipelines.ingest.live_reference import LiveReference
 from pipelines.ingest.mapping.mapping import Mapping as ExportMapping
 from pipelines.ingest.pack import Packed, announcement, dead_letters, pack_chunk, sim_ranges_of
-from pipelines.ingest.positions import Position, has_more
+from pipelines.ingest.positions import Position, fingerprint, has_more
 from pipelines.ingest.post import EnvelopeSink, KafkaSink
 from pipelines.ingest.reading.files import Chunk, DirectoryWatch, SourceFile
 from pipelines.ingest.reading.opening import NotYet, Opened, Unreadable, Vanished, open_file
 from pipelines.ingest.reference import LoadedReference
 from pipelines.ingest.source_clock import Disorder
 from pipelines.ingest.sources import Source, SourceRecords, SourceState, Status
+from pipelines.ingest.watchdog import Watchdog
 from schemas.envelope import NO_WATERMARK, Header
 from schemas.errors import InputError
 from schemas.reference import Reference
@@ -64,7 +66,7 @@ class IngestOptions:
     Of a `live` feed no event is believed that is `ahead_ms` ahead of the clock, `now` (ms). While
     it is followed, a source in which nothing new was found for `idle_after_ms` moves on with the
     clock, and sources of another reader of which nothing was heard for `absent_after_ms` are put on
-    record as absent.
+    record as absent. Every `watchdog_ms` (0: never) the watchdog's outlet runs empty.
     """
 
     disorder_ms: int = 60_000
@@ -75,6 +77,7 @@ class IngestOptions:
     mapping: ExportMapping | None = None
     follow: bool = False
     live: bool = False
+    watchdog_ms: int = 0
     throttle_group: str | None = None
     security: Mapping[str, Any] = field(default_factory=dict)
 
@@ -203,6 +206,7 @@ class _Reading:
         self._states: dict[str, tuple[int, int]] = {}
         self._kept = time.monotonic()
         self._recorded = self._said_alive = 0
+        self._watchdog: Watchdog | None = None
         named = options.mapping.names if options.mapping is not None else None
         self._watch = DirectoryWatch(directory, named) if directory is not None else None
         self._arrived = asyncio.Event()
@@ -214,6 +218,8 @@ class _Reading:
         self.positions = await self.post.positions()
         self.records.update(await self.post.sources(), self.options.now())
         await self._take_up(reference.loaded)
+        if self.options.watchdog_ms and self.options.follow and self.options.live:
+            await self._begin_watchdog()
         ended_at = max((p.newest for p in self.positions.values()), default=NO_WATERMARK)
         for feed in self.feeds:
             await feed.open(self.positions, self._arrived)
@@ -333,6 +339,16 @@ class _Reading:
         self.records.resume(source)
         return source
 
+    async def _begin_watchdog(self) -> None:
+        options, now = self.options, self.options.now()
+        self._watchdog = Watchdog(options.watchdog_ms, now, self.post.partitions)
+        await self.post.send(self._watchdog.cards())
+        mine = f"{WATCHDOG}/{fingerprint(self.records.reader.encode())}"
+        # It is heard of at each look, so it is never silent for longer than the bound.
+        source = self.sources[mine] = Source(mine, options.disorder_ms, 0, now)
+        self.records.resume(source)
+        await self._announce(Header("none", mine, source.clock.watermark, peers=(mine,)))
+
     async def _announce(self, header: Header) -> None:
         await self.post.send(announcement(header, self.post.partitions))
 
@@ -365,6 +381,8 @@ class _Reading:
             states[name] = self.records.states[name] = state
             headers.append(Header("none", name, absent=True))
         for source in self.sources.values():
+            if self._watchdog is not None and source.name.startswith(WATCHDOG):
+                await self.post.send(self._watchdog.beat(source.name, source.clock, now))
             mark = source.silent_mark(now)
             if mark is not None:
                 source.clock.floor = mark

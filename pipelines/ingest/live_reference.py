@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from pipelines.core.watchdog import WATCHDOG
 from pipelines.ingest.reference import load_reference
 from schemas.errors import InputError
 from schemas.reference import Reference
@@ -34,8 +35,8 @@ class LiveReference:
         return self.loaded.reference
 
     def holder(self, outlet_id: str, at: int) -> str:
-        """See `Reference.holder`."""
-        return self.tables.holder(outlet_id, at)
+        """See `Reference.holder`; the watchdog's outlet is its own."""
+        return WATCHDOG if outlet_id == WATCHDOG else self.tables.holder(outlet_id, at)
 
     def look(self) -> bool:
         """Take up what changed; whether anything did.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import faust
@@ -19,13 +20,15 @@ def alerts_app(
     new_wholesalers: Callable[[int], Stage[str]],
     deliver: Act,
     stop: Callable[[], None],
+    set_up: Callable[[faust.App], asyncio.Event],
 ) -> tuple[faust.App, StatefulAgent]:
     """The application and its agent.
 
     `deliver` begins to send what is due and says what was sent; `stop` ends all sending, as the
-    partitions may be another worker's now.
+    partitions may be another worker's now. Nothing is taken before the event of `set_up` is set.
     """
     app = new_app("alerts", options)
+    ready = set_up(app)
     wholesalers = StatefulAgent(
         app,
         "wholesalers",
@@ -40,6 +43,7 @@ def alerts_app(
 
     @app.agent(app.topic(topics.STOCK_INCIDENTS, value_type=bytes), name="wholesalers")  # type: ignore[untyped-decorator]
     async def follow_incidents(stream: faust.Stream[bytes]) -> None:
+        await ready.wait()
         await wholesalers.run(stream)
 
     async def revoked(*_: object, **__: object) -> None:

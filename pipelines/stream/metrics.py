@@ -7,7 +7,7 @@ are for watching, tables are for counting. Serving them is `infra.health`'s.
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 import numpy as np
@@ -18,8 +18,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pipelines.core.effects import Effect
 from pipelines.core.stock.sim_registry import Int64s, SimRegistry
 from pipelines.core.stock.sim_stage import SimStage
+from pipelines.core.watchdog import without_watchdog
 from schemas.alert_events import KINDS as ALERT_EVENT_KINDS
 from schemas.envelope import Header
+
+if TYPE_CHECKING:
+    from pipelines.stream.watchdog import WatchdogWatch
 
 REGISTRY: Final = CollectorRegistry()
 
@@ -75,6 +79,16 @@ ALERT_EVENTS: Final = Counter(
     ["kind"],
     registry=REGISTRY,
 )
+POLICY_REFUSED: Final = Gauge(
+    "zerostock_policy_refused",
+    "1 while the policy file cannot be used and the old one holds.",
+    registry=REGISTRY,
+)
+WATCHDOG_AGE: Final = Gauge(
+    "zerostock_watchdog_age_seconds",
+    "How old the newest of the watchdog's stock-outs is that came through; alerts workers only.",
+    registry=REGISTRY,
+)
 DEAD_LETTERS: Final = Counter(
     "zerostock_dead_letters_total", "Input refused.", ["reason"], registry=REGISTRY
 )
@@ -122,6 +136,9 @@ CONSUMER_LAG: Final = "zerostock_consumer_lag_messages"
 #: 1 while /healthz fails.
 STALLED: Final = "zerostock_worker_stalled"
 
+#: What watches the watchdog's stock-outs in this process.
+watchdogs: WeakSet[WatchdogWatch] = WeakSet()
+
 #: The SIM stages of this process that are alive.
 sim_stages: WeakSet[SimStage] = WeakSet()
 
@@ -162,7 +179,7 @@ def count_effects(effects: list[Effect]) -> list[Effect]:
             late = pc.greater(effect.rows["known_at"], effect.rows["at"])
             RESTATED.inc(pc.sum(late).as_py() or 0)
         elif effect.header.kind == "incidents":
-            _count_incidents(effect.rows)
+            _count_incidents(without_watchdog(effect.rows))
         elif effect.header.kind == "messages":
             for status in effect.rows["status"].to_pylist():
                 SMS.labels(status).inc()

@@ -14,6 +14,7 @@ import pyarrow as pa
 from faust.types import EventT, StreamT
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
+from pipelines.core.watchdog import without_watchdog
 from pipelines.stream import metrics, trace
 from pipelines.stream.app import hasten_fetches, new_app
 from pipelines.stream.faust_fixes.exit import die
@@ -140,7 +141,8 @@ class Loader:
         if turn is Turn.SEEN:
             return
         header, rows = self._messages.open(event.message)
-        if rows is not None:
+        if rows is not None and header.kind != "policies":  # Alert events tell of them.
+            rows = without_watchdog(rows)
             self._batches.setdefault(header.kind, []).append(rows)
             self._rows += rows.num_rows
             self._to_count.append((header.kind, rows, event.message.timestamp))

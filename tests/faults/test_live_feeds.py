@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cluster import Cluster
@@ -95,16 +96,13 @@ class City:
 class Reader:
     """The product's reader at work in a thread, by a clock that the test may set back."""
 
-    def __init__(self, city: City, broker: str, behind: int = 0) -> None:
+    def __init__(self, city: City, broker: str, behind: int = 0, **more: Any) -> None:
         self.behind = behind
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
+        bounds = {"disorder_ms": 500, "idle_after_ms": 1_000} | more
         options = IngestOptions(
-            disorder_ms=500,
-            idle_after_ms=1_000,
-            follow=True,
-            live=True,
-            now=lambda: now_ms() - self.behind,
+            follow=True, live=True, now=lambda: now_ms() - self.behind, **bounds
         )
         self._work = self._loop.create_task(
             ingest(city.folder, broker, options=options, stop=self._stop)
@@ -130,8 +128,8 @@ def read(kafka: KafkaServer, city: City) -> Iterator[Callable[..., Reader]]:
     """Starts readers, and ends them whatever happens."""
     started: list[Reader] = []
 
-    def start(behind: int = 0) -> Reader:
-        started.append(Reader(city, kafka.bootstrap, behind))
+    def start(behind: int = 0, **more: Any) -> Reader:
+        started.append(Reader(city, kafka.bootstrap, behind, **more))
         return started[-1]
 
     yield start
@@ -230,3 +228,60 @@ def test_ten_minutes_without_a_reader_change_no_time(
     for shop, empty in sold.items():
         wait_for_sms(cluster, shop, empty)
     assert late(cluster) == []
+
+
+def test_the_watchdog_barks_while_the_chain_is_broken(
+    tmp_path: Path,
+    kafka: KafkaServer,
+    clusters: Clusters,
+    city: City,
+    read: Callable[..., Reader],
+) -> None:
+    watched = {"ZEROSTOCK_WATCHDOG": "2s", "ZEROSTOCK_WATCHDOG_WITHIN": "5s"}
+    cluster = clusters(kafka.bootstrap, tmp_path, city.folder, 2, WALL | watched)
+    city.deliver(now_ms() - 60_000)
+    cluster.start(stock=1, alerts=1)
+    stock, alerts = cluster.workers
+    read(watchdog_ms=2_000)
+    at = now_ms()
+    wait_for_sms(cluster, city.sell(at), at)
+    stock.child.kill()
+    barks, ends = "has come through for", "come through again"
+    wait_until(lambda: barks in alerts.output(), "the alarm", timeout=60)
+    stock.start()
+    wait_until(lambda: ends in alerts.output(), "the end of the alarm", timeout=60)
+    # It went on from where it was: each round came through, and on nobody's phone.
+    assert alerts.output().count(ends) == alerts.output().count(barks)
+    assert len(opened(cluster)) == 1
+    assert late(cluster) == []
+
+
+def test_a_reader_that_is_down_is_absent_once_another_says_so_and_returns(
+    tmp_path: Path, kafka: KafkaServer, clusters: Clusters, city: City
+) -> None:
+    """A's sources hold B's back for a while, then no longer; back again, they count as ever."""
+    cluster = clusters(kafka.bootstrap, tmp_path, city.folder, 2, WALL)
+    city.deliver(now_ms() - 60_000)
+    other = City(tmp_path / "other")
+    readers = [Reader(one, kafka.bootstrap, absent_after_ms=4_000) for one in (city, other)]
+    try:
+        cluster.start(stock=1, alerts=1)
+        at = now_ms()
+        wait_for_sms(cluster, city.sell(at), at)
+        readers[0].stop()
+        stopped = now_ms()
+        other.sold = 10
+        shop = other.sell(now_ms())
+        wait_until(lambda: shop in opened(cluster), f"the SMS about {shop}", timeout=60)
+        assert now_ms() - stopped >= 4_000  # it waited for A until then
+        missed = city.sell(stopped + 1)
+        readers[0] = Reader(city, kafka.bootstrap, absent_after_ms=4_000)
+        # What A missed is late by now: the shop is empty, so it is told all the same.
+        wait_for_sms(cluster, missed, stopped + 1)
+        assert late(cluster) == ["C1"]
+        at = now_ms()
+        wait_for_sms(cluster, city.sell(at), at)
+        assert late(cluster) == ["C1"]
+    finally:
+        for reader in readers:
+            reader.stop()

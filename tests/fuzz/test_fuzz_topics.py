@@ -99,6 +99,9 @@ GOOD: dict[str, Callable[[int], dict[str, Any]]] = {
         "event_id": f"d{i}", "iccid": "8986", "kind": "late", "at": T, "detail": "",
         "known_at": T + i, "withdrawn": i == 3,
     },
+    "policies": lambda i: {
+        "record_id": f"p{i}", "at": T, "name": "policy.toml", "text": "grace = '1m'", "error": "",
+    },
     "registrations": lambda i: {
         "event_id": f"r{i}", "imsi": FIRST + i, "at": T, "complete": True,
     },

@@ -1,4 +1,4 @@
-"""Reference tables change under a live run: new rows count, and rows that are gone end nothing."""
+"""Reference tables and the policy change under a live run: what is new counts without a restart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from city import ZEROSTOCK, messages, rows, stock
+from city import ZEROSTOCK, messages, rows, stock, zerostock
 from services.waiting import wait_until
 
 BATCHES = "batch_id,sku,first_iccid,first_imsi,count\n"
@@ -38,23 +38,42 @@ def say(city: Path, kind: str, event_id: str, ago: float, **fields: object) -> N
         file.write(json.dumps(event | fields) + "\n")
 
 
+INCIDENTS = "SELECT incident_id FROM stock_incidents"
+
+
+def kinds(data: Path) -> list[str]:
+    """What is on record about alerts."""
+    return [kind for (kind,) in rows(data, "SELECT kind FROM alert_news")]
+
+
 def delivery(city: Path, event_id: str, ago: float, outlet: str, holder: str, iccid: int) -> None:
     fields = {"outlet_id": outlet, "wholesaler_id": holder, "first_iccid": str(iccid), "count": 1}
     say(city, "delivery", event_id, ago, **fields)
 
 
 @pytest.mark.slow
-def test_new_rows_count_at_once_and_a_batch_whose_row_is_gone_is_still_ours(
+def test_changed_tables_and_policies_count_at_once_and_rows_that_are_gone_end_nothing(
     tmp_path: Path,
 ) -> None:
     city, data, log = tmp_path / "city", tmp_path / "data", tmp_path / "log"
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[[silences]]\noutlet = 'o'\n")
     for folder in ("reference", "events"):
         (city / folder).mkdir(parents=True)
     for name, text in TABLES.items():
         (city / "reference" / f"{name}.csv").write_text(text)
     delivery(city, "d1", 3_600, "o", "w", HERE)
     command = [*ZEROSTOCK, "run", "--input", city, "--data", data, "--follow", "--clock", "wall"]
-    command += ["--sms", f"file:{data}.sms", "--group-wait", "0s", "--disorder", "1s"]
+    command += [
+        "--sms",
+        f"file:{data}.sms",
+        "--group-wait",
+        "0s",
+        "--disorder",
+        "1s",
+        "--policy",
+        policy,
+    ]
     env = os.environ | {"ZEROSTOCK_IDLE_AFTER": "2s"}
     with log.open("wb") as out:
         process = subprocess.Popen(list(map(str, command)), stdout=out, stderr=out, env=env)
@@ -71,8 +90,21 @@ def test_new_rows_count_at_once_and_a_batch_whose_row_is_gone_is_still_ours(
         say(city, "activation", "x2", 0, imsi="460001000000500")
         say(city, "activation", "x1", 0, imsi="460001000000000")
         sms = Path(f"{data}.sms")
-        wait_until(lambda: len(messages(sms)) == 2, "both messages", timeout=120)
+        wait_until(lambda: len(messages(sms)) == 1, "the message that is not silenced", timeout=120)
+        wait_until(lambda: "waiting" in kinds(data), "what is silenced to wait")
+        alerts = data / "logs" / "alerts.log"
+        policy.write_text("[[silences]]\noutlet = 5\n")
+        refused = "the policy changed and cannot be used, the old one holds"
+        wait_until(lambda: refused in alerts.read_text(), refused)
+        wait_until(lambda: "policy_refused" in kinds(data), "the note of it")
+        assert len(messages(sms)) == 1
+        policy.write_text("group_wait = '0s'\n")
+        wait_until(lambda: len(messages(sms)) == 2, "the other message", timeout=60)
         assert sorted((w, told[0][0]) for w, _, told in messages(sms)) == [("v", "o2"), ("w", "o")]
+        wait_until(lambda: kinds(data).count("notified") == 2, "the account of it")
+        (name,) = [i for (i,) in rows(data, f"{INCIDENTS} WHERE outlet_id = 'o'")]
+        said = zerostock("alerts", "explain", name, "--data", data).stdout
+        assert said.index("silenced") < said.index("policy changed at") < said.index("told the")
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0, log.read_text()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
 from lifecycle_harness import Day, at
 from msgspec.structs import replace
 
@@ -96,8 +98,23 @@ def test_one_that_was_told_and_closed_and_is_open_after_all_is_reminded_of_not_t
         day.until(at(4.5))
         assert kinds(day) == ["stock_out", *then]
         day.close(old, at(5))
-        day.until(at(24 * 9))
+        day.until(at(24 * 41))
         assert not day.state.shelves
+
+
+@given(st.integers(1, 34 * 24), st.integers(1, 34 * 24))
+def test_one_that_was_told_is_not_told_again_for_as_long_as_history_may_change(
+    closes: int, reopens: int
+) -> None:
+    """However long it lasted, and however long after its end late events open it again."""
+    day = Day("")
+    old = day.open("a", at(1))
+    day.close(old, at(1 + closes))
+    day.until(at(1 + closes))
+    day.until(at(closes + reopens))
+    change(day, old, at(1 + closes + reopens), closed_at=None)
+    day.until(at(3 + closes + reopens))
+    assert kinds(day) == ["stock_out"]
 
 
 def test_one_refilled_before_anybody_heard_of_it_and_open_after_all_is_told() -> None:

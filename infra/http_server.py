@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
+from pathlib import Path
 from typing import Final
 
 import uvicorn
@@ -68,8 +70,20 @@ class BoundedConnection(H11Protocol):
         self.transport.close()
 
 
-def http_server(app: ASGIApp, *, trusted_proxies: str = "") -> uvicorn.Server:
-    """A server with all its bounds; see `serve_http`."""
+def http_server(
+    app: ASGIApp, *, trusted_proxies: str = "", tls: tuple[Path, Path] | None = None
+) -> uvicorn.Server:
+    """A server with all its bounds; see `serve_http`. `tls` names a certificate and its key.
+
+    Raises `SettingsError` for a certificate or key that cannot be used.
+    """
+    if tls is not None:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*tls)
+        except OSError as error:  # ssl.SSLError is one as well
+            raise SettingsError(
+                f"TLS with certificate {tls[0]} and key {tls[1]} cannot be had: {error.strerror}"
+            ) from None
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -83,6 +97,8 @@ def http_server(app: ASGIApp, *, trusted_proxies: str = "") -> uvicorn.Server:
             limit_concurrency=MOST_CONNECTIONS,
             h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
             timeout_graceful_shutdown=10,
+            ssl_certfile=tls[0] if tls is not None else None,
+            ssl_keyfile=tls[1] if tls is not None else None,
         )
     )
 
@@ -94,11 +110,15 @@ def serve_http(app: ASGIApp, host: str, port: int, *, trusted_proxies: str = "")
     believed; "" believes nobody. Raises `SettingsError` if it cannot listen there.
     """
     server = http_server(app, trusted_proxies=trusted_proxies)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from None
-    with listener:
+    with listen(host, port) as listener:
         log.warning("listening on http://%s:%d", *listener.getsockname()[:2])
         server.run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises `SettingsError` if it cannot do so there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from None

@@ -125,6 +125,15 @@ class Settings(BaseSettings):
     trusted_proxies: str = ""
     link_lifetime: Duration = 48 * 3_600_000
 
+    intake_host: str = "127.0.0.1"
+    intake_port: Annotated[int, Field(ge=0, le=65_535)] = 8_086
+    intake_tokens: SecretStr | None = None
+    intake_tokens_file: Path | None = None
+    intake_tls_cert: Path | None = None
+    intake_tls_key: Path | None = None
+    intake_body: Annotated[int, Field(ge=1_024)] = 16 * 1024 * 1024
+    intake_rate: Annotated[int, Field(ge=1)] = 50_000
+
     @property
     def live(self) -> bool:
         """Whether events come as they happen: by default so on a server, not in a directory."""

@@ -46,6 +46,9 @@ Watchdog = Annotated[
 ]
 
 
+Tokens = Annotated[Path | None, typer.Option(help="Who may send: a line `FEEDER TOKEN` each.")]
+
+
 @app.command()
 def run(
     input: Annotated[
@@ -69,6 +72,10 @@ def run(
     follow: Annotated[
         bool, typer.Option("--follow", help="Watch DIR for more until Ctrl-C.")
     ] = False,
+    intake: Annotated[
+        str | None, typer.Option(help="With --follow: take events by HTTP too, at HOST:PORT.")
+    ] = None,
+    tokens: Tokens = None,
     partitions: Partitions = None,
     mapping: Mapping = None,
 ) -> None:
@@ -95,11 +102,16 @@ def run(
         ahead=ahead,
         watchdog=watchdog,
         partitions=partitions,
+        intake_tokens_file=tokens,
     )
     directories, topics = split_inputs(input)
     if len(directories) != 1:
         raise UsageError("give one exchange directory as --input DIR: it has the reference tables")
-    plan = RunPlan(directories[0], data, settings, topics, follow=follow, mapping=mapping)
+    if intake is not None and not follow:
+        raise UsageError("--intake takes events while a run goes on: add --follow")
+    plan = RunPlan(
+        directories[0], data, settings, topics, follow=follow, mapping=mapping, intake=intake
+    )
     outcome = asyncio.run(run_stack(plan, Screen()))
     if outcome.stopped and not follow:
         raise ZerostockError("stopped before the input was exhausted: run again to go on")
@@ -278,6 +290,53 @@ def webhook(
     )
     start_logging(settings.log_level)
     run_webhook(settings)
+
+
+@app.command()
+def intake(
+    broker: Broker = None,
+    reference: Reference = None,
+    tokens: Tokens = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Port to listen on (8086; 0: any).")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM) for TLS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
+    partitions: Partitions = None,
+    disorder: Disorder = None,
+    clock: Annotated[
+        str | None, typer.Option(help="wall: a live feed (default); event: replayed events.")
+    ] = None,
+    idle_after: IdleAfter = None,
+    ahead: Ahead = None,
+) -> None:
+    """Take events by HTTP: POST /v1/events, one JSON object a line or a list.
+
+    Answers when Kafka has them, with each line that was refused and why. Each feeder has a token of
+    its own and is a source of its own. Sending again is harmless.
+
+    Example: `zerostock intake --broker kafka-1:9092 --reference city/reference --tokens tokens.txt`
+    """
+    from infra.intake.serve import run_intake
+    from infra.logs import start_logging
+
+    settings = load_settings(
+        broker=broker,
+        reference=reference,
+        intake_tokens_file=tokens,
+        intake_host=host,
+        intake_port=port,
+        intake_tls_cert=tls_cert,
+        intake_tls_key=tls_key,
+        partitions=partitions,
+        disorder=disorder,
+        clock=clock,
+        idle_after=idle_after,
+        ahead=ahead,
+    )
+    start_logging(settings.log_level)
+    run_intake(settings)
 
 
 @sources.command("list")

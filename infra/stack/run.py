@@ -14,6 +14,7 @@ from pathlib import Path
 from alerts.policy.unknown_ids import unknown_ids
 from infra.dead_letters.limit import DeadLetterLimit, FeedRefused
 from infra.dead_letters.replay import carry_out, orders, waiting
+from infra.intake.serve import RunIntake
 from infra.operations.ingest import topic_feeds
 from infra.operations.sources import advice
 from infra.settings import Settings
@@ -58,6 +59,7 @@ class RunPlan:
     topics: list[TopicAddress] = field(default_factory=list)
     follow: bool = False
     mapping: Path | None = None
+    intake: str | None = None
 
 
 @dataclass
@@ -172,6 +174,7 @@ async def run(plan: RunPlan, screen: Screen) -> RunOutcome:
     if policy is not None and (unknown := unknown_ids(policy, tables)):
         screen.note(unknown)
     mapping = load_mapping(plan.mapping) if plan.mapping is not None else None
+    intake = RunIntake(plan.intake, plan.input, plan.settings) if plan.intake else None
     with OwnerLock(plan.data / "run.lock"):
         snapshot = load_snapshot(plan.data / "state.snapshot", plan.settings.partitions)
         ends = not plan.follow and not plan.topics
@@ -187,7 +190,7 @@ async def run(plan: RunPlan, screen: Screen) -> RunOutcome:
             if snapshot is not None:
                 await restore_snapshot(stack.broker.bootstrap, snapshot)
             stack.start_workers(reference)
-            outcome = await _work(plan, stack, screen, mapping)
+            outcome = await _work(plan, stack, screen, mapping, intake)
             screen.stage("keeping the state for the next run")
             save_snapshot(
                 plan.data / "state.snapshot",
@@ -219,9 +222,15 @@ async def _replay(plan: RunPlan, stack: Stack, mapping: Mapping | None) -> None:
             stack.screen.stage(f"{sent:,} dead letters replayed")
 
 
-async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | None) -> RunOutcome:
+async def _work(
+    plan: RunPlan,
+    stack: Stack,
+    screen: Screen,
+    mapping: Mapping | None,
+    intake: RunIntake | None,
+) -> RunOutcome:
     started = time.monotonic()
-    stop = asyncio.Event()
+    stop, closing = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     work = asyncio.current_task()
     assert work is not None
@@ -232,6 +241,7 @@ async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | 
         else:
             screen.note("finishing what was read; once more ends it at once, to go on later")
             stop.set()
+            closing.set()
 
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, told_to_stop)
@@ -252,9 +262,12 @@ async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | 
             stop=stop,
         )
     )
+    taking = asyncio.create_task(intake.serve(closing)) if intake is not None else None
     try:
         while not reading.done():
             stack.look_after()
+            if taking is not None and taking.done() and not closing.is_set():
+                taking.result()  # it could not listen
             await asyncio.wait([reading], timeout=0.2)
         screen.stage("waiting for the last rows to reach the warehouse")
         if isinstance(reading.exception(), FeedRefused):
@@ -263,8 +276,10 @@ async def _work(plan: RunPlan, stack: Stack, screen: Screen, mapping: Mapping | 
         report = reading.result()
         await _drain(stack, plan.settings.partitions)
     finally:
+        closing.set()
         reading.cancel()
-        await asyncio.wait([reading])  # it gives its connections back
+        # They give their connections back.
+        await asyncio.wait([reading, *([taking] if taking is not None else [])])
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(name)
     return RunOutcome(report, time.monotonic() - started, stop.is_set())

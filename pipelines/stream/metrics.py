@@ -108,6 +108,15 @@ INSERT_RETRIES: Final = Counter(
     registry=REGISTRY,
 )
 
+INTAKE_EVENTS: Final = Counter(
+    "zerostock_intake_events_total", "Events that came by HTTP.", ["outcome"], registry=REGISTRY
+)
+INTAKE_PUT_OFF: Final = Counter(
+    "zerostock_intake_put_off_total",
+    "Requests that were told to come again: what takes events is down or too slow.",
+    registry=REGISTRY,
+)
+
 _LATENCIES: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3_600, 86_400)
 
 EVENT_TO_WRITTEN: Final = Histogram(

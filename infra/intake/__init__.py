@@ -1,0 +1,1 @@
+"""Events by HTTP: who may send, how they come in, where they go."""

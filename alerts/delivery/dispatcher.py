@@ -74,6 +74,11 @@ class Dispatcher:
 
         Raises what `MessageDelivery` raises, and OSError when the disk fails.
         """
+        if group.withdrawn:
+            alive = tuple(i for i in group.incidents if i.incident_id not in group.withdrawn)
+            if not alive:
+                return await self._send_nothing(group)
+            group = msgspec.structs.replace(group, incidents=alive)
         sent = Dispatched([], [])
         if group.wholesaler_id == WATCHDOG:
             self.watchdog(max(incident.opened_at for incident in group.incidents))
@@ -83,6 +88,19 @@ class Dispatcher:
             sent.records.extend(records)
             sent.events.extend(events)
         return sent
+
+    async def _send_nothing(self, group: AlertGroup) -> Dispatched:
+        """A message about nothing: unless it is out already it stays here."""
+        records = []
+        for part in self._parts(group):
+            record = await self.delivery.settled(part.message_id)
+            if record is None:
+                message = self._compose(part, part.message_id, part.incidents)
+                why = "late events show that no shelf was empty"
+                record = self.delivery.record(message, "stale", why)
+            records.append(record)
+        texts = [] if group.to.startswith(CHANNEL) else records
+        return Dispatched(texts, events_of(group, records))
 
     async def say_late(self, group: AlertGroup) -> list[AlertEvent]:
         """Tell the fallback that a group has reached nobody so far, while the tries go on."""

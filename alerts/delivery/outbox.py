@@ -8,7 +8,7 @@ are only the tasks that send, and what they found.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from alerts.delivery.clock import Clock, WallClock
@@ -44,11 +44,20 @@ class Outbox:
     def start(self, owner: object, groups: Iterable[AlertGroup]) -> None:
         """Begin to send groups; of those to one number the first is tried first."""
         for group in groups:
-            earlier = {self._sending.get(name) for names in group.after.values() for name in names}
-            sending = self._begin(owner, self._send(group, [task for task in earlier if task]))
+            named = {name for names in group.after.values() for name in names}
+            sending = self._begin(owner, self._send(group, named.intersection(self._sending)))
             self._sending[group.message_id] = sending
             if self.fallback_after is not None:
                 self._begin(owner, self._watch(sending, group, self.fallback_after))
+
+    def restart(self, owner: object, groups: Iterable[AlertGroup]) -> None:
+        """Go on with groups that are not as they were; what was under way is in doubt."""
+        for group in groups:
+            sending = self._sending.get(group.message_id)
+            if sending is not None and not sending.done():
+                del self._tasks[sending]
+                sending.cancel()
+                self.start(owner, [group])
 
     def outcomes(self, owner: object) -> list[Outcome]:
         """What there is to say of an owner's groups since the last call.
@@ -90,12 +99,14 @@ class Outbox:
         if task in self._tasks and not task.cancelled():
             self._done.append(task)
 
-    async def _send(self, group: AlertGroup, earlier: Sequence[asyncio.Task[Outcome]]) -> Outcome:
+    async def _send(self, group: AlertGroup, earlier: Iterable[str]) -> Outcome:
         """Send a group; a note that all is over follows what it is the end of."""
-        if earlier:
-            await asyncio.wait(earlier)
-            for task in earlier:
-                task.result()  # Where it failed nobody knows who was told.
+        for name in earlier:
+            while (sending := self._sending.get(name)) is not None:
+                await asyncio.wait([sending])
+                if self._sending.get(name) in (sending, None):
+                    sending.result()  # Where it failed nobody knows who was told.
+                    break
         return Outcome(group, True, await self._dispatcher.send(group))
 
     async def _watch(

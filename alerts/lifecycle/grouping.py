@@ -45,7 +45,8 @@ class AlertGroup(msgspec.Struct, frozen=True):
 
     `kind` is stock_out (a group's first), delayed, digest, reminder, escalation, lost or resolved;
     `to` an address of `alerts.policy.rules`. A note of an end is for those who heard of the
-    beginning: `after` has the messages, by incident, of which one must have gone out.
+    beginning: `after` has the messages, by incident, of which one must have gone out. Late events
+    have shown that those `withdrawn` never were: what was not sent of them need not be.
     """
 
     message_id: str
@@ -56,6 +57,7 @@ class AlertGroup(msgspec.Struct, frozen=True):
     kind: str = "stock_out"
     to: str = "phone"
     after: dict[str, tuple[str, ...]] = {}
+    withdrawn: tuple[str, ...] = ()
 
 
 def message_id(wholesaler_id: str, started_at: int, first_id: str) -> str:

@@ -64,6 +64,7 @@ class WholesalerStage(Stage[str]):
         self._receipts = receipts
         self.wholesalers: dict[str, WholesalerState] = {}
         self._unsent: list[AlertGroup] | None = None
+        self._changed: list[AlertGroup] = []
         self._published = NO_WATERMARK
         self._held_back: WatermarkUpdate | None = None
 
@@ -109,8 +110,9 @@ class WholesalerStage(Stage[str]):
             return steps, None
         for wholesaler_id, state in sorted(self.wholesalers.items()):
             for found in self._decide(state, update.watermark, update.ended, now):
-                steps.groups.extend(found.groups)
                 state.pending.update({group.message_id: group for group in found.groups})
+                self._withdraw(state, found.events)
+                steps.groups.extend(found.groups)
                 if self._unsent is not None:
                     self._unsent.extend(found.groups)
                 if wholesaler_id != WATCHDOG:  # It is nobody's, and on nobody's record.
@@ -159,6 +161,27 @@ class WholesalerStage(Stage[str]):
             pending = (g for s in self.wholesalers.values() for g in s.pending.values())
             unsent = sorted(pending, key=lambda group: group.due_at)
         return unsent
+
+    def take_changed(self) -> list[AlertGroup]:
+        """The groups that lost stock-outs since they were decided."""
+        changed, self._changed = self._changed, []
+        return changed
+
+    def _withdraw(self, state: WholesalerState, events: Iterable[AlertEvent]) -> None:
+        """Take stock-outs that never were out of messages that still wait to be sent.
+
+        On a live feed only: what waits at a moment is a matter of wall time, and the messages of
+        replayed files shall not be.
+        """
+        gone = {e.incident_id for e in events if e.kind == "withdrawn"}.difference(state.alerts)
+        if not gone or not self.rules.wall:
+            return
+        for name, group in state.pending.items():
+            hit = gone.intersection(i.incident_id for i in group.incidents)
+            if hit and group.kind != "resolved":
+                withdrawn = tuple(sorted(hit.union(group.withdrawn)))
+                state.pending[name] = msgspec.structs.replace(group, withdrawn=withdrawn)
+                self._changed.append(state.pending[name])
 
     def settle(self, group: AlertGroup, records: Iterable[MessageRecord], now: int) -> None:
         """A group was sent or given up (at `now`, wall ms): answers will name its records."""
@@ -230,6 +253,7 @@ def deliver(stage: WholesalerStage, outbox: Outbox, now: int) -> list[Effect]:
         found += outcome.sent.events
     steps, update = stage.advance(now)
     outbox.start(stage, stage.take_unsent())
+    outbox.restart(stage, stage.take_changed())
     for event in steps.events + found:
         events.add(**msgspec.structs.asdict(event))
     before, update = stage.publish(update)

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from alert_harness import PHONE, FakeDirectory, ScriptedSender, wholesaler
 from hypothesis import given
 from hypothesis import strategies as st
 from lifecycle_harness import Day, at
 from msgspec.structs import replace
+from test_outbox import Timeline
+from test_wholesaler_stage import envelope
 
+from alerts.delivery.delivery import MessageDelivery
+from alerts.delivery.dispatcher import Dispatcher
+from alerts.delivery.outbox import Outbox
+from alerts.delivery.receipts import FileReceipts
 from alerts.lifecycle.grouping import Change
+from alerts.lifecycle.stage import WholesalerStage, deliver
 from alerts.lifecycle.state import hold
+from alerts.policy.rules import AlertRules
+from schemas.envelope import unpack
+from schemas.errors import SendError, SendUncertain
+from schemas.messages import MessageRecord
+
+ZONE = ZoneInfo("Asia/Shanghai")
 
 #: A minute to gather, an hour to the reminder.
 POLICY = 'repeat_interval = "1h"'
@@ -137,3 +156,59 @@ def test_a_closing_at_another_time_is_no_second_end() -> None:
     day.until(at(9))
     assert kinds(day) == ["stock_out", "resolved"]
     assert [kind for kind, _ in day.said("a")].count("resolved") == 1
+
+
+# What still waits to be sent
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["not taken", "taken, unanswered"])
+@pytest.mark.parametrize("others", [0, 2])
+def test_what_waits_to_be_sent_of_one_that_never_was_is_not_sent(
+    tmp_path: Path, *, taken: bool, others: int
+) -> None:
+    """The provider is down; meanwhile late events show that shelf x was never empty."""
+    names = ["x", *"ab"[:others]]
+
+    async def work() -> tuple[ScriptedSender, list[MessageRecord]]:
+        # The first try: refused, or taken without an answer while no look-up is answered either.
+        step = (SendUncertain("no answer"), True) if taken else SendError("down")
+        sender = ScriptedSender(step, *[SendError("down")] * 30, lookups=[SendError("down")] * 30)
+        clock = Timeline()
+        receipts = FileReceipts(tmp_path / "receipts")
+        delivery = MessageDelivery(sender, receipts, clock=clock)
+        people = FakeDirectory({"w": wholesaler(PHONE)})
+        outbox = Outbox(Dispatcher(delivery, people, timezone=ZONE), None, clock)
+        stage = WholesalerStage(0, 1, AlertRules(60_000, None, zone=ZONE, wall=True))
+        rows: list[MessageRecord] = []
+
+        async def step_on(watermark: int, *changes: Change, ms: int = 0) -> None:
+            for change in changes:
+                hold(stage._state("w"), change)
+                stage._dirty.add("w")
+            stage.process(*unpack(envelope(watermark)))
+            for _ in range(2):
+                for effect in deliver(stage, outbox, clock.now()):
+                    if effect.header.kind == "messages" and effect.rows is not None:
+                        rows.extend(MessageRecord(**row) for row in effect.rows.to_pylist())
+                await clock.go_on(ms)
+
+        opened = [Change(n, f"o-{n}", "4G", "w", at(1), None, at(1)) for n in names]
+        await step_on(at(2), *opened, ms=10_000)
+        gone = replace(opened[0], at=at(3), restated_at=at(3), withdrawn=True)
+        await step_on(at(4), gone, ms=10_000)
+        await step_on(at(5), ms=3_600_000)
+        await step_on(at(6))
+        outbox.stop()
+        assert not stage.busy
+        return sender, rows
+
+    sender, (row,) = asyncio.run(work())
+    if taken:  # nobody is told twice, nor otherwise
+        assert (row.status, sorted(row.incident_ids)) == ("sent", sorted(names))
+        assert len(sender.accepted) == 1
+    elif others:
+        assert (row.status, sorted(row.incident_ids)) == ("sent", names[1:])
+        assert "o-x" not in sender.accepted[0].body
+    else:
+        assert (row.status, sender.accepted) == ("stale", [])
+        assert "no shelf was empty" in row.error

@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     broker: str = "127.0.0.1:9092"
     warehouse: str | None = None
     reference: Path | None = None
+    archive: Path | None = None
     data: Path | None = None
     partitions: int = 2
     replication: int = 1

@@ -16,6 +16,7 @@ Url = Annotated[
 Broker = Annotated[str | None, typer.Option(help="Kafka bootstrap servers, host:port.")]
 Partitions = Annotated[int | None, typer.Option(min=1, help="Partitions of the topics (2).")]
 Reference = Annotated[Path | None, typer.Option(help="Folder of reference tables.")]
+Archive = Annotated[Path | None, typer.Option(help="Where files go that were read to their end.")]
 Mapping = Annotated[
     Path | None, typer.Option(help="TOML file that describes an operator's own export.")
 ]

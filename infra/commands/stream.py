@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from infra.commands.options import (
+    Archive,
     Broker,
     Data,
     Disorder,
@@ -78,6 +79,7 @@ def run(
     tokens: Tokens = None,
     partitions: Partitions = None,
     mapping: Mapping = None,
+    archive: Archive = None,
 ) -> None:
     """Run everything on one machine: broker, workers, warehouse.
 
@@ -103,6 +105,7 @@ def run(
         watchdog=watchdog,
         partitions=partitions,
         intake_tokens_file=tokens,
+        archive=archive,
     )
     directories, topics = split_inputs(input)
     if len(directories) != 1:
@@ -138,6 +141,7 @@ def ingest(
     watchdog: Watchdog = None,
     follow: Annotated[bool, typer.Option("--follow", help="Watch for more until Ctrl-C.")] = False,
     mapping: Mapping = None,
+    archive: Archive = None,
 ) -> None:
     """Read files, and topics of other clusters, into a real Kafka.
 
@@ -157,6 +161,7 @@ def ingest(
         absent_after=absent_after,
         ahead=ahead,
         watchdog=watchdog,
+        archive=archive,
     )
     asyncio.run(ingest_paths(paths, settings, follow=follow, mapping=mapping))
 

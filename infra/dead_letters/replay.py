@@ -31,6 +31,7 @@ from pipelines.ingest.pack import announcement, pack_chunk
 from pipelines.ingest.pack import dead_letters as dead_letter_envelopes
 from pipelines.ingest.positions import Position
 from pipelines.ingest.post import EnvelopeSink
+from pipelines.ingest.reading.archive import located
 from pipelines.ingest.reading.files import Chunk, SourceFile
 from pipelines.ingest.reading.opening import NotYet, Unreadable, Vanished, open_file
 from pipelines.ingest.reference import LoadedReference, load_reference, reference_fingerprint
@@ -134,7 +135,7 @@ def _format(source: str, directory: Path, mapping: Mapping | None) -> Format | M
         return Format("ndjson")
     if not source.startswith(("events/", "cdr/")):
         return "not from a file: it can only be sent again by whoever sent it"
-    file = SourceFile(source, directory / source)
+    file = SourceFile(source, located(directory, source))
     if file.kind == "ndjson":
         return Format("ndjson")
     try:

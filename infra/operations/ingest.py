@@ -57,6 +57,8 @@ async def ingest_paths(
     directories, topics = split_inputs(paths)
     if not directories and settings.reference is None:
         raise UsageError("topics alone have no reference tables: add --reference DIR")
+    if settings.archive is not None and len(directories) > 1:
+        raise UsageError("--archive goes with one directory: their files would meet there")
     security = kafka_security(settings)
     await ensure_topics(settings.broker, settings.partitions, settings.replication, security)
     exports = load_mapping(mapping) if mapping is not None else None
@@ -64,6 +66,7 @@ async def ingest_paths(
     options = IngestOptions(
         **reader_options(settings) | {"live": settings.clock != "event"},
         mapping=exports,
+        archive=settings.archive,
         follow=follow,
         throttle_group=None,
         security=security,

@@ -209,6 +209,8 @@ async def run(plan: RunPlan, screen: Screen) -> RunOutcome:
 
 def _nothing_new(plan: RunPlan, snapshot: Snapshot, mapping: Mapping | None) -> bool:
     (positions,) = snapshot.entries[topics.INGEST_POSITIONS]
+    if plan.settings.archive is not None and find_sources(plan.input).own:
+        return False  # it is still to be put away
     covered = snapshot.covers(plan.input, mapping)
     return covered and not waiting(plan.data, map(bytes.decode, positions))
 
@@ -248,6 +250,7 @@ async def _work(
     options = IngestOptions(
         **reader_options(plan.settings),
         mapping=mapping,
+        archive=plan.settings.archive,
         follow=plan.follow,
         throttle_group=group_id("stock"),
     )

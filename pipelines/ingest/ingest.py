@@ -24,9 +24,10 @@ from pipelines.ingest.feeds.feed import Checking, Feed, Item
 from pipelines.ingest.live_reference import LiveReference
 from pipelines.ingest.mapping.mapping import Mapping as ExportMapping
 from pipelines.ingest.pack import Packed, announcement, dead_letters, pack_chunk, sim_ranges_of
-from pipelines.ingest.positions import Position, fingerprint, has_more
+from pipelines.ingest.positions import Position, fingerprint, has_more, position_of_all
 from pipelines.ingest.post import EnvelopeSink, KafkaSink
-from pipelines.ingest.reading.files import Chunk, DirectoryWatch, SourceFile
+from pipelines.ingest.reading.archive import name_in, put_away, use_archive
+from pipelines.ingest.reading.files import Chunk, DirectoryWatch, SourceFile, why
 from pipelines.ingest.reading.opening import NotYet, Opened, Unreadable, Vanished, open_file
 from pipelines.ingest.reference import LoadedReference
 from pipelines.ingest.source_clock import Disorder
@@ -75,6 +76,7 @@ class IngestOptions:
     ahead_ms: int = AHEAD
     now: Callable[[], int] = wall_clock
     mapping: ExportMapping | None = None
+    archive: Path | None = None
     follow: bool = False
     live: bool = False
     watchdog_ms: int = 0
@@ -208,6 +210,12 @@ class _Reading:
         self._recorded = self._said_alive = 0
         self._watchdog: Watchdog | None = None
         named = options.mapping.names if options.mapping is not None else None
+        self._archive = (
+            use_archive(directory, options.archive)
+            if directory is not None and options.archive is not None
+            else None
+        )
+        self._own: dict[str, list[SourceFile]] = {}
         self._watch = DirectoryWatch(directory, named) if directory is not None else None
         self._arrived = asyncio.Event()
         #: What is to hear that all it gave is safe, and the lines that were refused of it.
@@ -226,6 +234,7 @@ class _Reading:
         await self._look()
         while True:
             await self._read_until(stop, reference.tables)
+            await self._put_away()
             if not self.options.follow or stop.is_set():
                 break
             if self.feeds:
@@ -424,6 +433,7 @@ class _Reading:
             return found
         listing = self._watch.look()
         self.report.unread = listing.unread
+        self._own = listing.own
         for name, files in listing.sources.items():
             due = self._watch.due(files, self._is_done)
             unread = [f for f in due if has_more(f, self.positions.get(f.name))]
@@ -433,6 +443,41 @@ class _Reading:
             settled = {f.name for f in unread if f.plain or not self.options.follow} | same
             more = list(takewhile(lambda f: f.name in settled, unread))  # noqa: B023
             found[name] = files, more, len(same) < len(unread)
+        return found
+
+    async def _put_away(self) -> None:
+        """Move the files that were read to their end into the archive, once that is on record."""
+        if self._archive is None:
+            return
+        loop = asyncio.get_running_loop()
+        done = await loop.run_in_executor(self.threads, self._finished)
+        if done:
+            await self._keep(0)
+        for file in done:
+            try:
+                name = name_in(self._archive, file.path, file.name)
+                if name != file.name:  # another has that already, and is what it stands for again
+                    read = self.positions[file.name]
+                    first = SourceFile(file.name, self._archive / file.name)
+                    moved = {name: read, file.name: position_of_all(first, read)}
+                    await self.post.keep(moved)
+                    self.positions |= moved
+                await loop.run_in_executor(self.threads, put_away, file.path, self._archive / name)
+            except OSError as error:
+                if file.name not in self._complained:
+                    log.warning("%s cannot be archived: %s", file.name, why(error))
+                self._complained.add(file.name)
+
+    def _finished(self) -> list[SourceFile]:
+        """The files that nothing more is expected of; one that is written on has a newer behind it
+        where we follow."""
+        found = []
+        for files in self._own.values():
+            for file in files:
+                last = self.options.follow and file.plain and file is files[-1]
+                done = not last and self._is_done(file) and file.path.exists()
+                if done and not has_more(file, self.positions[file.name]):
+                    found.append(file)
         return found
 
     def _is_done(self, file: SourceFile) -> bool:

@@ -101,6 +101,23 @@ def has_more(file: SourceFile, position: Position | None) -> bool:
     return modified != position.modified and not is_same(file, position)
 
 
+def position_of_all(file: SourceFile, like: Position) -> Position:
+    """The position of a file that was read to its end, of the same source as another."""
+    size, modified = file.state()
+    head = file.head()
+    end = size if file.plain else 0
+    return msgspec.structs.replace(
+        like,
+        size=size,
+        fingerprint=fingerprint(head),
+        lines=0,
+        end=end,
+        done=True,
+        modified=modified,
+        hashed=len(head),
+    )
+
+
 def is_same(file: SourceFile, position: Position) -> bool:
     """Whether a file begins as it did."""
     try:

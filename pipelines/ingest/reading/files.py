@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.files import leads_out
+from pipelines.ingest.reading.archive import archives_of
 from pipelines.ingest.reading.decoding import (
     AS_IS,
     DAMAGE,
@@ -290,9 +291,13 @@ def why(error: Exception) -> str:
 
 @dataclass
 class Listing:
-    """What an exchange directory holds: the files of each source, and files that are not read."""
+    """What an exchange directory holds: the files of each source, and files that are not read.
+
+    `own` are those that do not lie in an archive.
+    """
 
     sources: dict[str, list[SourceFile]] = field(default_factory=dict)
+    own: dict[str, list[SourceFile]] = field(default_factory=dict)
     unread: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -301,6 +306,7 @@ def find_sources(directory: Path, named: Callable[[str], bool] | None = None) ->
 
     A file is known by the end of its name, or by `named`, which is asked for `cdr/switch-a/1.DAT`;
     one without an ending, if it begins as its folder's files do. Others are `unread`, with why.
+    What lies in the directory's archives is found as if it lay in the directory.
     """
     return DirectoryWatch(directory, named).look()
 
@@ -343,7 +349,9 @@ class DirectoryWatch:
 
     def __init__(self, directory: Path, named: Callable[[str], bool] | None = None) -> None:
         self._directory = directory
+        self._archives = archives_of(directory)
         self._named = named
+        self._together: dict[str, tuple[list[list[SourceFile]], list[SourceFile]]] = {}
         self._folders: dict[Path, _Folder] = {}
         self._looks = 0
 
@@ -351,11 +359,36 @@ class DirectoryWatch:
         """What there is now; see `find_sources`. The lists are not to be changed."""
         self._looks += 1
         found = Listing()
-        below = [self._directory / top for top in _TOPS]
         seen: dict[Path, _Folder] = {}
+        found.own = self._walk(self._directory, seen, found.unread)
+        parts = {name: [files] for name, files in found.own.items()}
+        for archive in self._archives:
+            for name, files in self._walk(archive, seen, []).items():
+                parts.setdefault(name, []).append(files)
+        self._folders = seen  # what is gone and comes again is another
+        found.sources = {name: self._one(name, parts[name]) for name in sorted(parts)}
+        found.unread = sorted([*found.unread, *self._beside()])
+        return found
+
+    def _one(self, name: str, parts: list[list[SourceFile]]) -> list[SourceFile]:
+        """The files of a source from several places, each name once: the first place has it."""
+        if len(parts) == 1:
+            return parts[0]
+        known = self._together.get(name)
+        if known is None or [*map(id, known[0])] != [*map(id, parts)]:
+            files = {file.name: file for part in reversed(parts) for file in part}
+            known = self._together[name] = parts, [files[name] for name in sorted(files)]
+        return known[1]
+
+    def _walk(
+        self, root: Path, seen: dict[Path, _Folder], unread: list[tuple[str, str]]
+    ) -> dict[str, list[SourceFile]]:
+        """The files of each source below a root; adds to the folders seen and what is not read."""
+        found: dict[str, list[SourceFile]] = {}
+        below = [root / top for top in _TOPS]
         while below:
             path = below.pop()
-            folder = self._folder(path)
+            folder = self._folder(root, path)
             if folder is None:
                 continue
             seen[path] = folder
@@ -363,16 +396,13 @@ class DirectoryWatch:
                 why_not = _passed_over(entry.file, self._named)
                 entry.open = why_not is not None
                 if why_not is not None:
-                    found.unread.append((entry.file.name, why_not))
+                    unread.append((entry.file.name, why_not))
             if not all(entry.open for entry in folder.questions):
                 folder.sort()
             if folder.files:
-                found.sources[_text(path.relative_to(self._directory))] = folder.files
-            found.unread += folder.unread
+                found[_text(path.relative_to(root))] = folder.files
+            unread += folder.unread
             below += folder.below
-        self._folders = seen  # what is gone and comes again is another
-        found.sources = dict(sorted(found.sources.items()))
-        found.unread = sorted([*found.unread, *self._beside()])
         return found
 
     def _beside(self) -> Iterator[tuple[str, str]]:
@@ -387,7 +417,7 @@ class DirectoryWatch:
                 elif entry.is_file() and kind_of(entry.name) not in (None, "text"):
                     yield _text(Path(entry.name)), "it lies neither below events/ nor below cdr/"
 
-    def _folder(self, path: Path) -> _Folder | None:
+    def _folder(self, root: Path, path: Path) -> _Folder | None:
         try:
             changed = path.stat().st_mtime_ns
             known = self._folders.get(path)
@@ -406,14 +436,14 @@ class DirectoryWatch:
                     elif entry.name in old:
                         entries[entry.name] = old[entry.name]
                     elif entry.is_file():
-                        entries[entry.name] = self._entry(path / entry.name)
+                        entries[entry.name] = self._entry(root, path / entry.name)
         except OSError:
             return None
         return _Folder(changed if settled else -1, entries, below)
 
-    def _entry(self, path: Path) -> _Entry:
-        file = SourceFile(_text(path.relative_to(self._directory)), path)
-        if leads_out(path, self._directory / file.name.partition("/")[0]):
+    def _entry(self, root: Path, path: Path) -> _Entry:
+        file = SourceFile(_text(path.relative_to(root)), path)
+        if leads_out(path, root / file.name.partition("/")[0]):
             return _Entry(file, "it is a link that leads out of its folder")
         kind = kind_of(path.name)
         if kind == "text" or (kind is None and "." not in _unnumbered(path.name)):

@@ -24,7 +24,10 @@ from schemas.errors import BrokerDown, BrokerError
 #: State of the workers: one changelog a table.
 CHANGELOGS = tuple(
     f"{group_id(worker)}-{table}-changelog"
-    for worker, table in (("stock", "sims"), ("stock", "outlets"), ("alerts", "wholesalers"))
+    for worker, table in (
+        *(("stock", "sims"), ("stock", "outlets"), ("stock", "repeats"), ("stock", "cases")),
+        ("alerts", "wholesalers"),
+    )
 )
 
 _COMPACTED = {"cleanup.policy": "compact"}

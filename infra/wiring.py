@@ -186,7 +186,7 @@ def _stock(settings: Settings) -> faust.App:
         ],
         reference.cards,
     )
-    app = stock_app(stream_options(settings), registry, live.holder)
+    app = stock_app(stream_options(settings), registry, live.holder, lambda: live.tables.service)
     # Which SIMs are ours comes by the log, in order with what is said of them.
     watch_reference(app, live, lambda _: None)
     return app

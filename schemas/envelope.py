@@ -185,6 +185,120 @@ REGISTRATIONS = pa.schema(
     [("event_id", pa.string()), ("imsi", pa.int64()), ("at", pa.int64()), ("complete", pa.bool_())]
 )
 
+#: What happened to cases. `subject` is the kind of an opening, the step done, or what was said;
+#: `flag` says green of an opening, satisfied of a call back. Texts that an event lacks are ''.
+#: `repeat_of` is known behind the first stage. `source` and `position` are where the line stands.
+CASE_EVENTS = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("at", pa.int64()),
+        ("known_at", pa.int64()),
+        ("event_type", pa.string()),
+        ("case_id", pa.string()),
+        ("subject", pa.string()),
+        ("unit_id", pa.string()),
+        ("customer_id", pa.string()),
+        ("about", pa.string()),
+        ("severity", pa.string()),
+        ("flag", pa.bool_()),
+        ("repeat_of", pa.string()),
+        ("source", pa.string()),
+        ("position", pa.int64()),
+    ]
+)
+
+#: A case as it stands; of rows with one `case_id` that of the highest version holds.
+CASES = pa.schema(
+    [
+        ("case_id", pa.string()),
+        ("kind", pa.string()),
+        ("unit_id", pa.string()),
+        ("severity", pa.string()),
+        ("green", pa.bool_()),
+        ("step", pa.string()),
+        ("customer_id", pa.string()),
+        ("about", pa.string()),
+        ("opened_at", pa.int64()),
+        ("due_at", pa.int64()),
+        ("answered_at", pa.int64()),
+        ("closed_at", pa.int64()),
+        ("paused_s", pa.float64()),
+        ("on_time", pa.int8()),
+        ("repeat_of", pa.string()),
+        ("reopened", pa.int32()),
+        ("satisfied", pa.int8()),
+        ("outcome", pa.string()),
+        ("version", pa.int64()),
+    ]
+)
+
+#: A step that was begun, for the `n`-th time.
+CASE_STEPS = pa.schema(
+    [
+        ("case_id", pa.string()),
+        ("step", pa.string()),
+        ("n", pa.int32()),
+        ("unit_id", pa.string()),
+        ("started_at", pa.int64()),
+        ("due_at", pa.int64()),
+        ("warn_at", pa.int64()),
+        ("finished_at", pa.int64()),
+        ("paused_s", pa.float64()),
+        ("late_s", pa.float64()),
+        ("withdrawn", pa.bool_()),
+        ("version", pa.int64()),
+    ]
+)
+
+CONTACTS = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("at", pa.int64()),
+        ("unit_id", pa.string()),
+        ("agent_id", pa.string()),
+        ("direction", pa.string()),
+        ("answered_after_s", pa.float64()),
+        ("duration_s", pa.float64()),
+        ("second", pa.bool_()),
+    ]
+)
+
+INSPECTIONS = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("at", pa.int64()),
+        ("unit_id", pa.string()),
+        ("form", pa.string()),
+        ("item", pa.string()),
+        ("points", pa.float64()),
+        ("of", pa.float64()),
+        ("inspector_id", pa.string()),
+        ("note", pa.string()),
+    ]
+)
+
+RATINGS = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("at", pa.int64()),
+        ("unit_id", pa.string()),
+        ("satisfied", pa.bool_()),
+        ("agent_id", pa.string()),
+    ]
+)
+
+EXAMS = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("at", pa.int64()),
+        ("unit_id", pa.string()),
+        ("agent_id", pa.string()),
+        ("kind", pa.string()),
+        ("score", pa.float64()),
+        ("attended", pa.bool_()),
+    ]
+)
+
 DEAD_LETTERS = pa.schema(
     [
         ("source", pa.string()),
@@ -209,6 +323,13 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "alert_events": ALERT_EVENTS,
     "anomalies": ANOMALIES,
     "registrations": REGISTRATIONS,
+    "case_events": CASE_EVENTS,
+    "cases": CASES,
+    "case_steps": CASE_STEPS,
+    "contacts": CONTACTS,
+    "inspections": INSPECTIONS,
+    "ratings": RATINGS,
+    "exams": EXAMS,
     "dead_letters": DEAD_LETTERS,
 }
 
@@ -222,6 +343,10 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
     topics.SMS_MESSAGES: ("messages", "alert_events"),
     topics.ANOMALIES: ("anomalies",),
     topics.REGISTRATIONS: ("registrations",),
+    topics.CASE_EVENTS: ("case_events",),
+    topics.CASES: ("case_events",),
+    topics.CASE_STATES: ("cases", "case_steps"),
+    topics.SERVICE_RECORDS: ("contacts", "inspections", "ratings", "exams"),
     topics.DEAD_LETTERS: ("dead_letters",),
 }
 

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from schemas.fields import Count, EmptyIsNone, EventTime, Fen, Iccid, Identifier, Imsi, Seconds
+from schemas.service.events import AnyServiceEvent
 
 
 class _Record(BaseModel):
@@ -114,7 +115,7 @@ class Registration(_Event):
     complete: StrictBool
 
 
-Event = Delivery | Return | Transfer | WriteOff | Activation | Registration | Call
+Event = Delivery | Return | Transfer | WriteOff | Activation | Registration | Call | AnyServiceEvent
 
 MODELS: Final[dict[str, type[Event]]] = {
     get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(Event)

@@ -27,6 +27,11 @@ _BOUNDS: Final[dict[str, tuple[int, int]]] = {
             "as_of",
             "received_at",
             "restated_at",
+            "due_at",
+            "warn_at",
+            "answered_at",
+            "started_at",
+            "finished_at",
         ),
         (0, TIME_END),
     ),
@@ -36,11 +41,18 @@ _BOUNDS: Final[dict[str, tuple[int, int]]] = {
     "type": (1, 4),
     "delta": (-1, 1),
     "on_hand": (0, 2**31 - 1),
+    **dict.fromkeys(("paused_s", "late_s", "answered_after_s", "duration_s"), (0, 2**53)),
+    **dict.fromkeys(("points", "of", "score"), (0, 2**53)),
+    "on_time": (0, 1),
+    **dict.fromkeys(("n", "reopened"), (0, 2**62)),
     "version": (0, 2**63 - 1),
 }
 
-#: The columns in which nothing is an answer: the stock-out lasts, or is as it always was.
-_MAY_BE_NULL: Final = ("closed_at", "restated_at")
+#: The columns in which nothing is an answer: it lasts, or is as it always was, or nobody knows.
+_MAY_BE_NULL: Final = (
+    *("closed_at", "restated_at", "due_at", "warn_at", "answered_at", "finished_at"),
+    *("on_time", "satisfied", "late_s", "answered_after_s", "duration_s", "score"),
+)
 
 
 def violation(rows: pa.RecordBatch) -> str | None:

@@ -16,6 +16,7 @@ from schemas.cards import CardList, IccidSeries, iccid_in, series_of
 from schemas.errors import InputError
 from schemas.fields import Count, EmptyIsNone, Iccid, Identifier, Imsi, Phone, Time
 from schemas.hand_over import HandOver, Holding, Takeover, take_over
+from schemas.service.rules import ServiceRules
 
 _Day = Annotated[date | None, EmptyIsNone]
 
@@ -82,6 +83,19 @@ class Assignment(_Row):
     valid_from: Time
 
 
+class Unit(_Row):
+    """A hall, team, district or call centre; `parent_id` is who hears when it does not act."""
+
+    dispensable: ClassVar[frozenset[str]] = frozenset({"phone"})
+
+    unit_id: Identifier
+    name: str
+    kind: str
+    parent_id: Annotated[Identifier | None, EmptyIsNone] = None
+    phone: Annotated[Phone | None, EmptyIsNone] = None
+    language: Annotated[str | None, EmptyIsNone] = None
+
+
 class SimBatch(_Row):
     """The i-th SIM has `first_imsi + i` and the i-th ICCID after `first_iccid`."""
 
@@ -137,6 +151,8 @@ class Reference:
     batches: list[SimBatch] = field(default_factory=list)
     hand_overs: list[HandOver] = field(default_factory=list)
     cards: CardList = field(default_factory=CardList)
+    units: dict[str, Unit] = field(default_factory=dict)
+    service: ServiceRules = field(default_factory=ServiceRules)
 
     def __post_init__(self) -> None:
         self._take_over()

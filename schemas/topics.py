@@ -9,6 +9,10 @@
 | sms-messages     | wholesaler     | what became of each message                        |
 | anomalies        | SIM block      | what contradicted the rules                        |
 | registrations    | SIM block      | papers that came back                              |
+| case-events      | case, matter   | events of cases (openings by matter), as sim-events |
+| cases            | case           | the same, openings with what they repeat           |
+| case-states      | case           | cases and steps as they stand after each change    |
+| service-records  | unit           | contacts, inspections, ratings, exams              |
 | dead-letters     | source         | what could not be used, with its bytes             |
 | ingest-positions | source         | how far each file was read (compacted)             |
 """
@@ -31,6 +35,10 @@ STOCK_LEVELS = "stock-levels"
 SMS_MESSAGES = "sms-messages"
 ANOMALIES = "anomalies"
 REGISTRATIONS = "registrations"
+CASE_EVENTS = "case-events"
+CASES = "cases"
+CASE_STATES = "case-states"
+SERVICE_RECORDS = "service-records"
 DEAD_LETTERS = "dead-letters"
 INGEST_POSITIONS = "ingest-positions"
 

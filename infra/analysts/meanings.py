@@ -22,6 +22,7 @@ SECTIONS: Final = (
     "Messages",
     "Channel",
     "Subscribers",
+    "Service",
     "Energy",
     "Bills",
     "What was refused",

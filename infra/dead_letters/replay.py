@@ -39,7 +39,7 @@ from pipelines.ingest.source_clock import SourceClock
 from schemas.envelope import NO_WATERMARK, Header
 from schemas.errors import InputError
 from schemas.fields import TIME_END
-from schemas.topics import SIM_EVENTS
+from schemas.topics import CASE_EVENTS, SIM_EVENTS
 
 #: The source that moves the stream on by a moment, so that what was replayed is folded at rest too.
 SOURCE = "replay"
@@ -156,7 +156,7 @@ def _recheck_lines(
 ) -> None:
     # Nothing is too late here: the SIM side says what is.
     clock = SourceClock(disorder=TIME_END)
-    packed = pack_chunk(checked, "", clock, loaded.reference, partitions)
+    packed = pack_chunk(checked, "", clock, loaded.reference, partitions, SOURCE)
     reasons = {line: reason for line, reason, _ in packed.refused}
     result.effects += [effect for effect in packed.effects if effect.rows is not None]
     line = 0
@@ -219,7 +219,7 @@ def _newest(effects: list[Effect]) -> int:
     times = [
         pc.max(effect.rows["at"]).as_py()
         for effect in effects
-        if effect.topic == SIM_EVENTS and effect.rows is not None
+        if effect.topic in (SIM_EVENTS, CASE_EVENTS) and effect.rows is not None
     ]
     return max(times, default=NO_WATERMARK)
 

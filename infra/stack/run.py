@@ -292,7 +292,8 @@ async def _drain(stack: Stack, partitions: int) -> None:
     """Wait until each worker has done with all that the one before it said."""
     for worker, names in (
         ("stock", (topics.SIM_EVENTS,)),
-        ("stock", (topics.STOCK_MOVEMENTS,)),
+        ("stock", (topics.STOCK_MOVEMENTS, topics.CASE_EVENTS)),
+        ("stock", (topics.CASES,)),
         ("alerts", (topics.STOCK_INCIDENTS,)),
         ("warehouse", RESULT_TOPICS),
     ):

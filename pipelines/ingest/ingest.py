@@ -574,7 +574,7 @@ class _Reading:
             packed = Packed([], [(chunk.first_line, f"malformed: {chunk.damage}", b"")])
         else:
             packed = pack_chunk(
-                item.checked, source.name, source.clock, reference, self.post.partitions
+                item.checked, source.name, source.clock, reference, self.post.partitions, item.name
             )
         if chunk.lines:
             source.found_at = self.options.now()

@@ -60,7 +60,7 @@ class LiveReference:
 
     def _state(self) -> State:
         try:
-            files = sorted(self.folder.glob("*.csv"))
+            files = sorted([*self.folder.glob("*.csv"), *self.folder.glob("*.toml")])
             return tuple((f.name, (s := f.stat()).st_size, s.st_mtime_ns) for f in files)
         except OSError:  # a table that is replaced at this moment
             return ()

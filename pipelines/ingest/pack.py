@@ -12,6 +12,7 @@ import pyarrow as pa
 from pipelines.core.effects import Effect, RowBuilder
 from pipelines.core.stock.placement import PlacementType
 from pipelines.ingest.check import Checked
+from pipelines.ingest.pack_service import service_rows
 from pipelines.ingest.sim_ranges import Placed, sim_ranges
 from pipelines.ingest.source_clock import SourceClock
 from pipelines.ingest.times import Int64s
@@ -23,6 +24,7 @@ from schemas.envelope import (
 )
 from schemas.events import Delivery, Event, Refused, Registration, Return, Transfer, WriteOff
 from schemas.reference import Reference
+from schemas.service.events import ServiceEvent
 from schemas.topics import SIM_BLOCK, block_of, partition_of_block, partition_of_key
 
 #: Uses an envelope carries at most.
@@ -44,9 +46,17 @@ class Packed:
 
 
 def pack_chunk(
-    checked: Checked, source: str, clock: SourceClock, reference: Reference, partitions: int
+    checked: Checked,
+    source: str,
+    clock: SourceClock,
+    reference: Reference,
+    partitions: int,
+    file: str = "",
 ) -> Packed:
-    """The envelopes of a chunk; the last of each partition bears the source's new watermark."""
+    """The envelopes of a chunk; the last of each partition bears the source's new watermark.
+
+    `file` is where the lines stand: what only a stage can refuse becomes a dead letter there.
+    """
     before = clock.watermark
     others, refused, outsiders = _resolve(checked, reference)
     lines = np.concatenate([checked.lines, np.array([line for line, _, _ in others], np.int64)])
@@ -62,7 +72,10 @@ def pack_chunk(
         packed.uses += rows.num_rows
     placements: dict[int, RowBuilder] = {}
     registrations: dict[int, RowBuilder] = {}
-    for (_, event, ranges), known_at in zip(others, known[len(checked.at) :].tolist(), strict=True):
+    service: list[tuple[int, ServiceEvent, int]] = []
+    for (line, event, ranges), known_at in zip(
+        others, known[len(checked.at) :].tolist(), strict=True
+    ):
         if isinstance(event, Registration):
             for imsi, _ in ranges:
                 partition = partition_of_block(block_of(imsi), partitions)
@@ -70,6 +83,8 @@ def pack_chunk(
                     event_id=event.event_id, imsi=imsi, at=event.at, complete=event.complete
                 )
             continue
+        if isinstance(event, ServiceEvent):
+            service.append((line, event, known_at))
         if not isinstance(event, Placed):
             continue
         packed.placements += 1
@@ -84,8 +99,18 @@ def pack_chunk(
             )
     for partition, rows in placements.items():
         batches[partition] += [("placements", some) for some in _to_size(rows.batch())]
-    for partition, some in batches.items():
-        packed.effects += _enveloped(some, source, partition, before, clock.watermark)
+    cases: dict[int, list[tuple[str, pa.RecordBatch]]] = {p: [] for p in range(partitions)}
+    for kind, partition, found in service_rows(service, file, partitions):
+        if kind == "case_events":
+            cases[partition] += [(kind, some) for some in _to_size(found)]
+        else:
+            packed.effects += [
+                Effect(topics.SERVICE_RECORDS, partition, Header(kind), some)
+                for some in _to_size(found)
+            ]
+    for topic, of_topic in ((topics.SIM_EVENTS, batches), (topics.CASE_EVENTS, cases)):
+        for partition, some in of_topic.items():
+            packed.effects += _enveloped(topic, some, source, partition, before, clock.watermark)
     for partition, rows in registrations.items():
         packed.effects += [
             Effect(topics.REGISTRATIONS, partition, Header("registrations"), some)
@@ -139,7 +164,11 @@ def sim_ranges_of(reference: Reference, partitions: int) -> list[Effect]:
 
 def announcement(header: Header, partitions: int) -> list[Effect]:
     """What is to be known of a source, to all partitions, without rows."""
-    return [Effect(topics.SIM_EVENTS, partition, header) for partition in range(partitions)]
+    return [
+        Effect(topic, partition, header)
+        for topic in (topics.SIM_EVENTS, topics.CASE_EVENTS)
+        for partition in range(partitions)
+    ]
 
 
 _Resolved = list[tuple[int, Event, list[tuple[int, int]]]]
@@ -222,11 +251,16 @@ def _uses(
 
 
 def _enveloped(
-    batches: list[tuple[str, pa.RecordBatch]], source: str, partition: int, before: int, after: int
+    topic: str,
+    batches: list[tuple[str, pa.RecordBatch]],
+    source: str,
+    partition: int,
+    before: int,
+    after: int,
 ) -> Iterator[Effect]:
     """A partition's share of a chunk: the new watermark is true only once all of it is there."""
     if not batches:
-        yield Effect(topics.SIM_EVENTS, partition, Header("none", source, after))
+        yield Effect(topic, partition, Header("none", source, after))
     for number, (kind, rows) in enumerate(batches, start=1):
         mark = after if number == len(batches) else before
-        yield Effect(topics.SIM_EVENTS, partition, Header(kind, source, mark), rows)
+        yield Effect(topic, partition, Header(kind, source, mark), rows)

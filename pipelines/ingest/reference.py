@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from pipelines.ingest.reading.csv_rows import Dialect, csv_rows
 from pipelines.ingest.reading.decoding import BOM
 from pipelines.ingest.reading.lines import Lines, count_lines
+from pipelines.ingest.service_rules import load_service_rules
 from schemas import reference as tables
 from schemas.cards import CardList
 from schemas.errors import InputError
@@ -32,10 +33,11 @@ _MODELS: dict[str, type[Any]] = {
     "assignments": tables.Assignment,
     "sim_batches": tables.SimBatch,
     "hand_overs": HandOver,
+    "units": tables.Unit,
 }
 
 #: Tables that an exchange directory need not have.
-_OPTIONAL = frozenset({"hand_overs"})
+_OPTIONAL = frozenset({"hand_overs", "units"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ def load_reference(folder: Path, known_batches: Iterable[tables.SimBatch] = ()) 
             batches=_with_known(list(dict.fromkeys(rows["sim_batches"])), known_batches),
             hand_overs=list({row.hand_over_id: row for row in rows["hand_overs"]}.values()),
             cards=_cards(folder / "sims.csv", rows["sim_batches"], refused),
+            units={row.unit_id: row for row in rows["units"]},
+            service=load_service_rules(folder),
         ),
         refused,
     )
@@ -215,6 +219,6 @@ def _fields(line: bytes) -> list[str] | None:
 def reference_fingerprint(folder: Path) -> str:
     """A hash of the tables of `reference/` as they are on disk."""
     digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(folder.glob("*.csv")):
+    for path in sorted([*folder.glob("*.csv"), *folder.glob("*.toml")]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

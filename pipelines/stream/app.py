@@ -21,6 +21,10 @@ TOPICS = (
     topics.SMS_MESSAGES,
     topics.ANOMALIES,
     topics.REGISTRATIONS,
+    topics.CASE_EVENTS,
+    topics.CASES,
+    topics.CASE_STATES,
+    topics.SERVICE_RECORDS,
     topics.DEAD_LETTERS,
 )
 

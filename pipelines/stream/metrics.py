@@ -219,7 +219,10 @@ def _count_incidents(rows: pa.RecordBatch) -> None:
 
 
 #: Which column says when a row's event was.
-_EVENT_TIME: Final = {"levels": "as_of", "messages": "created_at", "dead_letters": "received_at"}
+_EVENT_TIME: Final = {
+    **{"levels": "as_of", "messages": "created_at", "dead_letters": "received_at"},
+    **{"cases": "version", "case_steps": "version"},
+}
 
 
 def count_written(kind: str, rows: pa.RecordBatch, on_topic_at: float) -> None:

@@ -37,6 +37,8 @@ RESULT_TOPICS = (
     topics.SMS_MESSAGES,
     topics.ANOMALIES,
     topics.REGISTRATIONS,
+    topics.CASE_STATES,
+    topics.SERVICE_RECORDS,
     topics.DEAD_LETTERS,
 )
 

@@ -50,6 +50,16 @@ REFERENCE: Final[dict[str, pa.Schema]] = {
             ("undone_at", _ms),
         ]
     ),
+    "units": pa.schema(
+        [
+            ("unit_id", _text),
+            ("name", _text),
+            ("kind", _text),
+            ("parent_id", _text),
+            ("phone", _text),
+            ("language", _text),
+        ]
+    ),
     "sim_batches": pa.schema(
         [
             ("batch_id", _text),
@@ -73,6 +83,7 @@ def reference_rows(reference: Reference) -> dict[str, pa.Table]:
         "assignments": reference.assignments,
         "sim_batches": reference.batches,
         "hand_overs": reference.hand_overs,
+        "units": reference.units.values(),
     }
     return {name: _rows(models[name], schema) for name, schema in REFERENCE.items()}
 

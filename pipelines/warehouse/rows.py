@@ -73,6 +73,26 @@ def _registrations(columns: Columns) -> Columns:
     return _timed(columns, "at") | {"complete": pc.cast(columns["complete"], pa.uint8())}
 
 
+def _cases(columns: Columns) -> Columns:
+    times = _timed(columns, "opened_at", "due_at", "answered_at", "closed_at")
+    versioned = {"version": pc.cast(columns["version"], pa.uint64())}
+    return times | versioned | {"green": pc.cast(columns["green"], pa.uint8())}
+
+
+def _case_steps(columns: Columns) -> Columns:
+    times = _timed(columns, "started_at", "due_at", "warn_at", "finished_at")
+    return _flagged(times) | {"version": pc.cast(columns["version"], pa.uint64())}
+
+
+def _record(*flags: str) -> Callable[[Columns], Columns]:
+    """A record of the service side as it is; `flags` become 1 and 0."""
+
+    def shape(columns: Columns) -> Columns:
+        return _timed(columns, "at") | {name: pc.cast(columns[name], pa.uint8()) for name in flags}
+
+    return shape
+
+
 def _dead_letters(columns: Columns) -> Columns:
     return _timed(columns, "received_at")
 
@@ -86,6 +106,12 @@ _KINDS: Final[dict[str, tuple[str, Callable[[Columns], Columns]]]] = {
     "alert_events": ("alert_news_rows", _alert_events),
     "anomalies": ("anomalies_rows", _anomalies),
     "registrations": ("registrations_rows", _registrations),
+    "cases": ("cases_rows", _cases),
+    "case_steps": ("case_steps_rows", _case_steps),
+    "contacts": ("contacts_rows", _record("second")),
+    "inspections": ("inspections_rows", _record()),
+    "ratings": ("ratings_rows", _record("satisfied")),
+    "exams": ("exams_rows", _record("attended")),
     "dead_letters": ("dead_letters_rows", _dead_letters),
 }
 

@@ -21,15 +21,19 @@ from spoil import MANY, spoiled
 from alerts.lifecycle.stage import WholesalerStage
 from alerts.policy.policy import parse_policy
 from alerts.policy.rules import AlertRules
+from pipelines.core.service.case_stage import CaseStage
+from pipelines.core.service.repeat_stage import RepeatStage
 from pipelines.core.stage import Stage
 from pipelines.core.stock.outlet_stage import OutletStage
 from pipelines.core.stock.sim_registry import SimRange, SimRegistry
 from pipelines.core.stock.sim_stage import SimStage
 from pipelines.stream.messages import EnvelopeReader
+from pipelines.stream.warehouse_worker import RESULT_TOPICS
 from pipelines.warehouse.rows import to_rows
 from schemas import topics
 from schemas.envelope import KINDS, SCHEMAS, Header, pack, unpack
 from schemas.errors import EnvelopeError
+from schemas.service.rules import CaseKind, Limit, ServiceRules, StepRule
 
 T = 1_772_409_600_000
 FIRST = 460_001_000_001_000
@@ -105,13 +109,48 @@ GOOD: dict[str, Callable[[int], dict[str, Any]]] = {
     "registrations": lambda i: {
         "event_id": f"r{i}", "imsi": FIRST + i, "at": T, "complete": True,
     },
+    "case_events": lambda i: {
+        "event_id": f"k{i}", "at": T + i, "known_at": T + i,
+        "event_type": ("case_opened", "case_step", "case_closed")[i % 3], "case_id": f"c{i // 3}",
+        "subject": ("complaint", "accept", "")[i % 3], "unit_id": "u1", "customer_id": "k",
+        "about": "bill", "severity": "high", "flag": False, "repeat_of": "",
+        "source": "events/a.ndjson", "position": i,
+    },
+    "cases": lambda i: {
+        "case_id": f"c{i}", "kind": "complaint", "unit_id": "u1", "severity": "high",
+        "green": False, "step": "accept", "customer_id": "k", "about": "bill", "opened_at": T,
+        "due_at": T + i if i % 2 else None, "answered_at": None, "closed_at": None,
+        "paused_s": 0.5, "on_time": None, "repeat_of": "", "reopened": 0, "satisfied": None,
+        "outcome": "", "version": T,
+    },
+    "case_steps": lambda i: {
+        "case_id": f"c{i}", "step": "accept", "n": 1, "unit_id": "u1", "started_at": T,
+        "due_at": None, "warn_at": None, "finished_at": T + i, "paused_s": 0.0, "late_s": None,
+        "withdrawn": i == 3, "version": T,
+    },
+    "contacts": lambda i: {
+        "event_id": f"k{i}", "at": T, "unit_id": "u1", "agent_id": "a", "direction": "in",
+        "answered_after_s": None, "duration_s": 3.5, "second": False,
+    },
+    "inspections": lambda i: {
+        "event_id": f"k{i}", "at": T, "unit_id": "u1", "form": "f", "item": "x", "points": 1.0,
+        "of": 2.0, "inspector_id": "", "note": "",
+    },
+    "ratings": lambda i: {
+        "event_id": f"k{i}", "at": T, "unit_id": "u1", "satisfied": True, "agent_id": "",
+    },
+    "exams": lambda i: {
+        "event_id": f"k{i}", "at": T, "unit_id": "u1", "agent_id": "a", "kind": "test",
+        "score": None, "attended": False,
+    },
     "dead_letters": lambda i: {
         "source": "cdr/a.csv", "position": i, "received_at": T, "reason": "malformed: x",
         "payload": b"\xff,",
     },
 }  # fmt: skip
 SOURCES = {topics.SIM_EVENTS: "cdr/a", topics.STOCK_MOVEMENTS: "sims/0",
-           topics.STOCK_INCIDENTS: "outlets/0"}  # fmt: skip
+           topics.STOCK_INCIDENTS: "outlets/0", topics.CASE_EVENTS: "events",
+           topics.CASES: "repeats/0"}  # fmt: skip
 
 
 def message(kind: str, source: str, count: int = 6, mark: int = T) -> bytes:
@@ -182,11 +221,24 @@ def test_rows_on_a_topic_that_is_not_theirs_are_a_letter(topic: str) -> None:
             unpack(message(kind, "x"), topic)
 
 
+#: Columns in which nothing is an answer.
+NULLABLE = {
+    *("closed_at", "restated_at", "due_at", "answered_at", "warn_at", "finished_at", "late_s"),
+    *("on_time", "satisfied", "answered_after_s", "duration_s", "score"),
+}
+
 SIDES: dict[str, Callable[[], Stage[Any]]] = {
     topics.SIM_EVENTS: lambda: SimStage(0, 1, SimRegistry(RANGES), holder),
     topics.STOCK_MOVEMENTS: lambda: OutletStage(0, 1, holder),
     topics.STOCK_INCIDENTS: lambda: WholesalerStage(0, 1, RULES),
+    topics.CASE_EVENTS: lambda: RepeatStage(0, 1, lambda: SERVICE),
+    topics.CASES: lambda: CaseStage(0, 1, lambda: SERVICE),
 }
+
+_HOUR = Limit(3_600_000, False)
+SERVICE = ServiceRules(
+    {}, {"complaint": CaseKind("complaint", "", ("high",), _HOUR, (StepRule("accept", (_HOUR,)),))}
+)
 
 
 def fold(stage: Any) -> None:
@@ -197,7 +249,7 @@ def fold(stage: Any) -> None:
     if isinstance(told, list):
         for effect in told:
             _, rows = unpack(pack(effect.header, effect.rows), effect.topic)
-            if rows is not None and effect.topic != topics.STOCK_MOVEMENTS:
+            if rows is not None and effect.topic not in (topics.STOCK_MOVEMENTS, topics.CASES):
                 to_rows(effect.header.kind, rows)
 
 
@@ -230,7 +282,7 @@ def test_what_a_worker_takes_never_stops_it(topic: str) -> None:
     assert [why for why in told if "\n" in why] == []
 
 
-@pytest.mark.parametrize("topic", [t for t in KINDS if t != topics.SIM_EVENTS])
+@pytest.mark.parametrize("topic", RESULT_TOPICS)
 def test_what_the_warehouse_takes_is_rows_of_its_tables(topic: str) -> None:
     rng, good, taken = Random(topic), good_messages(topic), 0
     for _ in range(MANY):
@@ -244,5 +296,5 @@ def test_what_the_warehouse_takes_is_rows_of_its_tables(topic: str) -> None:
             table.validate(full=True)
             assert table.num_rows == rows.num_rows
             for name, column in zip(table.column_names, table.columns, strict=True):
-                assert not column.null_count or name in ("closed_at", "restated_at")
+                assert not column.null_count or name in NULLABLE
     assert taken > 0.05 * MANY

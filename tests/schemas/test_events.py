@@ -17,7 +17,11 @@ CALL = {"call_id": "C1", "start_time": "2026-03-02T09:15:02.350+08:00", "imsi": 
 def test_there_is_a_good_line_of_each_type() -> None:
     events = [accept_line(line) for line in golden.accepted()]
     assert {event.type for event in events} == set(MODELS)
-    assert [event.event_id for event in events] == ["D1", "R1", "T1", "X1", "A1", "G1", "C1"]
+    assert [event.event_id for event in events] == [
+        *("D1", "R1", "T1", "X1", "A1", "G1"),
+        *(f"K{i}" for i in range(1, 10)),
+        *("S1", "S2", "S3", "S4", "C1"),
+    ]
     assert {event.at for event in events} == {1772414102350, 1772414102000}
 
 

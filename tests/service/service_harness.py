@@ -92,8 +92,10 @@ def histories(draw: st.DrawFn, most: int = 25) -> list[dict]:
     cases = draw(st.integers(1, 4))
     events = []
     for number in range(cases):
+        kind = draw(st.sampled_from(["complaint", "complaint", "connection", "visit"]))
+        customer = draw(st.sampled_from(["k1", "k1", "k2", ""])) or None
+        about = draw(st.sampled_from(["bill", "bill", "noise"]))
         for _ in range(draw(st.sampled_from([1, 1, 1, 2]))):
-            kind = draw(st.sampled_from(["complaint", "complaint", "connection", "visit"]))
             ranks = {"complaint": ["low", "high"], "connection": ["urgent"], "visit": []}[kind]
             events.append(
                 {
@@ -102,8 +104,8 @@ def histories(draw: st.DrawFn, most: int = 25) -> list[dict]:
                     "at": draw(moments),
                     "kind": kind,
                     "unit_id": draw(st.sampled_from(["u1", "u2"])),
-                    "customer_id": draw(st.sampled_from(["k1", "k1", "k2", ""])) or None,
-                    "about": draw(st.sampled_from(["bill", "bill", "noise"])),
+                    "customer_id": customer,
+                    "about": about,
                     "severity": draw(st.sampled_from([None, None, *ranks])),
                     "green": draw(st.sampled_from([False, False, True])),
                 }

@@ -74,6 +74,31 @@ ROWS: dict[str, dict[str, object]] = {
         "withdrawn": False,
     },
     "registrations": {"event_id": "e-9", "imsi": 460_000_000_000_001, "at": AT, "complete": True},
+    "cases": {
+        **{"case_id": "c1", "kind": "complaint", "unit_id": "u1", "severity": "high"},
+        **{"green": True, "step": "accept", "customer_id": "k", "about": "bill"},
+        **{"opened_at": AT, "due_at": AT + 5, "answered_at": AT, "closed_at": None},
+        **{"paused_s": 1.5, "on_time": 0, "repeat_of": "c0", "reopened": 1, "satisfied": 1},
+        **{"outcome": "solved", "version": AT},
+    },
+    "case_steps": {
+        **{"case_id": "c1", "step": "accept", "n": 2, "unit_id": "u1", "started_at": AT},
+        **{"due_at": AT + 5, "warn_at": AT, "finished_at": AT + 5, "paused_s": 0.5},
+        **{"late_s": 0.25, "withdrawn": False, "version": AT},
+    },
+    "contacts": {
+        **{"event_id": "e1", "at": AT, "unit_id": "u1", "agent_id": "a", "direction": "in"},
+        **{"answered_after_s": 7.5, "duration_s": 60.0, "second": True},
+    },
+    "inspections": {
+        **{"event_id": "e1", "at": AT, "unit_id": "u1", "form": "f", "item": "x", "points": 1.0},
+        **{"of": 2.0, "inspector_id": "i", "note": "old"},
+    },
+    "ratings": {"event_id": "e1", "at": AT, "unit_id": "u1", "satisfied": True, "agent_id": "a"},
+    "exams": {
+        **{"event_id": "e1", "at": AT, "unit_id": "u1", "agent_id": "a", "kind": "test"},
+        **{"score": 87.5, "attended": True},
+    },
     "dead_letters": {
         "source": "events/a.ndjson",
         "position": 12,
@@ -168,6 +193,7 @@ def test_reference_files_become_tables_whole_each_time(embedded: Warehouse, fold
             "assignments": 1,
             "sim_batches": 1,
             "hand_overs": 0,
+            "units": 0,
         }
     assert embedded.query("SELECT * FROM outlets").to_pylist() == [
         {

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from pipelines.core.service.calendars import WorkTime
+from schemas.fields import TIME_END
 from schemas.service.rules import CaseKind, Limit, ServiceRules, StepRule
 
 
@@ -120,7 +121,7 @@ class Deadlines:
             if over is None:
                 return None
             left, start = left - passed, over
-        return work.after(start, left) if work is not None else start + left
+        return work.after(start, left) if work is not None else min(start + left, TIME_END)
 
 
 def fold(case_id: str, events: Iterable[Happened], deadlines: Deadlines, until: int) -> Folded:

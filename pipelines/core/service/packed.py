@@ -1,0 +1,79 @@
+"""Parts of a stage's state as bytes, by name, and how they are forgotten without being missed.
+
+A death between two writes of state leaves some parts new and the watermarks old, and the log is
+read again from there. A part that was forgotten in that moment would come to life in pieces. So it
+leaves a mark first, which says up to when everything about it is done; the mark goes once it was
+written together with watermarks that have passed it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from schemas.envelope import NO_WATERMARK
+
+_MARK = struct.Struct(">cq")
+_MARKED = b"\0"  # begins no msgpack array
+
+
+class PackedParts:
+    """The parts, and the marks (ms) of those forgotten."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, bytes] = {}
+        self._marks: dict[str, int] = {}
+        self._written: set[str] = set()
+        self._restored: set[str] = set()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def get(self, name: str) -> bytes | None:
+        """The part, if there is one."""
+        return self._parts.get(name)
+
+    def put(self, name: str, part: bytes) -> None:
+        """Replace a part."""
+        self._parts[name] = part
+
+    def forget(self, name: str, at: int) -> None:
+        """Drop a part about which everything known before `at` is done."""
+        self._parts.pop(name, None)
+        self._marks[name] = at
+
+    def done_until(self, name: str) -> int:
+        """What was known before this (ms) about a part that was forgotten is an echo."""
+        return self._marks.get(name, NO_WATERMARK)
+
+    def settle(self, reached: int) -> set[str]:
+        """Drop the marks that are written for good; the parts to be written again.
+
+        To be called once between two snapshots, with the watermark reached.
+        """
+        changed, self._written = self._written, set()
+        for name in changed:
+            self._marks.pop(name, None)
+        passed = {name for name in self._restored if self._marks.get(name, reached) <= reached}
+        self._restored -= passed
+        return changed | passed
+
+    def entry(self, name: str) -> bytes:
+        """What to write of a part: its mark, if it has one, and itself; b'' for nothing."""
+        part = self._parts.get(name, b"")
+        if name in self._marks:
+            self._written.add(name)
+            return _MARK.pack(_MARKED, self._marks[name]) + part
+        return part
+
+    def restore(self, name: str, value: bytes) -> bytes | None:
+        """Take back an entry; the part that it has."""
+        self._parts.pop(name, None)
+        self._marks.pop(name, None)
+        if value[:1] == _MARKED:
+            self._marks[name] = _MARK.unpack_from(value)[1]
+            self._restored.add(name)
+            value = value[_MARK.size :]
+        if value:
+            self._parts[name] = value
+        return value or None

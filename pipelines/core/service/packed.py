@@ -8,13 +8,12 @@ written together with watermarks that have passed it.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 
 from schemas.envelope import NO_WATERMARK
 
-_MARK = struct.Struct(">cq")
 _MARKED = b"\0"  # begins no msgpack array
+_MARK = 9  # bytes of a mark
 
 
 class PackedParts:
@@ -63,7 +62,7 @@ class PackedParts:
         part = self._parts.get(name, b"")
         if name in self._marks:
             self._written.add(name)
-            return _MARK.pack(_MARKED, self._marks[name]) + part
+            return _MARKED + self._marks[name].to_bytes(_MARK - 1, signed=True) + part
         return part
 
     def restore(self, name: str, value: bytes) -> bytes | None:
@@ -71,9 +70,9 @@ class PackedParts:
         self._parts.pop(name, None)
         self._marks.pop(name, None)
         if value[:1] == _MARKED:
-            self._marks[name] = _MARK.unpack_from(value)[1]
+            self._marks[name] = int.from_bytes(value[1:_MARK], signed=True)
             self._restored.add(name)
-            value = value[_MARK.size :]
+            value = value[_MARK:]
         if value:
             self._parts[name] = value
         return value or None

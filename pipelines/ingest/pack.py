@@ -12,7 +12,7 @@ import pyarrow as pa
 from pipelines.core.effects import Effect, RowBuilder
 from pipelines.core.stock.placement import PlacementType
 from pipelines.ingest.check import Checked
-from pipelines.ingest.pack_service import service_rows
+from pipelines.ingest.service.rows import service_rows
 from pipelines.ingest.sim_ranges import Placed, sim_ranges
 from pipelines.ingest.source_clock import SourceClock
 from pipelines.ingest.times import Int64s

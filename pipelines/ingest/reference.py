@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pipelines.ingest.reading.csv_rows import Dialect, csv_rows
 from pipelines.ingest.reading.decoding import BOM
 from pipelines.ingest.reading.lines import Lines, count_lines
-from pipelines.ingest.service_rules import load_service_rules
+from pipelines.ingest.service.rules import load_service_rules
 from schemas import reference as tables
 from schemas.cards import CardList
 from schemas.errors import InputError

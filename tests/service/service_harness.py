@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from pipelines.ingest.service_rules import load_service_rules
+from pipelines.ingest.service.rules import load_service_rules
 from schemas.fields import parse_time
 from schemas.service.rules import ServiceRules
 

@@ -20,7 +20,7 @@ from pipelines.core.effects import RowBuilder
 from pipelines.core.service.case_rows import add_row
 from pipelines.core.service.case_stage import CaseStage
 from pipelines.core.service.repeat_stage import RepeatStage, matter_key
-from pipelines.ingest.pack_service import as_happened
+from pipelines.ingest.service.rows import as_happened
 from schemas import topics
 from schemas.envelope import NO_WATERMARK, Header, pack, unpack
 from schemas.events import accept

@@ -74,6 +74,7 @@ class Dispatcher:
 
         Raises what `MessageDelivery` raises, and OSError when the disk fails.
         """
+        self.delivery.receipts.load(group.wholesaler_id)
         if group.withdrawn:
             alive = tuple(i for i in group.incidents if i.incident_id not in group.withdrawn)
             if not alive:
@@ -104,6 +105,7 @@ class Dispatcher:
 
     async def say_late(self, group: AlertGroup) -> list[AlertEvent]:
         """Tell the fallback that a group has reached nobody so far, while the tries go on."""
+        self.delivery.receipts.load(group.wholesaler_id)
         events: list[AlertEvent] = []
         for part in self._parts(group):
             name = part.message_id

@@ -44,6 +44,9 @@ class Attempt(msgspec.Struct, frozen=True):
 class Receipts(Protocol):
     """What delivery needs to know of earlier attempts, by whichever worker."""
 
+    def load(self, wholesaler_id: str) -> None:
+        """Have a wholesaler's receipts at hand: to be called before any of them is asked for."""
+
     def get(self, message_id: str) -> MessageRecord | None:
         """The record of success, if there is one."""
 
@@ -100,6 +103,9 @@ class FileReceipts:
             self._base.execute("PRAGMA journal_mode = WAL")
             self._base.execute("PRAGMA synchronous = FULL")
             self._base.executescript(_SCHEMA)
+
+    def load(self, wholesaler_id: str) -> None:
+        """See `Receipts`; they always are."""
 
     def get(self, message_id: str) -> MessageRecord | None:
         """See `Receipts`."""
@@ -226,16 +232,29 @@ class LogReceipts:
     """Receipts of the wholesalers whose partitions a worker has, over those of its own disk.
 
     `write` puts a wholesaler's entry on the log; it raises, or ends the process, if the worker may
-    have been replaced. An entry keeps a success for a week after its message went out.
+    have been replaced. An entry keeps a success for a week after its message went out. What was
+    restored is read when its wholesaler is first asked for: a worker may start with a million.
     """
 
     def __init__(self, local: FileReceipts) -> None:
         self.local = local
         self.write: WriteLog | None = None
         self._entries: dict[str, _Logged] = {}
+        self._packed: dict[str, bytes] = {}
         self._wholesalers: dict[str, str] = {}
         self._provider_ids: set[str] = set()
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def load(self, wholesaler_id: str) -> None:
+        """See `Receipts`. Raises `EnvelopeError` for an entry that cannot be read."""
+        value = self._packed.pop(wholesaler_id, None)
+        if value is not None:
+            try:
+                entry = msgspec.msgpack.decode(zlib.decompress(value), type=_Logged)
+            except (msgspec.MsgspecError, zlib.error) as error:
+                raise EnvelopeError(f"not an entry of receipts: {error}") from None
+            self._entries[wholesaler_id] = entry
+            self._index(wholesaler_id, entry)
 
     def get(self, message_id: str) -> MessageRecord | None:
         """See `Receipts`."""
@@ -254,6 +273,12 @@ class LogReceipts:
 
     def claimed(self, provider_id: str) -> bool:
         """See `Receipts`."""
+        if provider_id and provider_id not in self._provider_ids:
+            # Rarely asked, and seldom about a wholesaler whose receipts are at hand.
+            name = provider_id.encode()
+            for wholesaler_id, value in list(self._packed.items()):
+                if name in zlib.decompress(value):
+                    self.load(wholesaler_id)
         return provider_id in self._provider_ids or self.local.claimed(provider_id)
 
     async def put(self, record: MessageRecord) -> None:
@@ -294,21 +319,26 @@ class LogReceipts:
     def restore(self, wholesaler_id: str, value: bytes) -> None:
         """Take back an entry of the log. Raises `EnvelopeError` for what is none."""
         try:
-            entry = msgspec.msgpack.decode(zlib.decompress(value), type=_Logged)
-        except (msgspec.MsgspecError, zlib.error) as error:
+            beginning = zlib.decompressobj().decompress(value, 2)
+        except zlib.error as error:
             raise EnvelopeError(f"not an entry of receipts: {error}") from None
-        if entry.version != 1:
-            raise EnvelopeError(f"receipts of version {entry.version}, expected 1")
-        self._entries[wholesaler_id] = entry
-        self._index(wholesaler_id, entry)
+        # A list of three, of which the first is a small number.
+        if beginning[:1] != b"\x93":
+            raise EnvelopeError("not an entry of receipts")
+        if beginning[1:] != b"\x01":
+            raise EnvelopeError(f"receipts of version {beginning[1:].hex()}, expected 1")
+        self._packed[wholesaler_id] = value
+        self._entries.pop(wholesaler_id, None)
 
     def reset(self) -> None:
         """Drop what was read from the log: partitions have changed hands."""
         self._entries.clear()
+        self._packed.clear()
         self._wholesalers.clear()
         self._provider_ids.clear()
 
     def _entry(self, wholesaler_id: str) -> _Logged:
+        self.load(wholesaler_id)
         return self._entries.setdefault(wholesaler_id, _Logged(1, {}, {}))
 
     def _index(self, wholesaler_id: str, entry: _Logged) -> None:

@@ -74,6 +74,7 @@ def test_the_log_knows_on_another_machine_what_this_one_sent(tmp_path: Path) -> 
         receipts.write = write
         for wholesaler_id, entry in log.items():
             receipts.restore(wholesaler_id, entry)
+        receipts.load("w")
         for act in acts:
             await (
                 receipts.attempt(Attempt(message(), NOW))
@@ -90,6 +91,9 @@ def test_the_log_knows_on_another_machine_what_this_one_sent(tmp_path: Path) -> 
     there = asyncio.run(life("b"))
     assert (there.get("m1"), there.attempts("m1")) == (record(), [])
     assert there.claimed("P1")
+    unread = LogReceipts(FileReceipts(tmp_path / "c"))
+    unread.restore("w", log["w"])
+    assert [unread.claimed(name) for name in ("P1", "P2", "")] == [True, False, False]
     there.reset()
     assert there.get("m1") is None
 

@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import fastavro
@@ -327,3 +327,38 @@ def test_a_mapping_that_fits_no_record_is_told_before_anything_is_refused(
 def test_an_address_that_is_none_is_bad_usage(url: str) -> None:
     with pytest.raises(UsageError, match="kafka://HOST:PORT/TOPIC"):
         split_inputs([url])
+
+
+def test_a_cluster_that_goes_away_is_no_silence_and_is_read_on_when_it_is_back(
+    kafka: KafkaServer, city: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> ListPost:
+        post, stop = ListPost(), asyncio.Event()
+        await fill(kafka, "away", 1, [call_json(1).encode()])
+        feed = TopicFeed(TopicAddress(kafka.bootstrap, "away"), {}, follow=True, ask_every=0.2)
+        reading = asyncio.create_task(
+            read_directory(
+                None, post, options=IngestOptions(follow=True), feeds=[feed],
+                reference=city / "reference", stop=stop,
+            )
+        )  # fmt: skip
+
+        async def until(true: Callable[[], bool]) -> None:
+            while not true():
+                assert not reading.done(), reading.result()
+                await asyncio.sleep(0.05)
+
+        await until(lambda: len(post.uses()) == 1)
+        await asyncio.to_thread(kafka.kill)
+        await until(lambda: "cannot be read and is tried again" in caplog.text)
+        assert await feed.look() == {f"{feed.name}/0": True}
+        await asyncio.to_thread(kafka.start)
+        await send(kafka, "away", 1, [call_json(2).encode()])
+        await until(lambda: len(post.uses()) == 2)
+        stop.set()
+        await reading
+        return post
+
+    post = run(work())
+    assert post.letters() == []
+    assert caplog.text.count("cannot be read and is tried again") == 1

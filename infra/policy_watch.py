@@ -12,6 +12,7 @@ from typing import Final
 
 import faust
 
+from pipelines.files import replace_file
 from pipelines.stream import metrics
 from schemas.answers import PolicyRecord
 from schemas.errors import SettingsError
@@ -25,15 +26,25 @@ LOOK_EVERY: Final = 2.0
 class LivePolicy:
     """The policy file at `path` (None: there is none), and the `record` of it for the log.
 
-    `read` gives its text once it is checked, or raises `SettingsError`, as this does when it is
-    made. A file that cannot be used later is reported once; what was in force stays so.
+    `read` gives its text once it is checked, or raises `SettingsError`. A file that cannot be used
+    is reported once; what was in force stays so, also over a restart: a copy is at `kept`. Without
+    one this raises `SettingsError` when it is made.
     """
 
-    def __init__(self, path: Path | None, read: Callable[[], str]) -> None:
+    def __init__(self, path: Path | None, read: Callable[[], str], kept: Path) -> None:
         self._path = path
         self._read = read
+        self._kept = kept
         self._taken = self._seen = self._state()
-        self.record = self._record(read())
+        #: What is in force, as far as this worker knows.
+        self.text = ""
+        try:
+            self.record = self._take_up()
+        except SettingsError as error:
+            if not kept.exists():
+                raise
+            self.text = kept.read_text(encoding="utf-8")
+            self.record = self._refuse(error)
 
     def look(self) -> bool:
         """Take up the file if it changed; whether `record` is another. Costs a `stat`."""
@@ -42,15 +53,24 @@ class LivePolicy:
             return False
         self._taken = self._seen
         try:
-            self.record = self._record(self._read())
+            self.record = self._take_up()
         except SettingsError as error:
-            self.record = self._record("", str(error))
-            log.error("the policy changed and cannot be used, the old one holds: %s", error)  # noqa: TRY400
-            metrics.POLICY_REFUSED.set(1)
+            self.record = self._refuse(error)
             return True
         log.warning("the policy changed and is in use: %s", self._path)
-        metrics.POLICY_REFUSED.set(0)
         return True
+
+    def _take_up(self) -> PolicyRecord:
+        self.text = self._read()
+        if self._path is not None:
+            replace_file(self._kept, self.text.encode())
+        metrics.POLICY_REFUSED.set(0)
+        return self._record(self.text)
+
+    def _refuse(self, error: SettingsError) -> PolicyRecord:
+        log.error("the policy changed and cannot be used, the old one holds: %s", error)
+        metrics.POLICY_REFUSED.set(1)
+        return self._record(self.text, str(error))
 
     def _record(self, text: str, error: str = "") -> PolicyRecord:
         at = time.time_ns() // 1_000_000

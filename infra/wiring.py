@@ -341,7 +341,7 @@ def _alerts(settings: Settings) -> faust.App:
             log.warning("%s", unknown)
         return text
 
-    policy = LivePolicy(settings.policy, read)
+    policy = LivePolicy(settings.policy, read, sms_folder(settings) / "policy.toml")
     directory = ReferenceDirectory(live.tables)
     rules = AlertRules(
         settings.group_wait,
@@ -365,8 +365,8 @@ def _alerts(settings: Settings) -> faust.App:
     outbox = Outbox(dispatcher)
 
     def in_use() -> None:
-        if options.clock == "wall" and not policy.record.error:
-            outbox.fallback_after = parse_policy(policy.record.text).fallback_after
+        if options.clock == "wall":
+            outbox.fallback_after = parse_policy(policy.text).fallback_after
 
     in_use()
 

@@ -53,7 +53,8 @@ class PolicyRecord(msgspec.Struct, frozen=True):
 
     `record_id` is its id for ever: one that comes twice counts once. `at` is when the file was
     read (wall ms), `name` the file's, '' where alerts go by none; `text` is all of it. With an
-    `error` it could not be used: what was in force stays so.
+    `error` the file could not be used: what was in force stays so, which for a worker that just
+    started is `text`.
     """
 
     record_id: str

@@ -79,7 +79,7 @@ class PolicySchedule:
         """
         self._seen = [*self._seen, record.record_id][-_REMEMBERED:]
         mended, self._refused = self._refused, bool(record.error)
-        if record.error:
+        if record.error and self.eras:
             return True
         since = max(watermark + 1, self.since) if self.eras else NO_WATERMARK
         try:
@@ -91,7 +91,7 @@ class PolicySchedule:
             return mended
         first = not self.eras
         self.eras = [*self.eras, Era(since, record, rules)][-_KEPT:]
-        return mended or not first
+        return mended or not first or bool(record.error)
 
     def of(self, since: int) -> AlertRules:
         """The rules for alerts that have come to the policy which holds since then."""

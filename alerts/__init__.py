@@ -4,6 +4,6 @@ policy      what an operator may decide, as a file, and what follows from it (pu
 lifecycle   who is told of a stock-out, when, and why not (pure); stage: one partition of it
 message     what a message says, to whom, in how many segments
 delivery    from a decided message to one that arrived: attempts, receipts, retries, fallback
-senders     console, file, Twilio
+senders     console, file, Twilio, SMPP, HTTP gateways, channels; the table of routes
 answers     what comes back from the phones
 """

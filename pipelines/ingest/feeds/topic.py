@@ -94,12 +94,20 @@ Values = tuple[list[bytes | None], list[int]]
 
 @dataclass
 class _Partition:
-    """Where reading goes on in a partition, where it ends if it is not followed."""
+    """Where reading goes on in a partition, where it ends if it is not followed.
+
+    `seen_end` is the offset at which the client last said that there is no more.
+    """
 
     source: str
     offset: int = OFFSET_BEGINNING
     end: int | None = None
-    at_end: bool = False
+    seen_end: int = -1
+
+    @property
+    def at_end(self) -> bool:
+        """Whether it was read to its end; the client says so only once."""
+        return self.seen_end >= self.offset >= 0
 
     @property
     def done(self) -> bool:
@@ -244,7 +252,7 @@ class TopicFeed:
             self._tell_loss(partition, position.end, low)
         elif position is not None:
             log.warning("%s was begun anew and is read from its beginning", source)
-        partition.at_end = partition.offset >= high
+        partition.seen_end = high
         return partition
 
     def _bounds(self, number: int) -> tuple[int, int]:
@@ -282,19 +290,22 @@ class TopicFeed:
         found: dict[int, Values] = {}
         for _ in range(_STEPS):
             messages = self._consumer.consume(_STEP, 0 if found else _WAIT)
-            for message in messages:
-                number = message.partition() or 0
-                if message.error() is not None:
-                    self._take_note(number, message)
-                    continue
-                values, offsets = found.get(number) or found.setdefault(number, ([], []))
-                values.append(message.value())
-                offsets.append(message.offset() or 0)
-            if len(messages) < _STEP:
+            count = len(messages)
+            if any(message.error() is not None for message in messages):
+                for message in messages:
+                    self._take_note(message)
+                messages = [message for message in messages if message.error() is None]
+            parts = [message.partition() or 0 for message in messages]
+            for number in sorted(set(parts)):
+                some = [m for m, part in zip(messages, parts, strict=True) if part == number]
+                values, offsets = found.setdefault(number, ([], []))
+                values += [message.value() for message in some]
+                offsets += [message.offset() or 0 for message in some]
+            if count < _STEP:
                 break
         for number, (values, offsets) in found.items():
             partition = self._partitions[number]
-            partition.offset, partition.at_end = offsets[-1] + 1, False
+            partition.offset = max(partition.offset, offsets[-1] + 1)
             if partition.end is not None and partition.offset > partition.end:
                 beyond = bisect_left(offsets, partition.end)
                 del values[beyond:], offsets[beyond:]
@@ -304,12 +315,14 @@ class TopicFeed:
             self._find_way()
         return {number: some for number, some in found.items() if some[0]}
 
-    def _take_note(self, number: int, message: Message) -> None:
-        partition, error = self._partitions[number], message.error()
-        assert error is not None
+    def _take_note(self, message: Message) -> None:
+        number, error = message.partition() or 0, message.error()
+        if error is None:
+            return
+        partition = self._partitions[number]
         if error.code() == KafkaError._PARTITION_EOF:
-            partition.offset = max(partition.offset, message.offset() or 0)
-            partition.at_end = True
+            partition.seen_end = message.offset() or 0
+            partition.offset = max(partition.offset, partition.seen_end)
         elif error.code() in _OUT_OF_RANGE:
             self._astray.add(number)
         else:
@@ -319,7 +332,7 @@ class TopicFeed:
         """Go on where partitions begin now whose next offset is not there."""
         for number in sorted(self._astray):
             partition = self._partitions[number]
-            partition.at_end = False
+            partition.seen_end = -1
             try:
                 low, _ = self._bounds(number)
             except BrokerError as error:

@@ -28,15 +28,36 @@ def test_help_and_version_are_0(arguments: str) -> None:
     assert "zerostock" in ended.stdout
 
 
-def test_what_is_written_is_for_its_owner_only(tmp_path: Path) -> None:
-    city, data = tmp_path / "city", tmp_path / "data"
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small city and the data of a run over it."""
+    folder = tmp_path_factory.mktemp("ran")
+    city, data = folder / "city", folder / "data"
     made = zerostock("simulate", "--out", str(city), "--outlets", "10", "--cdrs", "500")
     assert made.returncode == 0, made.stderr
-    ran = zerostock("run", "--input", str(city), "--data", str(data), "--sms", "console")
-    assert ran.returncode == 0, ran.stderr
-    written = [path for path in tmp_path.rglob("*") if not path.is_symlink()]
+    ended = zerostock("run", "--input", str(city), "--data", str(data), "--sms", "console")
+    assert ended.returncode == 0, ended.stderr
+    return folder
+
+
+def test_what_is_written_is_for_its_owner_only(ran: Path) -> None:
+    written = [path for path in ran.rglob("*") if not path.is_symlink()]
     assert len(written) > 50
     assert [path for path in written if path.stat().st_mode & 0o077] == []
+
+
+def test_the_status_of_a_run_names_what_is_wrong(ran: Path) -> None:
+    data = ("--data", str(ran / "data"))
+    shown = zerostock("status", *data)
+    asked = zerostock("query", *data, "--format", "TSV", "SELECT count() FROM dead_letters_open")
+    assert int(asked.stdout) > 0
+    assert shown.returncode == 1
+    assert f"wrong: {int(asked.stdout):,} lines of the last day were refused" in shown.stdout
+    assert "3 ended" in shown.stdout
+    nowhere = zerostock("status", *data, "--broker", "127.0.0.1:1")
+    assert nowhere.returncode == 1
+    assert "wrong: Kafka at 127.0.0.1:1 cannot be" in nowhere.stdout
+    assert zerostock("status").returncode == 2
 
 
 @pytest.mark.parametrize(

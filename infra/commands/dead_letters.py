@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from infra.commands.options import (
     Broker,
@@ -25,6 +27,32 @@ from infra.settings import load_settings
 app = typer.Typer()
 dead_letters = typer.Typer(help="What was refused, and why.", no_args_is_help=True)
 app.add_typer(dead_letters, name="dead-letters")
+
+
+@app.command()
+def status(
+    data: Data = None,
+    warehouse: Url = None,
+    broker: Broker = None,
+    partitions: Partitions = None,
+    clock: Annotated[
+        str | None, typer.Option(help="wall: a live feed, whose watermark may grow old; or event.")
+    ] = None,
+) -> None:
+    """Show on one screen what runs, how far it is, and what is wrong; exit 1 if anything is.
+
+    Example: `zerostock status --data state`
+    """
+    import asyncio
+
+    from infra.operations.status import show_status
+
+    settings = load_settings(
+        data=data, warehouse=warehouse, broker=broker, partitions=partitions, clock=clock
+    )
+    now = time.time_ns() // 1_000_000
+    if not asyncio.run(show_status(settings, Console(highlight=False), now)):
+        raise typer.Exit(1)
 
 
 @dead_letters.command("list")

@@ -26,7 +26,7 @@ from schemas.topics import INGEST_POSITIONS
 
 async def list_sources(settings: Settings, console: Console) -> None:
     """Show the sources on record at a broker, or of the last run on a data directory."""
-    states = await _states(settings)
+    states = await states_of(settings)
     if not states:
         console.print("no source is on record")
         return
@@ -81,7 +81,8 @@ async def retire_source(name: str, settings: Settings, security: Mapping[str, ob
         await sink.keep({})
 
 
-async def _states(settings: Settings) -> dict[str, SourceState]:
+async def states_of(settings: Settings) -> dict[str, SourceState]:
+    """What is on record of each source, at a broker or of the last run on a data directory."""
     if settings.data is not None:
         return _states_of_run(settings.data, settings.partitions)
     from infra.wiring import kafka_security  # brings Faust along, which takes a second to load

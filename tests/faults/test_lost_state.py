@@ -60,11 +60,13 @@ def test_lost_state_stops_its_worker_and_a_rebuild_brings_all_back(
     feed.bring(0.5)
     cluster.read_all()
     cluster.drain()
+    assert "stock workers      1, 0 messages behind" in zerostock(cluster, "status").stdout
     running = zerostock(cluster, "rebuild")
     assert (running.returncode, running.stderr) == (
         1, "zerostock: 1 stock workers run: stop them first\n",
     )  # fmt: skip
     cluster.stop()
+    assert "wrong: no stock worker runs" in zerostock(cluster, "status").stdout
     before = cluster.sms.read_text()
     for topic in CHANGELOGS:
         if "outlets" in topic:

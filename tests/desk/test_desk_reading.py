@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from services.asgi import call
+from services.tables import put
 
 from infra.desk.app import desk_app
+from infra.desk.freshness import of_stream
+from infra.desk.page import ViewRequest
 from infra.desk.reading import SharedWarehouse
 from pipelines.warehouse import migrate, open_for_reading, open_warehouse
 from pipelines.warehouse.loopback.client import LoopbackClient
@@ -48,6 +52,22 @@ def test_without_events_the_first_page_leads_to_them(shared: SharedWarehouse) ->
     assert "no figures yet" in page
     assert "zerostock run" in page
     assert 'hx-trigger="every 3s' in page  # it shows the figures by itself
+
+
+def test_a_policy_that_cannot_be_used_is_noted_until_it_is_mended(data: Path) -> None:
+    def note(second: int, kind: str, detail: str) -> str:
+        at = datetime(2026, 3, 1, 8, 0, second, tzinfo=UTC)
+        put(warehouse, "alert_news_rows", incident_id=[""], wholesaler_id=[""], at=[at],
+            kind=[kind], message_id=[""], detail=[detail], by=["policy"],
+            slot=[f"policy/{second}"], version=[0])  # fmt: skip
+        found = of_stream(ViewRequest(warehouse))
+        return found.warning.format(*found.values)
+
+    with closing(open_warehouse(data=data)) as warehouse:
+        assert note(1, "policy_changed", "{}") == ""
+        assert note(3, "policy_refused", '{"error": "line 5: grace"}').endswith("line 5: grace")
+        assert note(2, "policy_changed", "{}") != ""  # which comes late
+        assert note(4, "policy_changed", "{}") == ""
 
 
 def test_others_may_ask_while_it_is_held(data: Path, shared: SharedWarehouse) -> None:

@@ -33,6 +33,8 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
         wholesaler_id=["W", "W"], as_of=[T0, T0])  # fmt: skip
     put(opened, "stock_incidents_rows", incident_id=["I", "J"], outlet_id=["O1", "O3"],
         sku=["S", "S"], wholesaler_id=["W", ""], opened_at=[T0, T0], version=[1, 1])  # fmt: skip
+    put(opened, "stock_incidents_rows", incident_id=["K"] * 2, outlet_id=["O2"] * 2, sku=["S"] * 2,
+        wholesaler_id=["W"] * 2, opened_at=[T0] * 2, withdrawn=[0, 1], version=[1, 2])  # fmt: skip
     put(opened, "dead_letters_rows", source=["f"], position=[7], received_at=[T0],
         reason=["bad row: 13800138000 of 2026-03-01"], payload=["13800138000"])  # fmt: skip
     put(opened, "dead_letters_rows", source=[f"g{n % 7}" for n in range(130)],

@@ -162,6 +162,13 @@ def test_an_outlet_shows_its_stock_and_an_unknown_one_is_missing(desk: Any) -> N
     assert get(desk, "/outlets/nobody").status == 404
 
 
+def test_a_stock_out_that_never_was_says_so(desk: Any) -> None:
+    page = text(get(desk, "/stock-outs/K"))
+    assert "There was no stock-out: that became known before a message went out." in page
+    assert "/stock-outs/K" not in text(get(desk, "/stock-outs?month="))
+    assert get(desk, "/stock-outs/L").status == 404
+
+
 def test_a_table_sorts_and_filters(desk: Any) -> None:
     up, down = (text(get(desk, f"/outlets?sort=on_hand&dir={way}")) for way in ("asc", "desc"))
     assert up.index("/outlets/O1") < up.index("/outlets/O2")

@@ -25,6 +25,13 @@ _INCIDENT: Final = named(
                   / 3600 AS hours
         FROM stock_incidents WHERE incident_id = {id:String})"""
 )
+# One that never was shows nowhere else; who was told of it asks here.
+_NEVER_WAS: Final = named(
+    """(SELECT incident_id, outlet_id, sku, wholesaler_id, opened_at, closed_at, withdrawn,
+               toDateTime64(NULL, 3, 'UTC') AS notified_at, toFloat64(0) AS hours
+        FROM stock_incidents_rows
+        WHERE incident_id = {id:String} ORDER BY version DESC LIMIT 1)"""
+)
 _TODAY: Final = named(
     """(SELECT h.wholesaler_id AS wholesaler_id, p.phone AS phone FROM outlet_holders AS h
        LEFT JOIN wholesalers AS p ON p.wholesaler_id = h.wholesaler_id
@@ -59,7 +66,7 @@ _SENT: Final = frozenset({"sent", "delivered", "read"})
 def page(request: ViewRequest) -> Page:
     """One stock-out; 404 for one that there is not."""
     this = {"id": request.path["incident"]}
-    incident = request.row(_INCIDENT, this)
+    incident = request.row(_INCIDENT, this) or request.row(_NEVER_WAS, this)
     if incident is None:
         return not_found(N_("Stock-out"), N_("See all stock-outs"), "/stock-outs?month=")
     today = request.row(_TODAY, {"outlet": incident["outlet_id"]})
@@ -109,7 +116,12 @@ def _wholesaler(label: str, row: Row) -> Figure:
 
 def _verdict(incident: Row, events: list[Row], messages: list[Row]) -> tuple[str, str]:
     """Whether somebody was notified, in a sentence; and the reason if not."""
-    if any(message["status"] in _SENT for message in messages):
+    notified = any(message["status"] in _SENT for message in messages)
+    if incident.get("withdrawn"):
+        if notified:
+            return N_("There was no stock-out: that became known after a message went out."), ""
+        return N_("There was no stock-out: that became known before a message went out."), ""
+    if notified:
         return N_("A message about this stock-out went out."), ""
     failed = [message for message in messages if message["status"] not in ("", "pending")]
     if failed:

@@ -105,17 +105,16 @@ def _plain_quotes(data: bytes, delimiter: str) -> bool:
     if len(delimiter) != 1 or delimiter == '"':
         return False
     text = np.frombuffer(b"\n" + data + b"\n", np.uint8)
-    quotes = np.flatnonzero(text == ord('"'))
-    if len(quotes) % 2:
+    ends, separator = ord("\n"), ord(delimiter)
+    marks = np.flatnonzero((text == ord('"')) | (text == ends))
+    quotes = np.flatnonzero(text[marks] == ord('"'))
+    # No end of a line stands between two of a pair.
+    if len(quotes) % 2 or not (quotes[1::2] - quotes[::2] == 1).all():
         return False
-    opening, closing = quotes[::2], quotes[1::2]
-    before, after = text[opening - 1], text[closing + 1]
-    if not np.isin(before, [ord(delimiter), ord("\n")]).all():
+    before, after = text[marks[quotes[::2]] - 1], text[marks[quotes[1::2]] + 1]
+    if not ((before == separator) | (before == ends)).all():
         return False
-    if not np.isin(after, [ord(delimiter), ord("\n"), ord("\r")]).all():
-        return False
-    ends = np.flatnonzero(text == ord("\n"))
-    return bool((ends.searchsorted(opening) == ends.searchsorted(closing)).all())
+    return bool(((after == separator) | (after == ends) | (after == ord("\r"))).all())
 
 
 def _plain_ends(data: bytes) -> bool:
@@ -321,7 +320,12 @@ def _opens(line: bytes, dialect: Dialect) -> bool:
 
 def unfinished_bytes(data: bytes, dialect: Dialect) -> int:
     """Bytes at the end of some lines that begin a record which goes on behind them."""
-    if b'"' not in data or _plain_quotes(data, dialect.delimiter):
+    if b'"' not in data:
+        return 0
+    # A record that begins further up is not waited for, and one begins in a line with a quote open.
+    tail = data[-LONGEST_LINE - 1 :]
+    tail = tail[tail.find(b"\n") + 1 :] if len(tail) < len(data) else tail
+    if not any(line.count(b'"') % 2 for line in tail.split(b"\n")):
         return 0
     lines = data.split(b"\n")
     lines.pop()

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -320,24 +320,41 @@ class _Entry:
     open: bool = False
 
 
-@dataclass
 class _Folder:
-    """What one folder held when it last changed (ns), by name."""
+    """What one folder held when it last changed (ns): files by name, folders, and what is neither.
 
-    changed: int
-    entries: dict[str, _Entry]
-    below: list[Path]
+    `files` are those that are read, by name; `questions` those that may be once more is written.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self, changed: int) -> None:
+        self.changed = changed
+        self.entries: dict[str, _Entry] = {}
+        self.others: dict[str, Path | None] = {}
         self.sort()
+
+    @property
+    def below(self) -> list[Path]:
+        """The folders within."""
+        return [path for path in self.others.values() if path is not None]
 
     def sort(self) -> None:
         """Say anew which files are read, which may be, and which are not."""
-        self.files = [e.file for e in self.entries.values() if not e.open and e.why_not is None]
-        self.questions = [e for e in self.entries.values() if e.open]
-        self.unread = [
-            (e.file.name, e.why_not) for e in self.entries.values() if e.why_not is not None
-        ]
+        self.files: list[SourceFile] = []
+        self.questions: list[_Entry] = []
+        self.unread: list[tuple[str, str]] = []
+        self._tell(self.entries.values())
+
+    def add(self, entries: dict[str, _Entry]) -> None:
+        """Add files that were not there."""
+        self.entries |= entries
+        self._tell(entries.values())
+
+    def _tell(self, entries: Iterable[_Entry]) -> None:
+        more = [e.file for e in entries if not e.open and e.why_not is None]
+        if more:
+            self.files = sorted([*self.files, *more], key=_name)
+        self.questions += [e for e in entries if e.open]
+        self.unread += [(e.file.name, e.why_not) for e in entries if e.why_not is not None]
 
 
 class DirectoryWatch:
@@ -424,22 +441,31 @@ class DirectoryWatch:
             # One that changed a moment ago may do so again at the same tick of its clock.
             if known is not None and known.changed == changed:
                 return known
-            settled = changed < time.time_ns() - _TICK
-            old = known.entries if known is not None else {}
-            entries: dict[str, _Entry] = {}
-            below: list[Path] = []
-            with os.scandir(path) as scanned:
-                for entry in sorted(scanned, key=_name):
-                    if entry.is_dir(follow_symlinks=False):
-                        if not entry.name.startswith("."):
-                            below.append(path / entry.name)
-                    elif entry.name in old:
-                        entries[entry.name] = old[entry.name]
-                    elif entry.is_file():
-                        entries[entry.name] = self._entry(root, path / entry.name)
+            names = os.listdir(path)
         except OSError:
             return None
-        return _Folder(changed if settled else -1, entries, below)
+        settled = changed < time.time_ns() - _TICK
+        folder = _Folder(changed)
+        new = names
+        if known is not None:
+            new = [n for n in names if n not in known.entries and n not in known.others]
+            if len(names) - len(new) == len(known.entries) + len(known.others):
+                folder = known
+            else:  # something is gone
+                left = set(names)
+                folder.others = {n: p for n, p in known.others.items() if n in left}
+                folder.add({n: e for n, e in known.entries.items() if n in left})
+        added: dict[str, _Entry] = {}
+        for name in new:
+            if os.path.isdir(path / name) and not os.path.islink(path / name):
+                folder.others[name] = None if name.startswith(".") else path / name
+            elif os.path.isfile(path / name):
+                added[name] = self._entry(root, path / name)
+            elif not os.path.islink(path / name):  # what a link names may come yet
+                folder.others[name] = None
+        folder.add(added)
+        folder.changed = changed if settled else -1
+        return folder
 
     def _entry(self, root: Path, path: Path) -> _Entry:
         file = SourceFile(_text(path.relative_to(root)), path)

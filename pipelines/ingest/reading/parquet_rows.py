@@ -43,6 +43,17 @@ def parquet_calls(rows: pa.RecordBatch, names: list[str]) -> Calls:
     return Calls(texts, at, wrong)
 
 
+def plain_numbers(column: pa.Array) -> bool:
+    """Whether all are whole numbers that a call may have, or null; judged without their texts."""
+    whole = pa.types.is_integer(column.type) or (
+        column.type == pa.float64() and pc.all(pc.equal(pc.floor(column), column)).as_py()
+    )
+    if not whole:
+        return False
+    inside = pc.and_(pc.greater_equal(column, 0), pc.less(column, 10**15))
+    return pc.all(inside).as_py() is not False
+
+
 def rows_not_utf8(rows: pa.RecordBatch, names: list[str]) -> set[int]:
     """The rows with a text among the named columns that is none: Arrow does not look as it reads.
 

@@ -74,6 +74,8 @@ Time = Annotated[int, BeforeValidator(_time)]
 ClockTime = Annotated[int, BeforeValidator(_clock)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Ids = Annotated[tuple[Identifier, ...], BeforeValidator(_several), Field(min_length=1)]
+#: Shops that a van can visit in a day.
+Stops = Annotated[int, Field(ge=1, le=1_000)]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 #: Whom a step of the escalation tells.
@@ -176,6 +178,7 @@ class ForWholesaler(_Table):
     group_wait: Wait | None = None
     quiet_hours: QuietHours | Literal[False] | None = None
     resolved_notes: bool | None = None
+    round_stops: Stops | None = None
 
 
 class Policy(_Table):
@@ -190,6 +193,7 @@ class Policy(_Table):
     on_the_way: Duration = 7_200_000
     grace: Wait = 900_000
     resolved_notes: bool = False
+    round_stops: Stops = 30
     escalation: tuple[EscalationStep, ...] = ()
     managers: dict[str, Identifier] = {}
     quiet_hours: QuietHours | None = None

@@ -18,7 +18,7 @@ from infra.commands.options import (
     ways,
 )
 from infra.settings import load_settings
-from schemas.errors import SettingsError, UsageError
+from schemas.errors import SendError, SettingsError, UsageError
 
 app = typer.Typer()
 alerts = typer.Typer(help="Who was told of a stock-out, and why.", no_args_is_help=True)
@@ -167,9 +167,10 @@ def soon_empty(
     as_of: Annotated[
         str | None, typer.Option(help="Day whose evening it is, YYYY-MM-DD (the last known).")
     ] = None,
-    target: Annotated[
-        float, typer.Option(min=0.01, max=0.99, help="Announce shelves whose risk is above it.")
-    ] = 0.3,
+    worth: Annotated[
+        float, typer.Option(min=0.0, help="Announce shelves that will lose so many sales or more.")
+    ] = 1.0,
+    policy: Policy = None,
     cover: Annotated[
         str | None, typer.Option(help="How long what is brought shall last (14d).")
     ] = None,
@@ -189,6 +190,7 @@ def soon_empty(
 
     Shelves whose stock is doubted go to the managers' `fallback` channel. A second run for the same
     day replaces its lists and tells nobody twice. With --warehouse, --data keeps what was sent.
+    Exit code 1 if somebody was not reached.
 
     Example: `zerostock soon-empty --data state --clock event --sms file:soon.ndjson`
     """
@@ -201,11 +203,17 @@ def soon_empty(
     except ValueError:
         raise UsageError(f"--as-of {as_of} is no day like 2026-03-31") from None
     settings = load_settings(
-        data=data, warehouse=warehouse, clock=clock, cover_target=cover, **ways(sms, routes)
+        data=data,
+        warehouse=warehouse,
+        clock=clock,
+        cover_target=cover,
+        policy=policy,
+        **ways(sms, routes),
     )
-    typer.echo(
-        "\n".join(run_soon_empty(settings, day, target, only=wholesaler or (), dry_run=dry_run))
-    )
+    evening = run_soon_empty(settings, day, worth, only=wholesaler or (), dry_run=dry_run)
+    typer.echo("\n".join(evening.lines))
+    if evening.unreached:
+        raise SendError(f"not reached: {', '.join(evening.unreached)}")
 
 
 @hand_overs.command("add")

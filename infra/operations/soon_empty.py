@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 import msgspec
 import polars as pl
@@ -20,16 +21,19 @@ from alerts.message.compose import EmptyShelf, compose
 from alerts.message.fill_levels import write_fill_levels
 from alerts.message.phones import contacts
 from alerts.message.texts import Texts
+from alerts.policy.policy import Policy, load_policy
 from infra.settings import Settings
 from infra.text import counted
 from infra.wiring import channels_of, delivery_of, zone_of
 from pipelines.core.channel.forecast import (
     WINDOW,
     consumption,
+    daily_books,
     fill_levels,
     lead_times,
     phantoms,
     soon_empty,
+    van_round,
 )
 from pipelines.core.effects import RowBuilder
 from pipelines.warehouse import Warehouse, migrate, open_warehouse
@@ -46,37 +50,60 @@ MANAGERS: Final = "fallback"
 _DAYS_OF_HISTORY: Final = 90
 _MOST_NAMED: Final = 50
 
+#: Shelves by local day, all before the window as one.
+_MOVEMENTS: Final = """
+SELECT
+    outlet_id, sku, greatest(toDate(at, {zone:String}), {before:Date}) AS day,
+    sum(delta) AS net, sumIf(delta, cause = 'delivery') AS received,
+    sumIf(delta, cause = 'transfer_in') AS transferred_in,
+    -sumIf(delta, cause = 'first_use') AS activated
+FROM stock_movements WHERE at < {evening:DateTime64(3, 'UTC')}
+GROUP BY outlet_id, sku, day
+"""
+
 
 class Lists(msgspec.Struct, frozen=True):
     """The lists of a day's evening, as columns of their tables."""
 
     as_of: date
-    target: float
-    shelves: int
+    worth: float
+    risks: pl.DataFrame
     announced: pl.DataFrame
     doubted: pl.DataFrame
     fill_levels: pl.DataFrame
 
 
+class Evening(NamedTuple):
+    """What was done, line by line, and who should have been told and was not."""
+
+    lines: list[str]
+    unreached: list[str]
+
+
 def make_lists(
-    warehouse: Warehouse, as_of: date | None, target: float, cover_days: float = 14.0
+    warehouse: Warehouse,
+    as_of: date | None,
+    worth: float,
+    zone: ZoneInfo,
+    policy: Policy,
+    cover_days: float = 14.0,
 ) -> Lists:
     """Both lists, and how many cards shelves need for `cover_days` beyond a delivery, as of
-    the evening of a day, by default the last that the warehouse knows.
+    the evening of a day of the zone, by default the last that the warehouse knows.
 
-    Raises `InputError` when it knows nothing of that day.
+    A shelf is announced from `worth` lost sales on. Raises `InputError` when nothing is known of
+    that day.
     """
-    last = as_of or _last_day(warehouse)
-    parameters: dict[str, object] = {"from": last - timedelta(days=WINDOW), "to": last}
-    daily = _frame(
+    last = as_of or _last_day(warehouse, zone)
+    evening = datetime.combine(last + timedelta(days=1), datetime.min.time(), zone).astimezone(UTC)
+    first = last - timedelta(days=WINDOW - 1)
+    movements = _frame(
         warehouse,
-        "SELECT outlet_id, sku, day, opening, received, transferred_in, activated, closing"
-        " FROM outlet_daily WHERE day > {from:Date} AND day <= {to:Date}",
-        parameters,
+        _MOVEMENTS,
+        {"zone": zone.key, "before": first - timedelta(days=1), "evening": evening},
     )
-    if daily.is_empty():
+    if movements.is_empty():
         raise InputError(f"the warehouse knows of no day up to {last}")
-    evening = datetime.combine(last, datetime.min.time(), UTC) + timedelta(days=1)
     held = _frame(
         warehouse,
         "SELECT outlet_id, argMax(wholesaler_id, valid_from) AS wholesaler_id FROM assignments"
@@ -90,24 +117,36 @@ def make_lists(
         " AND opened_at >= {since:DateTime64(3, 'UTC')}",
         {"evening": evening, "since": evening - timedelta(days=_DAYS_OF_HISTORY)},
     )
-    shelves = consumption(daily).join(held, on="outlet_id", how="left")
+    shelves = consumption(daily_books(movements, first, last)).join(
+        held, on="outlet_id", how="left"
+    )
     shelves = shelves.with_columns(pl.col("wholesaler_id").fill_null(""))
     leads = lead_times(closed)
     levels = fill_levels(shelves, leads, cover_days=cover_days)
-    risks = soon_empty(shelves, leads).join(levels, on=["outlet_id", "sku"], how="left")
-    announced = risks.filter(pl.col("risk") > target).sort("risk", "outlet_id", descending=True)
-    return Lists(last, target, risks.height, announced, phantoms(shelves), levels)
+    bring = pl.max_horizontal(pl.col("fill_to") - pl.col("on_hand"), 1)
+    risks = (
+        soon_empty(shelves, leads)
+        .join(levels, on=["outlet_id", "sku"], how="left")
+        .with_columns(bring=pl.when(pl.col("fill_to").is_not_null()).then(bring))
+    )
+    own_stops = {
+        name: own.round_stops
+        for name, own in policy.wholesalers.items()
+        if own.round_stops is not None
+    }
+    announced = van_round(risks, worth, policy.round_stops, own_stops)
+    return Lists(last, worth, risks, announced, phantoms(shelves), levels)
 
 
 def run_soon_empty(
     settings: Settings,
     as_of: date | None,
-    target: float,
+    worth: float,
     *,
     only: Collection[str] = (),
     dry_run: bool,
-) -> list[str]:
-    """Make the lists, keep them, and tell of them; what was done, line by line.
+) -> Evening:
+    """Make the lists, keep them, and tell of them.
 
     If wholesalers are named, `only` they are told, and managers are not. `dry_run` only says what
     would be told. Raises `BusyError` while a run owns the data directory.
@@ -115,7 +154,9 @@ def run_soon_empty(
     warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
     try:
         migrate(warehouse)
-        lists = make_lists(warehouse, as_of, target, settings.cover_target / 86_400_000)
+        policy = load_policy(settings.policy) if settings.policy is not None else Policy()
+        cover_days = settings.cover_target / 86_400_000
+        lists = make_lists(warehouse, as_of, worth, zone_of(settings), policy, cover_days)
         # A dry run writes nothing, not even a record that nothing was sent.
         delivery = delivery_of(settings) if not dry_run else None
         signature = delivery.routes.signature if delivery else settings.sms_signature
@@ -126,10 +167,12 @@ def run_soon_empty(
         ]
         said = [
             f"{lists.as_of}: {counted(lists.announced.height, 'shelf', 'shelves')} of"
-            f" {lists.shelves:,} will soon be empty, the stock of {lists.doubted.height} is doubted"
+            f" {lists.risks.height:,} will soon be empty,"
+            f" the stock of {lists.doubted.height} is doubted"
         ]
         if delivery is None:
-            return said + [f"{m.wholesaler_id or 'nobody'}: {m.body}" for m, _ in messages]
+            said += [f"{m.wholesaler_id or 'nobody'}: {m.body}" for m, _ in messages]
+            return Evening(said, [])
         _keep(warehouse, lists)
         if settings.data is not None:
             (settings.data / "sms").mkdir(parents=True, exist_ok=True)
@@ -138,15 +181,23 @@ def run_soon_empty(
         _record(warehouse, records)
         sent = sum(record.status == "sent" for record in records)
         said.append(f"{sent} of {counted(len(records), 'message')} went out")
-        said += [f"{r.wholesaler_id or 'nobody'}: {r.error}" for r in records if r.status != "sent"]
-        return said if only else said + _tell_managers(settings, lists)
+        failed = [record for record in records if record.status != "sent"]
+        unreached = [record.wholesaler_id or "nobody" for record in failed]
+        said += [f"{who}: {r.error}" for who, r in zip(unreached, failed, strict=True)]
+        if not only and lists.doubted.height:
+            told, line = _tell_managers(settings, lists)
+            said.append(line)
+            unreached += [] if told else [MANAGERS]
+        return Evening(said, unreached)
     finally:
         warehouse.close()
 
 
-def _last_day(warehouse: Warehouse) -> date:
-    found = warehouse.query("SELECT max(day) AS day, count() AS days FROM outlet_daily")
-    if not found["days"][0].as_py():
+def _last_day(warehouse: Warehouse, zone: ZoneInfo) -> date:
+    found = warehouse.query(
+        "SELECT toDate(until, {zone:String}) AS day FROM data_until", {"zone": zone.key}
+    )
+    if not found.num_rows:
         raise InputError("the warehouse knows of no movement yet: `zerostock run` fills it")
     day: date = found["day"][0].as_py()
     return day
@@ -187,7 +238,7 @@ def _messages(
                 *names.get(r["outlet_id"], ("", "")),
                 r["sku"],
                 at,
-                max(1, r["fill_to"] - r["on_hand"]) if r["fill_to"] is not None else None,
+                r["bring"],
             )
             for r in rows.to_dicts()
         ]
@@ -244,8 +295,8 @@ def _keep(warehouse: Warehouse, lists: Lists) -> None:
         if stamped.height:
             warehouse.insert(f"{table}_rows", stamped.to_arrow())
     run = stamp | {
-        "target": lists.target,
-        "shelves": lists.shelves,
+        "worth": lists.worth,
+        "shelves": lists.risks.height,
         "announced": lists.announced.height,
         "phantoms": lists.doubted.height,
     }
@@ -253,7 +304,7 @@ def _keep(warehouse: Warehouse, lists: Lists) -> None:
         [
             ("as_of", pa.date32()),
             ("run_at", pa.timestamp("ms", tz="UTC")),
-            ("target", pa.float64()),
+            ("worth", pa.float64()),
             *((name, pa.int64()) for name in ("shelves", "announced", "phantoms")),
         ]
     )
@@ -268,12 +319,11 @@ def _record(warehouse: Warehouse, records: list[MessageRecord]) -> None:
         warehouse.insert(*to_rows("messages", rows.batch()))
 
 
-def _tell_managers(settings: Settings, lists: Lists) -> list[str]:
+def _tell_managers(settings: Settings, lists: Lists) -> tuple[bool, str]:
+    """Whether they heard of doubted stock, in words as well."""
     channels = channels_of(settings)
-    if lists.doubted.is_empty():
-        return []
     if channels is None or MANAGERS not in channels.names:
-        return ["doubted stock was told to nobody: ZEROSTOCK_CHANNELS names no `fallback`"]
+        return False, "doubted stock was told to nobody: ZEROSTOCK_CHANNELS names no `fallback`"
     named = lists.doubted.head(_MOST_NAMED).to_dicts()
     body = "\n".join(
         "{outlet_id} {sku}: {on_hand} on the books, silent for {silent_days} days".format(**row)
@@ -283,7 +333,6 @@ def _tell_managers(settings: Settings, lists: Lists) -> list[str]:
     try:
         asyncio.run(channels.tell(MANAGERS, title, body))
     except SendError as error:
-        return [f"managers were not told of doubted stock: {error}"]
-    return [
-        f"managers were told of {counted(lists.doubted.height, 'doubted shelf', 'doubted shelves')}"
-    ]
+        return False, f"managers were not told of doubted stock: {error}"
+    doubted = counted(lists.doubted.height, "doubted shelf", "doubted shelves")
+    return True, f"managers were told of {doubted}"

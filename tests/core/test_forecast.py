@@ -9,7 +9,7 @@ from statistics import fmean, variance
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.core.channel.forecast import (
@@ -17,10 +17,13 @@ from pipelines.core.channel.forecast import (
     PHANTOM,
     chance_of_running_out,
     consumption,
+    daily_books,
     fill_levels,
     lead_times,
+    lost_sales,
     phantoms,
     soon_empty,
+    van_round,
 )
 
 DAY = date(2026, 3, 1)
@@ -143,6 +146,79 @@ def test_soon_empty_knows_what_it_does_not_know() -> None:
     assert "o3" not in found  # empty already: its wholesaler was told
     never = shelves.with_columns(sold_a_day=pl.lit(None, pl.Float64), on_hand=pl.lit(5))
     assert soon_empty(never, lead_times(closed()))["risk"].to_list() == [None] * 4
+
+
+@settings(max_examples=30)
+@given(st.floats(0.1, 30), st.floats(1, 8), st.integers(0, 40))
+def test_lost_sales_are_what_demand_exceeds_the_stock_by(
+    mean: float, spread: float, held: int
+) -> None:
+    """The sum of the chances that demand reaches each card more than there is."""
+    reached = held + 1.0 + np.arange(400)
+    tails = chance_of_running_out(reached, np.full(400, mean), np.full(400, mean * spread))
+    (lost,) = lost_sales(np.array([held]), np.array([mean]), np.array([mean * spread]))
+    assert lost == pytest.approx(tails.sum(), abs=1e-3, rel=1e-3)
+
+
+shelf_worths = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(0, 6), st.sampled_from("xy"), st.floats(0, 4)),
+    max_size=40,
+    unique_by=lambda row: row[:3],
+)
+
+
+@given(shelf_worths, st.floats(0, 2), st.integers(1, 4), st.integers(1, 4))
+def test_a_round_has_the_stops_that_save_most(
+    rows: list[tuple[str, int, str, float]], least: float, stops: int, own: int
+) -> None:
+    frame = pl.DataFrame(
+        [(w, f"{w}{n}", sku, lost) for w, n, sku, lost in rows],
+        {"wholesaler_id": pl.String, "outlet_id": pl.String, "sku": pl.String,
+         "lost_sales": pl.Float64},
+        orient="row",
+    )  # fmt: skip
+    found = van_round(frame, least, stops, {"a": own})
+    expected = set()
+    for wholesaler in "abc":
+        saved: dict[str, float] = {}
+        for row in frame.filter(pl.col("wholesaler_id") == wholesaler).rows():
+            if row[3] >= least:
+                saved[row[1]] = saved.get(row[1], 0.0) + row[3]
+        best = sorted(saved, key=lambda outlet: (-saved[outlet], outlet))
+        visited = best[: own if wholesaler == "a" else stops]
+        expected |= {row[1:3] for row in frame.rows() if row[1] in visited and row[3] >= least}
+    assert set(found.select("outlet_id", "sku").rows()) == expected
+
+
+moves = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9), st.integers(-3, 5)))
+
+
+@given(moves, st.integers(1, 5), st.integers(0, 4))
+def test_daily_books_open_with_all_that_was_before(
+    rows: list[tuple[str, int, int]], first: int, more: int
+) -> None:
+    start, last = DAY + timedelta(days=first), DAY + timedelta(days=first + more)
+    nets: dict[tuple[str, date], int] = {}
+    for outlet, day, net in rows:
+        on = max(DAY + timedelta(days=day), start - timedelta(days=1))
+        if on <= last:
+            nets[outlet, on] = nets.get((outlet, on), 0) + net
+    frame = pl.DataFrame(
+        [(o, "c", day, net, 0, 0, 0) for (o, day), net in nets.items()],
+        {"outlet_id": pl.String, "sku": pl.String, "day": pl.Date, "net": pl.Int64,
+         "received": pl.Int64, "transferred_in": pl.Int64, "activated": pl.Int64},
+        orient="row",
+    )  # fmt: skip
+    expected = {}
+    for outlet in {o for o, _ in nets}:
+        begun = min(day for o, day in nets if o == outlet)
+        for n in range((last - start).days + 1):
+            day = start + timedelta(days=n)
+            if day >= begun:
+                before = sum(net for (o, d), net in nets.items() if o == outlet and d < day)
+                expected[outlet, day] = before, before + nets.get((outlet, day), 0)
+    found = daily_books(frame, start, last).select("outlet_id", "day", "opening", "closing")
+    assert {(o, d): (opening, closing) for o, d, opening, closing in found.rows()} == expected
 
 
 def test_phantoms_are_silent_for_longer_than_chance_allows() -> None:

@@ -88,7 +88,8 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     soon = [("O2", 0.9, 0.5, 2.0), ("O3", 0.4, 3.0, 1.0), ("S001", 0.35, 0.8, 1.0)]
     put(opened, "soon_empty_rows", as_of=[dt.date(2026, 3, 31)] * 3, run_at=[UNTIL] * 3,
         outlet_id=[s[0] for s in soon], sku=["B"] * 3, risk=[s[1] for s in soon],
-        days_of_cover=[s[2] for s in soon], lead_days=[s[3] for s in soon])  # fmt: skip
+        days_of_cover=[s[2] for s in soon], lead_days=[s[3] for s in soon],
+        lost_sales=[2.5, 0.5, 1.5], bring=[9, 3, 4])  # fmt: skip
     put(opened, "batch_publications", job=["channel", "channel", "line-loss"],
         period=["2026-03", "2026-02", "2026-03"], generation=[1, 1, 1], run_id=["c", "b", "l"],
         published_at=[UNTIL - 3 * HOUR, UNTIL, UNTIL + 24 * HOUR])  # fmt: skip
@@ -263,11 +264,13 @@ def test_a_search_with_more_than_it_shows_says_so(city: Embedded) -> None:
 # what figures rest on and mean
 
 
-def test_soon_empty_has_only_what_runs_out_before_the_next_delivery(city: Embedded) -> None:
-    page = text(city, "/soon-empty")
-    assert "/outlets/O2" in page  # likely
-    assert "/outlets/S001" in page  # its cover is shorter than a delivery takes
-    assert "/outlets/O3" not in page
+def test_soon_empty_has_what_wholesalers_were_told_of(city: Embedded) -> None:
+    listed = rows(city, "/soon-empty")
+    assert [(row["To bring (cards)"], row["Lost sales (cards, estimated)"]) for row in listed] == [
+        ("9", "2.5"),
+        ("4", "1.5"),
+        ("3", "0.5"),
+    ]
 
 
 def test_a_ranking_says_how_much_data_it_rests_on(city: Embedded) -> None:

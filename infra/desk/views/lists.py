@@ -301,14 +301,14 @@ HALLS: Final = ListPage(
 SOON_EMPTY: Final = ListPage(
     "/soon-empty",
     N_("Soon empty"),
-    N_("Shelves that will probably run out before the next delivery: their cover is shorter than a"
-       " delivery takes, or the risk is 50% or more. Estimated from sales of the last 28 days."),
-    named("(SELECT * FROM soon_empty WHERE risk >= 0.5 OR days_of_cover < lead_days)"),
+    N_("What tomorrow's round is worth: the shelves that wholesalers were told of in the evening,"
+       " with how many cards to bring. Estimated from sales of the last 28 days."),
+    named("soon_empty"),
     columns(
         "soon_empty", "as_of", OUTLET, WHOLESALER, "sku", "on_hand", "sold_a_day",
-        "days_of_cover", "lead_days", _bar("soon_empty", "risk"),
+        "days_of_cover", "lead_days", _bar("soon_empty", "risk"), "lost_sales", "bring",
     ),
-    "risk",
+    "lost_sales",
     filled_by="zerostock soon-empty --data DATA",
     job=JobRun("soon-empty", streams=True),
     choices=("as_of", "wholesaler"),

@@ -10,6 +10,8 @@ follow a negative binomial distribution, or a Poisson one where the variance is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import date, timedelta
 from typing import Final
 
 import numpy as np
@@ -32,6 +34,27 @@ _REVIEW_DAYS = 1.0
 
 #: No shelf holds more cards than the distribution is spelt out for.
 _MOST_COUNTED: Final = 4_096
+
+
+def daily_books(movements: pl.DataFrame, first: date, last: date) -> pl.DataFrame:
+    """What `consumption` wants of each shelf, a row for each day from `first` to `last`.
+
+    `movements` has outlet_id, sku, day, net, received, transferred_in and activated, cards; what
+    was before `first` is of the day before it.
+    """
+    shelf = ["outlet_id", "sku"]
+    days = pl.date_range(first - timedelta(days=1), last, eager=True).alias("day").to_frame()
+    begun = movements.group_by(shelf).agg(begun=pl.col("day").min())
+    return (
+        begun.join(days, how="cross")
+        .filter(pl.col("day") >= pl.col("begun"))
+        .join(movements, on=[*shelf, "day"], how="left")
+        .with_columns(pl.col("net", "received", "transferred_in", "activated").fill_null(0))
+        .sort("day")
+        .with_columns(closing=pl.col("net").cum_sum().over(shelf))
+        .with_columns(opening=pl.col("closing") - pl.col("net"))
+        .filter(pl.col("day") >= first)
+    )
 
 
 def consumption(daily: pl.DataFrame) -> pl.DataFrame:
@@ -87,6 +110,18 @@ def chance_of_running_out(on_hand: Floats, mean: Floats, variance: Floats) -> Fl
 
     All arrays have one entry a shelf. An empty shelf has run out: 1. Without demand: 0.
     """
+    return _running_out(on_hand, mean, variance)[0]
+
+
+def lost_sales(on_hand: Floats, mean: Floats, variance: Floats) -> Floats:
+    """E[demand − on hand, where that is more than nothing], cards, by shelf; arrays as above.
+
+    The expected shortage of inventory management: Σ P(demand > k) over k ≥ on hand.
+    """
+    return _running_out(on_hand, mean, variance)[1]
+
+
+def _running_out(on_hand: Floats, mean: Floats, variance: Floats) -> tuple[Floats, Floats]:
     held = np.minimum(np.maximum(on_hand, 0), _MOST_COUNTED).astype(np.int64)
     mean = np.maximum(np.asarray(mean, float), 1e-12)
     spread = np.maximum(np.asarray(variance, float), mean * (1 + 1e-9))
@@ -95,10 +130,13 @@ def chance_of_running_out(on_hand: Floats, mean: Floats, variance: Floats) -> Fl
     r = mean * p / (1 - p)
     term = np.exp(r * np.log(p))
     below = np.zeros(len(held))
+    short = mean.copy()
     for count in range(int(held.max(initial=0))):
         below += np.where(count < held, term, 0.0)
+        short -= np.where(count < held, np.clip(1.0 - below, 0.0, 1.0), 0.0)
         term = term * (r + count) / (count + 1) * (1 - p)
-    return np.where(held == 0, 1.0, np.clip(1.0 - below, 0.0, 1.0))
+    chance = np.where(held == 0, 1.0, np.clip(1.0 - below, 0.0, 1.0))
+    return chance, np.maximum(short, 0.0)
 
 
 def soon_empty(shelves: pl.DataFrame, leads: pl.DataFrame) -> pl.DataFrame:
@@ -107,7 +145,8 @@ def soon_empty(shelves: pl.DataFrame, leads: pl.DataFrame) -> pl.DataFrame:
     `shelves` is what `consumption` gives, with wholesaler_id; `leads` what `lead_times` gives. The
     list is made every day, so demand counts over the lead time and until the next list.
     Adds lead_days, days_of_cover (null where nothing is sold), reorder_point (cards, for one
-    chance in twenty) and risk (0 to 1, null where sales are unknown).
+    chance in twenty), risk (0 to 1, null where sales are unknown) and lost_sales, the cards that
+    will probably be asked for in vain in that time.
     """
     everybody = leads["lead_days"].mean() if leads.height else None
     fallback = float(everybody) if isinstance(everybody, float) else DEFAULT_LEAD
@@ -121,17 +160,41 @@ def soon_empty(shelves: pl.DataFrame, leads: pl.DataFrame) -> pl.DataFrame:
         demand_variance=span * variance + d.pow(2) * pl.col("lead_variance"),
         days_of_cover=pl.when(d > 0).then(pl.col("on_hand") / d),
     ).with_columns(reorder_point=pl.col("demand") + 1.645 * pl.col("demand_variance").sqrt())
-    risk = chance_of_running_out(
+    risk, lost = _running_out(
         found["on_hand"].to_numpy().astype(float),
         found["demand"].fill_null(0.0).to_numpy(),
         found["demand_variance"].fill_null(0.0).to_numpy(),
     )
     known = found["sold_a_day"].is_not_null()
     return (
-        found.with_columns(risk=pl.Series(risk))
-        .with_columns(risk=pl.when(known).then(pl.col("risk")))
+        found.with_columns(risk=pl.Series(risk), lost_sales=pl.Series(lost))
+        .with_columns(pl.when(known).then(pl.col("risk", "lost_sales")))
         .filter(pl.col("on_hand") > 0)
         .drop("demand", "demand_variance", "lead_variance")
+    )
+
+
+def van_round(
+    shelves: pl.DataFrame, least: float, stops: int, own_stops: Mapping[str, int] | None = None
+) -> pl.DataFrame:
+    """What tomorrow's round is worth, of shelves as of `soon_empty`: the best stops first.
+
+    A shelf is worth a visit from `least` lost sales (cards) on. Of the outlets with such shelves
+    the round has those that save most, at most `stops` of them, or as many as `own_stops` says of
+    a wholesaler.
+    """
+    worth = shelves.filter(pl.col("lost_sales") >= least)
+    most = pl.col("wholesaler_id").replace_strict(
+        dict(own_stops or {}), default=stops, return_dtype=pl.Int64
+    )
+    outlets = (
+        worth.group_by("wholesaler_id", "outlet_id")
+        .agg(saved=pl.col("lost_sales").sum())
+        .sort("saved", "outlet_id", descending=[True, False])
+        .filter(pl.int_range(pl.len()).over("wholesaler_id") < most)
+    )
+    return worth.join(outlets, on=["wholesaler_id", "outlet_id"], how="inner").sort(
+        "saved", "outlet_id", "sku", descending=[True, False, False]
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ def sent(settings: Settings) -> list[dict[str, Any]]:
 
 def test_told_once_however_often_it_is_made(settings: Settings) -> None:
     for _ in range(3):
-        said = run_soon_empty(settings, None, 0.3, dry_run=False)
+        said = run_soon_empty(settings, None, 0.3, dry_run=False).lines
         assert said[0] == (
             "2026-01-10: 2 shelves of 4 will soon be empty, the stock of 1 is doubted"
         )
@@ -119,8 +119,10 @@ def test_told_once_however_often_it_is_made(settings: Settings) -> None:
     (message,) = sent(settings)
     assert message["to"] == "+8613800138000"
     assert message["body"] == f"Soon out of CARD-20 cards (to bring): East: Shop low ({LOW - 2})."
-    found = ask(settings, "SELECT outlet_id, on_hand, risk FROM soon_empty ORDER BY outlet_id")
+    listed = "SELECT outlet_id, on_hand, risk, bring FROM soon_empty ORDER BY outlet_id"
+    found = ask(settings, listed)
     assert [(r["outlet_id"], r["on_hand"]) for r in found] == [("low", 2), ("nobodys", 2)]
+    assert [r["bring"] for r in found] == [LOW - 2] * 2  # as the message says
     assert all(row["risk"] > 0.9 for row in found)
     assert [r["outlet_id"] for r in ask(settings, "SELECT outlet_id FROM phantom_stock")] == [
         "silent"
@@ -143,9 +145,9 @@ def test_a_number_that_takes_no_messages_has_a_second(settings: Settings) -> Non
 
 def test_a_list_made_again_replaces_the_one_before(settings: Settings) -> None:
     run_soon_empty(settings, None, 0.3, dry_run=False)
-    run_soon_empty(settings, None, 0.98, dry_run=False)
-    runs = ask(settings, "SELECT target, announced FROM soon_empty_runs ORDER BY run_at")
-    assert [row["target"] for row in runs] == [0.3, 0.98]
+    run_soon_empty(settings, None, 98.0, dry_run=False)
+    runs = ask(settings, "SELECT worth, announced FROM soon_empty_runs ORDER BY run_at")
+    assert [row["worth"] for row in runs] == [0.3, 98.0]
     (count,) = ask(settings, "SELECT count() AS c FROM soon_empty")
     assert count["c"] == runs[-1]["announced"]
 
@@ -163,16 +165,21 @@ def test_messages_of_the_next_day_know_how_many_cards_to_bring(settings: Setting
 
 
 def test_who_wants_it_earlier_is_told_earlier_and_once(settings: Settings) -> None:
-    said = run_soon_empty(settings, None, 0.3, only=["w9"], dry_run=False)
+    said = run_soon_empty(settings, None, 0.3, only=["w9"], dry_run=False).lines
     assert said[1:] == ["0 of 0 messages went out"]
-    said = run_soon_empty(settings, None, 0.3, only=["w1"], dry_run=False)
+    said = run_soon_empty(settings, None, 0.3, only=["w1"], dry_run=False).lines
     assert said[1:] == ["1 of 1 message went out"]
     run_soon_empty(settings, None, 0.3, dry_run=False)
     assert len(sent(settings)) == 1
 
 
+def test_who_was_not_reached_is_said(settings: Settings) -> None:
+    assert run_soon_empty(settings, None, 0.3, dry_run=False).unreached == ["nobody", "fallback"]
+    assert run_soon_empty(settings, None, 0.3, only=["w1"], dry_run=False).unreached == []
+
+
 def test_a_dry_run_tells_and_keeps_nothing(settings: Settings) -> None:
-    said = run_soon_empty(settings, date(2026, 1, 10), 0.3, dry_run=True)
+    said = run_soon_empty(settings, date(2026, 1, 10), 0.3, dry_run=True).lines
     assert f"w1: Soon out of CARD-20 cards (to bring): East: Shop low ({LOW - 2})." in said
     assert sent(settings) == []
     assert ask(settings, "SELECT * FROM soon_empty_runs") == []
@@ -181,3 +188,21 @@ def test_a_dry_run_tells_and_keeps_nothing(settings: Settings) -> None:
 def test_a_day_nobody_knows_is_refused(settings: Settings) -> None:
     with pytest.raises(InputError, match="knows of no day up to 2025-01-10"):
         run_soon_empty(settings, date(2025, 1, 10), 0.3, dry_run=False)
+
+
+@pytest.mark.parametrize(("zone", "day"), [("Asia/Shanghai", 10), ("America/New_York", 9)])
+def test_the_evening_is_the_local_one(settings: Settings, zone: str, day: int) -> None:
+    """What moves in the first second of a day in London is of the evening before in New York."""
+    local = settings.model_copy(update={"time_zone": zone})
+    said = run_soon_empty(local, None, 0.3, dry_run=True).lines
+    assert said[0].startswith(f"2026-01-{day:02}: 2 shelves of 4 will soon be empty")
+    with pytest.raises(InputError):
+        run_soon_empty(local, date(2026, 1, day) - timedelta(days=10), 0.3, dry_run=True)
+
+
+def test_a_round_has_as_many_stops_as_the_policy_says(settings: Settings, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text("round_stops = 1\nwholesalers = { w2 = { round_stops = 2 } }")
+    local = settings.model_copy(update={"policy": policy})
+    said = run_soon_empty(local, None, 0.0, dry_run=True).lines
+    assert said[0].startswith("2026-01-10: 2 shelves of 4 will soon be empty")  # w1's, nobody's

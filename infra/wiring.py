@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import faust
+import numpy as np
 from tenacity import (
     before_sleep_log,
     retry,
@@ -35,12 +36,12 @@ from alerts.policy.rules import AlertRules
 from alerts.policy.unknown_ids import unknown_ids
 from alerts.senders.opening import open_routes, open_sender
 from alerts.senders.table import load_table
+from infra.dead_letters.resolve import LOOK_EVERY, Resolver, resolved_note
 from infra.health import watch
 from infra.policy_watch import LivePolicy, watch_policy
 from infra.settings import Settings
 from infra.topics import ensure_topics
 from pipelines.core.effects import Effect
-from pipelines.core.stock.sim_registry import SimRange
 from pipelines.core.watchdog import WATCHDOG
 from pipelines.ingest.live_reference import LiveReference
 from pipelines.stream import metrics, trace
@@ -55,7 +56,7 @@ from pipelines.warehouse.loopback.server import LoopbackServer
 from pipelines.warehouse.reference import replace_all
 from schemas import topics
 from schemas.answers import PolicyRecord, pack_policy
-from schemas.errors import BrokerDown, SettingsError, WarehouseDown
+from schemas.errors import BrokerDown, SettingsError, WarehouseDown, ZerostockError
 from schemas.reference import Reference
 
 if TYPE_CHECKING:
@@ -178,16 +179,14 @@ async def _topics(settings: Settings) -> None:
 
 def _stock(settings: Settings) -> faust.App:
     live = live_reference(settings)
-    reference = live.tables
-    registry = metrics.CountedSimRegistry(
-        [
-            SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid, b.luhn)
-            for b in reference.batches
-        ],
-        reference.cards,
+    batches = live.tables.batches
+    # Which SIMs are ours comes by the log, in order with what is said of them.
+    registry = metrics.CountedSimRegistry(cards=live.tables.cards)
+    registry.reserve(
+        np.array([int(batch.first_imsi) for batch in batches], np.int64),
+        np.array([batch.count for batch in batches], np.int64),
     )
     app = stock_app(stream_options(settings), registry, live.holder, lambda: live.tables.service)
-    # Which SIMs are ours comes by the log, in order with what is said of them.
     watch_reference(app, live, lambda _: None)
     return app
 
@@ -425,12 +424,37 @@ def _warehouse(settings: Settings) -> faust.App:
     if settings.reference is not None:
         live = live_reference(settings)
         replace_all(warehouse, live.tables)
-        watch_reference(app, live, partial(replace_all, warehouse))
+        resolver = Resolver(live, settings.partitions, live=settings.live)
+
+        def changed(tables: Reference) -> None:
+            replace_all(warehouse, tables)
+            resolver.changed()
+
+        watch_reference(app, live, changed)
+        if settings.warehouse is not None:  # else the run that owns all of it resolves
+            _resolve(app, settings, warehouse, resolver)
     if settings.data is not None and settings.warehouse is None:
         server = LoopbackServer(warehouse, settings.data)
         app.on_before_shutdown.connect(lambda *_, **__: server.stop(), weak=False)
         app.task(server.start)
     return app
+
+
+def _resolve(app: faust.App, settings: Settings, warehouse: Warehouse, resolver: Resolver) -> None:
+    """Have a worker send on dead letters that wanted rows of reference tables."""
+
+    async def look() -> None:
+        while not app.should_stop:
+            await asyncio.sleep(LOOK_EVERY)
+            try:
+                count = await resolver.look(warehouse, settings.broker, kafka_security(settings))
+            except ZerostockError as error:
+                log.warning("dead letters wait to be sent on: %s", error)
+                continue
+            if count:
+                log.warning("%s", resolved_note(count))
+
+    app.task(look)
 
 
 __all__ = ["kafka_security", "new_worker", "reference_of"]

@@ -34,7 +34,8 @@ NO_WATERMARK: Final = -(2**63)
 
 _ms = pa.timestamp("ms", tz="UTC")
 
-#: Rows that may be a SIM's first use: calls and activations alike.
+#: Rows that may be a SIM's first use: calls and activations alike. As `unregistered_uses` they are
+#: of SIMs in no batch that their reader knows, which a batch may name later.
 USES = pa.schema([("imsi", pa.int64()), ("at", pa.int64()), ("event_id", pa.string())])
 
 #: The same with `known_at`, for chunks in which some row came later than its source's watermark.
@@ -312,6 +313,7 @@ DEAD_LETTERS = pa.schema(
 SCHEMAS: Final[dict[str, pa.Schema]] = {
     "uses": USES,
     "late_uses": LATE_USES,
+    "unregistered_uses": USES,
     "placements": PLACEMENTS,
     "sim_ranges": SIM_RANGES,
     "movements": MOVEMENTS,
@@ -336,7 +338,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
 
 #: The kinds of rows that a topic carries; watermarks without rows travel on all.
 KINDS: Final[dict[str, tuple[str, ...]]] = {
-    topics.SIM_EVENTS: ("uses", "late_uses", "placements", "sim_ranges"),
+    topics.SIM_EVENTS: ("uses", "late_uses", "unregistered_uses", "placements", "sim_ranges"),
     topics.STOCK_MOVEMENTS: ("movements",),
     topics.STOCK_INCIDENTS: ("incidents", "answers", "policies"),
     topics.STOCK_LEVELS: ("levels",),

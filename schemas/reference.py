@@ -139,6 +139,12 @@ class SimBatch(_Row):
         return series_of(self.first_iccid, luhn=self.luhn)
 
 
+def network_of(imsis: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The first five digits of each IMSI of 14 or 15: its country and network."""
+    found: npt.NDArray[np.int64] = imsis // np.where(imsis < 10**14, 10**9, 10**10)
+    return found
+
+
 @dataclass
 class Reference:
     """All reference tables of an exchange directory, with the look-ups that are asked of them."""
@@ -164,6 +170,7 @@ class Reference:
         self.batches.sort(key=lambda b: int(b.first_imsi))
         self._imsi_start = np.array([int(b.first_imsi) for b in self.batches], np.int64)
         self._imsi_end = self._imsi_start + np.array([b.count for b in self.batches], np.int64)
+        self._networks = np.unique(network_of(np.append(self._imsi_start, self.cards.imsis)))
         self._by_iccid = sorted(self.batches, key=lambda b: b.start)
         self._iccid_start = [batch.start for batch in self._by_iccid]
         self._refuse_overlaps()
@@ -225,6 +232,12 @@ class Reference:
         index = np.searchsorted(self._imsi_start, imsis, side="right") - 1
         found = (index >= 0) & (imsis < self._imsi_end[index])
         return found | self.cards.listed(imsis) if len(self.cards) else found
+
+    def own_network(self, imsis: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which IMSIs begin as that of some registered SIM, same shape; all while there is none."""
+        if not len(self._networks):
+            return np.ones(len(imsis), np.bool_)
+        return np.isin(network_of(imsis), self._networks)
 
     def imsi_ranges(self, first_iccid: str, count: int) -> list[tuple[int, int]] | None:
         """The SIMs of consecutive ICCIDs as (first IMSI, count) by batch.

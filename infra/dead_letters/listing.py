@@ -186,13 +186,18 @@ def replay_dead_letters(
 
 def send_on(warehouse: Warehouse, settings: Settings, found: Recheck, fix: str) -> None:
     """Send what was accepted, or leave it for the next run of a data directory; then mark it."""
-    name = f"{time.time_ns() // 1_000_000}-{uuid.uuid4().hex[:8]}"
+    name = new_name()
     if settings.warehouse is not None or settings.data is None:
         asyncio.run(_send(settings, name, found))
     elif found.accepted:
         place_order(settings.data, name, found.accepted)
     # Marked last: a death before this sends the same dead letters again, which changes nothing.
     mark_replayed(warehouse, found.resolved, name, fix)
+
+
+def new_name() -> str:
+    """A name for what is replayed together."""
+    return f"{time.time_ns() // 1_000_000}-{uuid.uuid4().hex[:8]}"
 
 
 def open_dead_letters(warehouse: Warehouse, wanted: DeadLetterFilter) -> list[DeadLetter]:

@@ -27,7 +27,7 @@ from pipelines.ingest.check import Checked, Format, believable, check
 from pipelines.ingest.feeds import HTTP, SCHEME
 from pipelines.ingest.feeds.messages import MessageFormat, check_messages, format_of
 from pipelines.ingest.mapping.mapping import Mapping
-from pipelines.ingest.pack import announcement, pack_chunk
+from pipelines.ingest.pack import announcement, pack_chunk, sim_ranges_of
 from pipelines.ingest.pack import dead_letters as dead_letter_envelopes
 from pipelines.ingest.positions import Position
 from pipelines.ingest.post import EnvelopeSink
@@ -83,13 +83,14 @@ def recheck(
     mapping: Mapping | None,
     partitions: int,
     live: bool = False,
+    tables: LoadedReference | None = None,
 ) -> Recheck:
     """Put dead letters to the checks, in the order of their lines; `live` as in `IngestOptions`.
 
-    `directory` is the exchange directory that they come from: its reference tables are used, and
-    the headers of its files. Raises `InputError` if it has no reference tables.
+    `directory` is the exchange directory that they come from: its reference tables are used, if
+    none are given, and the headers of its files. Raises `InputError` if it has no reference tables.
     """
-    loaded = load_reference(directory / "reference")
+    loaded = tables or load_reference(directory / "reference")
     result = Recheck()
     ordered = sorted(dead_letters, key=lambda dead: (dead.source, dead.position))
     for source, group in groupby(ordered, key=lambda dead: dead.source):
@@ -111,6 +112,8 @@ def recheck(
             few = lines[start : start + _AT_ONCE]
             checked = _check(few, how, believable(live))
             _recheck_lines(few, checked, loaded, partitions, result)
+    if result.effects:  # The readers say so, too, perhaps not yet.
+        result.effects = sim_ranges_of(loaded.reference, partitions) + result.effects
     return result
 
 
@@ -219,7 +222,9 @@ def _newest(effects: list[Effect]) -> int:
     times = [
         pc.max(effect.rows["at"]).as_py()
         for effect in effects
-        if effect.topic in (SIM_EVENTS, CASE_EVENTS) and effect.rows is not None
+        if effect.topic in (SIM_EVENTS, CASE_EVENTS)
+        and effect.rows is not None
+        and "at" in effect.rows.schema.names
     ]
     return max(times, default=NO_WATERMARK)
 

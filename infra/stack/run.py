@@ -14,6 +14,7 @@ from pathlib import Path
 from alerts.policy.unknown_ids import unknown_ids
 from infra.dead_letters.limit import DeadLetterLimit, FeedRefused
 from infra.dead_letters.replay import carry_out, orders, waiting
+from infra.dead_letters.resolve import LOOK_EVERY, Resolver, order_resolved, resolved_note
 from infra.intake.serve import RunIntake
 from infra.operations.ingest import topic_feeds
 from infra.operations.sources import advice
@@ -33,14 +34,16 @@ from infra.wiring import check_way_out, policy_of, reader_options
 from pipelines.files import OwnerLock
 from pipelines.ingest import IngestOptions, IngestReport, ingest
 from pipelines.ingest.feeds.topic import TopicAddress
+from pipelines.ingest.live_reference import LiveReference
 from pipelines.ingest.mapping.mapping import Mapping, load_mapping
 from pipelines.ingest.post import KafkaSink
 from pipelines.ingest.reading.files import find_sources
-from pipelines.ingest.reference import load_reference
+from pipelines.ingest.reference import reference_fingerprint
 from pipelines.stream.app import group_id
 from pipelines.stream.warehouse_worker import RESULT_TOPICS
+from pipelines.warehouse.loopback.client import LoopbackClient
 from schemas import topics
-from schemas.errors import BrokerError, InputError, ZerostockError
+from schemas.errors import BrokerError, InputError, WarehouseError, ZerostockError
 
 #: The embedded broker waits about a session time-out before it lets a worker in.
 _EMBEDDED_SESSION = "2s"
@@ -165,10 +168,10 @@ async def run(plan: RunPlan, screen: Screen) -> RunOutcome:
     Going on where the last run on the same data ended. Raises `BusyError` while another run owns
     the data, `InputError` for an input that is none, `BrokerError` and others when a part fails.
     """
-    reference = plan.input / "reference"
     if not plan.input.is_dir():
         raise InputError(f"--input {plan.input} is not a directory")
-    tables = load_reference(reference).reference
+    live = LiveReference(plan.input / "reference")
+    tables = live.tables
     check_way_out(plan.settings)
     policy = policy_of(plan.settings)
     if policy is not None and (unknown := unknown_ids(policy, tables)):
@@ -189,8 +192,9 @@ async def run(plan: RunPlan, screen: Screen) -> RunOutcome:
             await ensure_topics(stack.broker.bootstrap, plan.settings.partitions)
             if snapshot is not None:
                 await restore_snapshot(stack.broker.bootstrap, snapshot)
-            stack.start_workers(reference)
-            outcome = await _work(plan, stack, screen, mapping, intake)
+            _resolve_at_start(plan, snapshot, screen)
+            stack.start_workers(live.folder)
+            outcome = await _work(plan, stack, screen, mapping, live, intake)
             screen.stage("keeping the state for the next run")
             save_snapshot(
                 plan.data / "state.snapshot",
@@ -215,6 +219,32 @@ def _nothing_new(plan: RunPlan, snapshot: Snapshot, mapping: Mapping | None) -> 
     return covered and not waiting(plan.data, map(bytes.decode, positions))
 
 
+def _resolve_at_start(plan: RunPlan, snapshot: Snapshot | None, screen: Screen) -> None:
+    """Order a replay of dead letters that wanted what the tables have now."""
+    known = snapshot.reference if snapshot is not None else ""
+    if not (plan.data / "warehouse").is_dir() or known == reference_fingerprint(
+        plan.input / "reference"
+    ):
+        return
+    partitions, live = plan.settings.partitions, plan.settings.live
+    if count := order_resolved(plan.data, plan.input, partitions=partitions, live=live):
+        screen.note(resolved_note(count))
+
+
+async def _resolve(stack: Stack, resolver: Resolver) -> None:
+    """Send on dead letters for which a table has a row now."""
+    owner = await asyncio.to_thread(LoopbackClient.find, stack.data)
+    if owner is None:  # not up yet, or being started again
+        return
+    try:
+        count = await resolver.look(owner, stack.broker.bootstrap, {})
+    except (WarehouseError, BrokerError) as error:
+        stack.screen.note(f"dead letters wait to be sent on: {error}")
+        return
+    if count:
+        stack.screen.note(resolved_note(count))
+
+
 async def _replay(plan: RunPlan, stack: Stack, mapping: Mapping | None) -> None:
     """Send the dead letters that were accepted after a fix, before anything new is read."""
     if orders(plan.data):
@@ -229,6 +259,7 @@ async def _work(
     stack: Stack,
     screen: Screen,
     mapping: Mapping | None,
+    live: LiveReference,
     intake: RunIntake | None,
 ) -> RunOutcome:
     started = time.monotonic()
@@ -254,6 +285,7 @@ async def _work(
         follow=plan.follow,
         throttle_group=group_id("stock"),
     )
+    resolver = Resolver(live, plan.settings.partitions, live=plan.settings.live)
     await _replay(plan, stack, mapping)
     reading = asyncio.create_task(
         ingest(
@@ -267,11 +299,17 @@ async def _work(
     )
     taking = asyncio.create_task(intake.serve(closing)) if intake is not None else None
     try:
+        looked = started
         while not reading.done():
             stack.look_after()
             if taking is not None and taking.done() and not closing.is_set():
                 taking.result()  # it could not listen
             await asyncio.wait([reading], timeout=0.2)
+            if plan.follow and not stop.is_set() and time.monotonic() - looked > LOOK_EVERY:
+                looked = time.monotonic()
+                if await asyncio.to_thread(live.look):
+                    resolver.changed()
+                await _resolve(stack, resolver)
         screen.stage("waiting for the last rows to reach the warehouse")
         if isinstance(reading.exception(), FeedRefused):
             # The refused lines have to be in the warehouse for somebody to look at.

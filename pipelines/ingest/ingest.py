@@ -30,6 +30,7 @@ from pipelines.ingest.reading.archive import name_in, put_away, use_archive
 from pipelines.ingest.reading.files import Chunk, DirectoryWatch, SourceFile, why
 from pipelines.ingest.reading.opening import NotYet, Opened, Unreadable, Vanished, open_file
 from pipelines.ingest.reference import LoadedReference
+from pipelines.ingest.sent_uses import SentUses
 from pipelines.ingest.source_clock import Disorder
 from pipelines.ingest.sources import Source, SourceRecords, SourceState, Status
 from pipelines.ingest.watchdog import Watchdog
@@ -204,6 +205,7 @@ class _Reading:
         self.records = SourceRecords(f"{socket.gethostname()}:{what}", options.absent_after_ms)
         self.positions: dict[str, Position] = {}
         self._unkept: dict[str, Position] = {}
+        self.sent_uses = SentUses()
         self._complained: set[str] = set()
         self._states: dict[str, tuple[int, int]] = {}
         self._kept = time.monotonic()
@@ -246,8 +248,8 @@ class _Reading:
                 await self._take_up(reference.loaded)
             await self._look()
         if not stop.is_set():
-            if self.report.rows:
-                self._move_on(ended_at)
+            # Also without rows: a batch that came counts from here on, and what waits for it.
+            self._move_on(ended_at)
             for source in self.sources.values():
                 newest = source.clock.newest
                 mark = newest if newest == NO_WATERMARK else newest + 1
@@ -574,7 +576,13 @@ class _Reading:
             packed = Packed([], [(chunk.first_line, f"malformed: {chunk.damage}", b"")])
         else:
             packed = pack_chunk(
-                item.checked, source.name, source.clock, reference, self.post.partitions, item.name
+                item.checked,
+                source.name,
+                source.clock,
+                reference,
+                self.post.partitions,
+                item.name,
+                self.sent_uses,
             )
         if chunk.lines:
             source.found_at = self.options.now()

@@ -12,10 +12,11 @@ import pyarrow as pa
 from pipelines.core.effects import Effect, RowBuilder
 from pipelines.core.stock.placement import PlacementType
 from pipelines.ingest.check import Checked
+from pipelines.ingest.sent_uses import SentUses
 from pipelines.ingest.service.rows import service_rows
 from pipelines.ingest.sim_ranges import Placed, sim_ranges
 from pipelines.ingest.source_clock import SourceClock
-from pipelines.ingest.times import Int64s
+from pipelines.ingest.times import Bools, Int64s
 from schemas import topics
 from schemas.envelope import (
     LATE_USES,
@@ -52,10 +53,13 @@ def pack_chunk(
     reference: Reference,
     partitions: int,
     file: str = "",
+    sent: SentUses | None = None,
 ) -> Packed:
     """The envelopes of a chunk; the last of each partition bears the source's new watermark.
 
-    `file` is where the lines stand: what only a stage can refuse becomes a dead letter there.
+    `file` is where the lines stand: what only a stage can refuse becomes a dead letter there. Uses
+    of SIMs in no batch travel too, if their numbers begin like ours: a batch may come later; of
+    those only what is not in `sent`.
     """
     before = clock.watermark
     others, refused, outsiders = _resolve(checked, reference)
@@ -70,6 +74,15 @@ def pack_chunk(
     for partition, kind, rows in _uses(checked, known[: len(checked.at)], ours, partitions):
         batches[partition].append((kind, rows))
         packed.uses += rows.num_rows
+    others_uses = ~ours
+    if others_uses.any():
+        others_uses &= reference.own_network(checked.imsis)
+    if sent is not None and others_uses.any():
+        numbers = np.flatnonzero(others_uses)
+        others_uses[numbers] = sent.unsent(checked.imsis[numbers], checked.at[numbers])
+    for partition, numbers in _by_partition(checked, others_uses, partitions):
+        for batch in _to_size(_columns_of(checked, numbers, USES)):
+            batches[partition].append(("unregistered_uses", batch))
     placements: dict[int, RowBuilder] = {}
     registrations: dict[int, RowBuilder] = {}
     service: list[tuple[int, ServiceEvent, int]] = []
@@ -229,25 +242,34 @@ def _add_placement(rows: RowBuilder, event: Placed, known_at: int, first: int, c
 
 
 def _uses(
-    checked: Checked, known: Int64s, ours: np.ndarray[tuple[int], np.dtype[np.bool_]], parts: int
+    checked: Checked, known: Int64s, ours: Bools, parts: int
 ) -> Iterator[tuple[int, str, pa.RecordBatch]]:
     """Calls and activations of registered SIMs by partition, in the order of lines."""
     late = bool((known > checked.at)[ours].any())
     kind, schema = ("late_uses", LATE_USES) if late else ("uses", USES)
-    partition_of = np.where(ours, partition_of_block(block_of(checked.imsis), parts), -1)
+    for partition, some in _by_partition(checked, ours, parts):
+        more = [pa.array(known[some])] if late else []
+        for batch in _to_size(_columns_of(checked, some, schema, *more)):
+            yield partition, kind, batch
+
+
+def _by_partition(checked: Checked, wanted: Bools, parts: int) -> Iterator[tuple[int, Int64s]]:
+    """The numbers of the rows that are wanted, by partition, as many as an envelope may carry."""
+    if not wanted.any():
+        return
+    partition_of = np.where(wanted, partition_of_block(block_of(checked.imsis), parts), -1)
     for partition in range(parts):
         rows = np.flatnonzero(partition_of == partition)
         for start in range(0, len(rows), ENVELOPE_USES):
-            some = rows[start : start + ENVELOPE_USES]
-            columns = [
-                pa.array(checked.imsis[some]),
-                pa.array(checked.at[some]),
-                checked.ids.take(pa.array(some)),
-            ]
-            if late:
-                columns.append(pa.array(known[some]))
-            for batch in _to_size(pa.record_batch(columns, schema=schema)):
-                yield partition, kind, batch
+            yield partition, rows[start : start + ENVELOPE_USES]
+
+
+def _columns_of(
+    checked: Checked, rows: Int64s, schema: pa.Schema, *more: pa.Array
+) -> pa.RecordBatch:
+    some = pa.array(rows)
+    columns = [pa.array(checked.imsis[rows]), pa.array(checked.at[rows]), checked.ids.take(some)]
+    return pa.record_batch([*columns, *more], schema=schema)
 
 
 def _enveloped(

@@ -8,10 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle.plain_fold import Fact, fold
-from oracle.stream_harness import IMSIS, OUTLETS, RANGES, Rig, envelopes_of, sku_of
+from oracle.stream_harness import (
+    IMSIS,
+    OUTLETS,
+    RANGES,
+    Rig,
+    batches_come_later,
+    envelopes_of,
+    sku_of,
+)
 
 from pipelines.core import effects
-from pipelines.core.stock import block, shelf
+from pipelines.core.stock import block, shelf, unregistered
 from pipelines.core.stock.sim_registry import SimRegistry
 from schemas.envelope import Header, pack
 
@@ -25,13 +33,15 @@ def small_envelopes():
         patch.setattr(effects, "ENVELOPE_ROWS", 3)
         patch.setattr(block, "_MOST_RECENT", 2)
         patch.setattr(shelf, "_MOST_RECENT", 2)
+        for name, most in (("_MOST_OPEN", 2), ("_ENTRY_ROWS", 2), ("_MOST_RECENT", 2)):
+            patch.setattr(unregistered, name, most)
         yield
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[Fact]:
+def histories(draw: st.DrawFn, least: int = 1) -> list[Fact]:
     """Distinct event times, so that the order of the fold is never in doubt."""
-    times = draw(st.lists(st.integers(1, 1_500), min_size=1, max_size=50, unique=True))
+    times = draw(st.lists(st.integers(1, 1_500), min_size=least, max_size=50, unique=True))
     facts = []
     for number, at in enumerate(times):
         kind = draw(
@@ -175,6 +185,37 @@ def test_what_a_later_run_brings_of_earlier_days_comes_right(facts, seed, partit
         rig.reopen([[*log, end] for log in logs])
         rig.run()
     assert shown(rig) == folded(facts)
+
+
+@settings(max_examples=100)
+@given(histories(least=25), st.integers(0, 2**32), st.sampled_from([1, 2, 4]), st.booleans())
+def test_a_batch_that_becomes_known_counts_as_if_it_had_been(
+    facts, seed, partitions, troubled
+) -> None:
+    """Its uses are kept till then, through crashes; its deliveries were dead letters."""
+    random = Random(seed)
+    arrived = beyond_the_bound(facts, random, 2) if troubled else arrival(facts, random, 2)
+    logs = envelopes_of(arrived, partitions, DISORDER, random, troubled)
+    end = pack(Header("none", "end", 10_000, True))
+    rig = Rig([[*log, end] for log in batches_come_later(logs, random)], seed, known=[])
+    rig.run()
+    assert shown(rig) == folded(facts)
+    stock = fold(facts, sku_of).stock
+    assert rig.levels() == {shelf: len(sims) for shelf, sims in stock.items()}
+
+
+@settings(max_examples=50)
+@given(histories(least=25), st.integers(0, 2**32), st.sampled_from([1, 2, 4]), st.integers(0, 800))
+def test_a_batch_that_comes_too_late_for_history_still_corrects_the_stock(
+    facts, seed, partitions, restate_within
+) -> None:
+    random = Random(seed)
+    logs = envelopes_of(arrival(facts, random, 2), partitions, DISORDER, random)
+    end = pack(Header("none", "end", 10_000, True))
+    logs = [[*log, end] for log in batches_come_later(logs, random)]
+    rig = Rig(logs, seed, restate_within, known=[])
+    rig.run()
+    assert shown(rig)["stock"] == folded(facts)["stock"]
 
 
 @settings(max_examples=100)

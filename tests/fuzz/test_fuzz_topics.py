@@ -61,6 +61,7 @@ def holder(outlet_id: str, at: int) -> str:
 #: A good row of each kind, for a number.
 GOOD: dict[str, Callable[[int], dict[str, Any]]] = {
     "uses": lambda i: {"imsi": FIRST + i, "at": T + i, "event_id": f"c{i}"},
+    "unregistered_uses": lambda i: {"imsi": FIRST + i * 10**6, "at": T + i, "event_id": f"c{i}"},
     "late_uses": lambda i: {"imsi": FIRST + i, "at": T, "event_id": f"c{i}", "known_at": T + i},
     "placements": lambda i: {
         "event_id": f"d{i}", "at": T + i, "known_at": T + i, "type": 1 + i % 4, "outlet_id": "o1",

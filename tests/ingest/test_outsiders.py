@@ -1,4 +1,4 @@
-"""SIMs in no batch are somebody else's: counted, and not heard of again, but their clock counts."""
+"""SIMs in no batch are somebody else's: counted; but their clock counts, and a batch may come."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ingest_harness import FIRST_IMSI, make_reference, moment, put
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from ingest_harness import FIRST_IMSI, START, make_reference, moment, put
 
 from pipelines.core.effects import Effect
 from pipelines.ingest import IngestOptions, IngestReport, read_directory
 from pipelines.ingest.positions import Position
+from pipelines.ingest.sent_uses import SentUses
 from pipelines.ingest.sources import SourceState
 from schemas import topics
+from schemas.topics import block_of, partition_of_block
 
 
 class Kept:
@@ -83,6 +88,54 @@ def test_the_time_of_an_outsiders_row_makes_later_lines_late(tmp_path: Path) -> 
     ours, theirs = FIRST_IMSI + 7, FIRST_IMSI - 1
     for number, ahead in enumerate((registration(1, theirs, 50), activation(1, theirs, 50))):
         post, report = read(tmp_path / str(number), ahead, activation(2, ours, 10))
-        (use,) = (row for row in post.rows(topics.SIM_EVENTS) if "event_id" in row)
+        rows = [row for row in post.rows(topics.SIM_EVENTS) if "event_id" in row]
+        (use,) = (row for row in rows if row["imsi"] == ours)
         assert use["known_at"] == use["at"] + 40_000
         assert report.outsiders == 1
+
+
+def unregistered(post: Kept) -> list[tuple[str, int, int]]:
+    return sorted(
+        tuple(row.values())
+        for effect in post.effects
+        if effect.header.kind == "unregistered_uses" and effect.rows is not None
+        for row in effect.rows.select(["event_id", "imsi", "at"]).to_pylist()
+    )
+
+
+def test_what_may_be_a_first_use_of_a_later_batch_is_sent_once(tmp_path: Path) -> None:
+    near, far = FIRST_IMSI + 900_000_000, FIRST_IMSI + 10**10  # the same network, and another
+    events = [activation(1, near, 5), activation(2, far, 5), activation(3, near, 7)]
+    events += [activation(1, near, 5), activation(4, near, 2), activation(5, near, 3)]
+    post, report = read(tmp_path, *events)
+    start = int(START.timestamp()) * 1_000
+    assert unregistered(post) == [("A4", near, start + 2_000)]
+    assert (report.outsiders, report.uses) == (6, 0)
+    (partition,) = {e.partition for e in post.effects if e.header.kind == "unregistered_uses"}
+    assert partition == partition_of_block(block_of(near), post.partitions)
+
+
+@given(
+    chunks=st.lists(
+        st.lists(st.tuples(st.integers(1, 40), st.integers(1, 20)), min_size=1), min_size=1
+    )
+)
+def test_of_each_sim_the_earliest_use_is_sent_whatever_is_forgotten(
+    chunks: list[list[tuple[int, int]]],
+) -> None:
+    sent, told = SentUses(slots=7), list[tuple[int, int]]()
+    for chunk in chunks:
+        imsis, at = (np.array(column) for column in zip(*chunk, strict=True))
+        told += [use for use, new in zip(chunk, sent.unsent(imsis, at), strict=True) if new]
+    every = [use for chunk in chunks for use in chunk]
+    for imsi in {imsi for imsi, _ in every}:
+        earliest = min(at for sim, at in every if sim == imsi)
+        # With each that is as early: the least id among them holds.
+        assert told.count((imsi, earliest)) >= 1
+    roomy = SentUses(slots=64)
+    imsis, at = (np.array(column) for column in zip(*every, strict=True))
+    new = roomy.unsent(imsis, at)
+    assert sorted({use for use, is_new in zip(every, new, strict=True) if is_new}) == sorted(
+        {(imsi, min(at for sim, at in every if sim == imsi)) for imsi, _ in every}
+    )
+    assert not roomy.unsent(imsis, at + 1).any()

@@ -46,9 +46,11 @@ def kinds(data: Path) -> list[str]:
     return [kind for (kind,) in rows(data, "SELECT kind FROM alert_news")]
 
 
-def delivery(city: Path, event_id: str, ago: float, outlet: str, holder: str, iccid: int) -> None:
-    fields = {"outlet_id": outlet, "wholesaler_id": holder, "first_iccid": str(iccid), "count": 1}
-    say(city, "delivery", event_id, ago, **fields)
+def delivery(
+    city: Path, event_id: str, ago: float, outlet: str, holder: str, iccid: int, count: int = 1
+) -> None:
+    fields = {"outlet_id": outlet, "wholesaler_id": holder, "first_iccid": str(iccid)}
+    say(city, "delivery", event_id, ago, count=count, **fields)
 
 
 @pytest.mark.slow
@@ -63,6 +65,9 @@ def test_changed_tables_and_policies_count_at_once_and_rows_that_are_gone_end_no
     for name, text in TABLES.items():
         (city / "reference" / f"{name}.csv").write_text(text)
     delivery(city, "d1", 3_600, "o", "w", HERE)
+    # What only later rows make sense of: two cards brought to a new shop, and one of them used.
+    delivery(city, "d3", 1_800, "o2", "v", THERE + 2, count=2)
+    say(city, "activation", "x3", 900, imsi="460001000000502")
     command = [*ZEROSTOCK, "run", "--input", city, "--data", data, "--follow", "--clock", "wall"]
     command += [
         "--sms",
@@ -86,8 +91,9 @@ def test_changed_tables_and_policies_count_at_once_and_rows_that_are_gone_end_no
         taken = "the reference tables changed and are in use"
         wait_until(lambda: all(taken in file.read_text() for file in logs), taken)
         delivery(city, "d2", 1, "o2", "v", THERE)
-        wait_until(lambda: stock(data).get(("o2", "std")) == 1, "the new shop's shelf")
+        wait_until(lambda: stock(data).get(("o2", "std")) == 2, "the new shop's shelf")
         say(city, "activation", "x2", 0, imsi="460001000000500")
+        say(city, "activation", "x4", 0, imsi="460001000000503")
         say(city, "activation", "x1", 0, imsi="460001000000000")
         sms = Path(f"{data}.sms")
         wait_until(lambda: len(messages(sms)) == 1, "the message that is not silenced", timeout=120)
@@ -109,5 +115,11 @@ def test_changed_tables_and_policies_count_at_once_and_rows_that_are_gone_end_no
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0, log.read_text()
     assert stock(data) == {("o", "std"): 0, ("o2", "std"): 0}
-    assert rows(data, "SELECT count() FROM dead_letters") in ([(0,)], [("0",)])
+    assert rows(data, "SELECT count() FROM dead_letters_open") in ([(0,)], [("0",)])
+    assert rows(data, "SELECT reason LIKE 'unknown_outlet: o2%' FROM dead_letters") == [(1,)]
+    sold = "SELECT event_id, delta FROM stock_movements WHERE outlet_id = 'o2' ORDER BY at, iccid"
+    assert rows(data, sold) == [
+        ("d3", 1), ("d3", 1), ("x3", -1), ("d2", 1), ("x2", -1), ("x4", -1)
+    ]  # fmt: skip
+    assert rows(data, "SELECT event_id FROM anomalies WHERE kind != 'late'") == []
     assert rows(data, "SELECT outlet_id FROM outlets ORDER BY outlet_id") == [("o",), ("o2",)]

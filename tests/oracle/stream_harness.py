@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from random import Random
 
 import pyarrow as pa
@@ -17,6 +18,8 @@ from schemas.envelope import (
     LATE_USES,
     NO_WATERMARK,
     PLACEMENTS,
+    SIM_RANGES,
+    USES,
     Header,
     pack,
     unpack,
@@ -129,6 +132,64 @@ def envelopes_of(
     return logs
 
 
+def ranges_message(ranges: list[SimRange]) -> bytes:
+    """What a reader sends of batches that it knows."""
+    rows = [dict(zip(SIM_RANGES.names, astuple(r), strict=True)) for r in ranges]
+    return pack(Header("sim_ranges"), pa.RecordBatch.from_pylist(rows, schema=SIM_RANGES))
+
+
+def batches_come_later(logs: list[list[bytes]], random: Random) -> list[list[bytes]]:
+    """The same input of readers that learn of each batch at some moment only.
+
+    Before that its uses are somebody else's, and its placements dead letters, which are sent again
+    once they can be accepted. Batches are named again and again.
+    """
+    found: list[list[bytes]] = []
+    for log in logs:
+        since = {r: random.randint(0, len(log)) for r in RANGES}
+        told: list[bytes] = []
+        letters: dict[SimRange, list[dict]] = {r: [] for r in RANGES}
+        for moment in range(len(log) + 1):
+            for r in [r for r in RANGES if since[r] == moment]:
+                told += [ranges_message([r])] * random.randint(1, 2)
+                random.shuffle(letters[r])
+                for row in letters[r]:
+                    batch = pa.RecordBatch.from_pylist([row], schema=PLACEMENTS)
+                    told.append(pack(Header("placements"), batch))
+            if random.random() < 0.1:
+                told.append(ranges_message([r for r in RANGES if since[r] <= moment]))
+            if moment < len(log):
+                told += _told_without(
+                    log[moment], {r for r in RANGES if since[r] > moment}, letters
+                )
+        found.append(told)
+    return found
+
+
+def _told_without(
+    data: bytes, unknown: set[SimRange], letters: dict[SimRange, list[dict]]
+) -> list[bytes]:
+    """An envelope as a reader has it who does not know some batches."""
+    header, rows = unpack(data)
+    if rows is None:
+        return [data]
+    known, others = [], []
+    for row in rows.to_pylist():
+        imsi = row["imsi" if "imsi" in row else "first_imsi"]
+        batch = next(r for r in RANGES if r.first_imsi <= imsi < r.first_imsi + r.count)
+        if batch not in unknown:
+            known.append(row)
+        elif header.kind == "placements":
+            letters[batch].append(row | {"known_at": row["at"]})
+        else:
+            others.append({name: row[name] for name in USES.names})
+    told = [pack(header, pa.RecordBatch.from_pylist(known, schema=rows.schema))] if known else []
+    if others:
+        batch = pa.RecordBatch.from_pylist(others, schema=USES)
+        told.append(pack(Header("unregistered_uses", header.source, header.watermark), batch))
+    return told
+
+
 class Stage:
     """One partition of a stage: reads a log, dies at any step, starts again from what was kept."""
 
@@ -176,7 +237,11 @@ class Rig:
     """All partitions of both stages over logs in memory."""
 
     def __init__(
-        self, logs: list[list[bytes]], seed: int, restate_within: int = RESTATE_WITHIN
+        self,
+        logs: list[list[bytes]],
+        seed: int,
+        restate_within: int = RESTATE_WITHIN,
+        known: list[SimRange] = RANGES,
     ) -> None:
         count = len(logs)
         self.random = Random(seed)
@@ -191,7 +256,7 @@ class Rig:
         }
         self.stages = [
             Stage(
-                lambda p=p: SimStage(p, count, SimRegistry(RANGES), holder, restate_within),
+                lambda p=p: SimStage(p, count, SimRegistry(known), holder, restate_within),
                 logs[p],
                 self.send,
                 self.random,

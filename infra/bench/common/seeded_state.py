@@ -19,6 +19,7 @@ from pipelines.core.stock.block import Block
 from pipelines.core.stock.outlet_stage import OutletShelves
 from pipelines.core.stock.placement import Placement, PlacementType
 from pipelines.core.stock.sim_registry import UNUSED, Int64s, SimRange, SimRegistry
+from pipelines.core.stock.sim_stage import RANGES_KEY
 from pipelines.core.watermarks import Watermarks
 from schemas.topics import SIM_BLOCK, partition_of_block, partition_of_key
 
@@ -159,6 +160,8 @@ class SeededState:
             block.folded = START
             partition = partition_of_block(number, self.partitions)
             yield partition, str(number).encode(), block.encode()
+        ranges = msgspec.msgpack.encode(self.ranges)
+        yield from ((partition, RANGES_KEY, ranges) for partition in range(self.partitions))
         yield from self._watermarks({SOURCE: START})
 
     def _delivery(self, imsi: int) -> Placement:

@@ -26,13 +26,17 @@ class PlacementType(IntEnum):
 
 
 class Use(msgspec.Struct, array_like=True, frozen=True):
-    """A call or activation that may be its SIM's first use; times in ms, as in `Placement`."""
+    """A call or activation that may be its SIM's first use; times in ms, as in `Placement`.
+
+    One that was `kept` came in time, when no batch held its SIM.
+    """
 
     at: int
     event_id: str
     known_at: int
     imsi: int
     counts_at: int
+    kept: bool = False
 
     @property
     def order(self) -> tuple[int, str]:

@@ -76,6 +76,12 @@ class SimRegistry:
             wanted.append(np.arange(block_of(some.first_imsi), last + 1))
         self._make_room(np.concatenate(wanted))
 
+    def reserve(self, imsis: Int64s, counts: Int64s) -> None:
+        """Give slots to ranges of SIMs at once, that may be registered: growing later is dear."""
+        ends = block_of(imsis + counts - 1) + 1
+        blocks = [np.arange(a, b) for a, b in zip(block_of(imsis), ends, strict=True)]
+        self._make_room(np.unique(np.concatenate([np.empty(0, np.int64), *blocks])))
+
     def _make_room(self, blocks: Int64s) -> None:
         """Give slots to blocks that have none; `first_use` becomes another array."""
         new = np.setdiff1d(blocks, self._blocks)

@@ -32,13 +32,19 @@ from pipelines.core.stock.placement import (
 )
 from pipelines.core.stock.shelf import Holder
 from pipelines.core.stock.sim_registry import UNUSED, Int64s, SimRange, SimRegistry
+from pipelines.core.stock.unregistered import UNREGISTERED_KEY, UnregisteredUses
 from pipelines.core.watermarks import source_watermark
 from schemas import topics
+from schemas.envelope import NO_WATERMARK
 from schemas.topics import block_of, partition_of_key
 
 #: The part of the state that says which SIMs are ours; it is written before all blocks.
 _RANGES = -1
-_RANGES_KEY = b"ranges"
+RANGES_KEY = b"ranges"
+
+#: The part that has the uses of SIMs in no batch; it is written after all blocks, so that a use is
+#: in the block that took it before it is gone from here.
+_UNREGISTERED = 2**62
 
 
 class SimStage(Stage[int]):
@@ -61,6 +67,7 @@ class SimStage(Stage[int]):
         registry.reset(partition, partitions)
         self.blocks: dict[int, Block] = {}
         self.ranges: set[SimRange] = set()
+        self.unregistered = UnregisteredUses()
         self._due: list[tuple[int, int]] = []
 
     # Taking facts in
@@ -68,6 +75,8 @@ class SimStage(Stage[int]):
     def _hold(self, kind: str, rows: pa.RecordBatch) -> None:
         if kind in ("uses", "late_uses"):
             self._hold_uses(rows)
+        elif kind == "unregistered_uses":
+            self._hold_unregistered(rows)
         elif kind == "placements":
             self._hold_placements(rows)
         elif kind == "sim_ranges":
@@ -75,11 +84,45 @@ class SimStage(Stage[int]):
 
     def _register(self, rows: pa.RecordBatch) -> None:
         """Take SIMs for ours from here on in the log, whatever the reference tables say later."""
-        ranges = {SimRange(*row.values()) for row in rows.to_pylist()} - self.ranges
-        if ranges:
+        ranges = {SimRange(*row.values()) for row in rows.to_pylist()}
+        if not ranges <= self.ranges:
+            self.registry.extend(ranges - self.ranges)
             self.ranges |= ranges
-            self.registry.extend(ranges)
             self._dirty.add(_RANGES)
+        # Also of those known already: their part of the state may have been written by itself.
+        first = rows["range_start"].to_numpy()
+        self._recall(first, first + rows["sims"].to_numpy())
+
+    def _recall(self, first: Int64s, end: Int64s) -> None:
+        """Hold the uses that SIMs in ranges had before they were ours, as known now."""
+        uses = self.unregistered.take(first, end)
+        if not uses:
+            return
+        self._dirty.add(_UNREGISTERED)
+        imsis, at = (np.array([use[i] for use in uses], np.int64) for i in (0, 1))
+        for row in self.registry.candidates(imsis, at).tolist():
+            imsi, time, event_id = uses[row]
+            if self.registry.range_of(imsi) is None:  # another range holds: a fault in the tables
+                continue
+            known = max(time, self.watermarks.reached)
+            counts = rules.counts_at(time, known, self.restate_within)
+            name = event_id if counts == time else f"first-use/{imsi}"
+            self._hold_use(Use(time, name, known, imsi, counts, kept=True))
+
+    def _hold_unregistered(self, rows: pa.RecordBatch) -> None:
+        """Keep uses of SIMs in no batch; those that are ours here count like any other."""
+        imsis = rows["imsi"].to_numpy()
+        ours = self.registry.slots(imsis) != 0
+        for row in np.flatnonzero(ours).tolist():
+            ours[row] = self.registry.range_of(int(imsis[row])) is not None
+        if ours.any():
+            self._hold_uses(rows.filter(pa.array(ours)))
+            rows = rows.filter(pa.array(~ours))
+        if self.watermarks.reached != NO_WATERMARK:
+            self.unregistered.since = self.watermarks.reached - self.restate_within
+        imsis, at = (rows[name].to_numpy() for name in ("imsi", "at"))
+        if self.unregistered.keep(imsis, at, rows["event_id"]):
+            self._dirty.add(_UNREGISTERED)
 
     def _hold_uses(self, rows: pa.RecordBatch) -> None:
         imsis = rows.column(0).to_numpy()
@@ -89,12 +132,14 @@ class SimStage(Stage[int]):
             if self.registry.range_of(imsi) is None:
                 continue
             known = int(rows.column(3)[row].as_py()) if rows.num_columns > 3 else time
-            block = self._block(block_of(imsi))
             known = max(known, self.watermarks.reached)
             counts = rules.counts_at(time, known, self.restate_within)
-            use = Use(time, rows.column(2)[row].as_py(), known, imsi, counts)
-            if block.hold_use(use):
-                self._wait_for(block, known)
+            self._hold_use(Use(time, rows.column(2)[row].as_py(), known, imsi, counts))
+
+    def _hold_use(self, use: Use) -> None:
+        block = self._block(block_of(use.imsi))
+        if block.hold_use(use):
+            self._wait_for(block, use.known_at)
 
     def _hold_placements(self, rows: pa.RecordBatch) -> None:
         for row in rows.to_pylist():
@@ -222,7 +267,8 @@ class SimStage(Stage[int]):
                 fact, np.arange(fact.first_imsi, fact.first_imsi + fact.count), rules.LATE
             )
         for use in uses.values():
-            out.anomaly(use, use.imsi, rules.LATE)
+            if not use.kept:  # else it came in time, and its batch was late
+                out.anomaly(use, use.imsi, rules.LATE)
         covered = {imsi for f in placements for imsi in range(f.first_imsi, f.first_imsi + f.count)}
         for imsi in sorted(covered | uses.keys()):
             about = [fact for fact in block.history if fact.covers(imsi)]
@@ -242,14 +288,19 @@ class SimStage(Stage[int]):
 
     def _entries(self, part: int) -> Iterator[tuple[bytes, bytes]]:
         if part == _RANGES:
-            yield _RANGES_KEY, msgspec.msgpack.encode(sorted(self.ranges, key=astuple))
+            yield RANGES_KEY, msgspec.msgpack.encode(sorted(self.ranges, key=astuple))
+        elif part == _UNREGISTERED:
+            yield from self.unregistered.snapshot()
         else:
             yield from self.blocks[part].entries(self.restate_within)
 
     def _restore(self, key: bytes, value: bytes) -> None:
-        if key == _RANGES_KEY:
+        if key == RANGES_KEY:
             self.ranges = set(msgspec.msgpack.decode(value, type=list[SimRange]))
             self.registry.extend(self.ranges)
+            return
+        if key.startswith(UNREGISTERED_KEY):
+            self.unregistered.restore(key, value)
             return
         block = self._block(block_number(key))
         block.restore(key, value)

@@ -85,7 +85,8 @@ def test_lines_of_json_are_judged_one_by_one(city: Path) -> None:
     ]
     assert [reason.split(":")[0] for _, reason in found.refused] == ["malformed", "unknown_outlet"]
     assert {effect.header.source for effect in found.effects} == {""}
-    assert sum(effect.rows.num_rows for effect in found.effects) == 2
+    kinds = [(effect.header.kind, effect.rows.num_rows) for effect in found.effects]
+    assert kinds == [("sim_ranges", 1), ("sim_ranges", 1), ("uses", 1), ("placements", 1)]
 
 
 def test_a_line_of_csv_is_read_with_its_files_header(city: Path) -> None:

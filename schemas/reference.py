@@ -96,6 +96,14 @@ class Unit(_Row):
     language: Annotated[str | None, EmptyIsNone] = None
 
 
+class ServiceTarget(_Row):
+    """What a figure of the service side shall be, for a unit; without one for all."""
+
+    unit_id: Annotated[Identifier | None, EmptyIsNone] = None
+    kpi: Identifier
+    target: float
+
+
 class SimBatch(_Row):
     """The i-th SIM has `first_imsi + i` and the i-th ICCID after `first_iccid`."""
 
@@ -158,6 +166,7 @@ class Reference:
     hand_overs: list[HandOver] = field(default_factory=list)
     cards: CardList = field(default_factory=CardList)
     units: dict[str, Unit] = field(default_factory=dict)
+    service_targets: dict[tuple[str, str], float] = field(default_factory=dict)
     service: ServiceRules = field(default_factory=ServiceRules)
 
     def __post_init__(self) -> None:

@@ -17,7 +17,10 @@ app = typer.Typer()
 def batch(
     beam: typer.Context,
     job: Annotated[
-        str, typer.Argument(help="line-loss, arrears, subscriber-loss, meter-suspects or channel")
+        str,
+        typer.Argument(
+            help="line-loss, arrears, subscriber-loss, meter-suspects, channel or service"
+        ),
     ],
     input: Annotated[str, typer.Option(help="Exchange directory, or any Beam file system.")],
     period: Annotated[str | None, typer.Option(help="The month, as YYYY-MM.")] = None,

@@ -32,6 +32,7 @@ JOBS = {
     "arrears": "pipelines.batch.arrears.job",
     "subscriber-loss": "pipelines.batch.subscriber_loss.job",
     "channel": "pipelines.batch.channel.job",
+    "service": "pipelines.batch.service.job",
 }
 
 

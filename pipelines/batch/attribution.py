@@ -22,7 +22,8 @@ from schemas.reference import Reference
 def reference_of(plan: Plan) -> Reference:
     """The reference tables, wherever the input is; what they refuse goes to the rejects."""
     with tempfile.TemporaryDirectory(prefix="zerostock-") as folder:
-        for result in FileSystems.match([f"{plan.root.rstrip('/')}/reference/*.csv"]):
+        top = f"{plan.root.rstrip('/')}/reference"
+        for result in FileSystems.match([f"{top}/*.csv", f"{top}/*.toml"]):
             for entry in result.metadata_list:
                 copy = Path(folder) / entry.path.rsplit("/", 1)[-1]
                 with FileSystems.open(entry.path) as stream:

@@ -34,10 +34,11 @@ _MODELS: dict[str, type[Any]] = {
     "sim_batches": tables.SimBatch,
     "hand_overs": HandOver,
     "units": tables.Unit,
+    "service_targets": tables.ServiceTarget,
 }
 
 #: Tables that an exchange directory need not have.
-_OPTIONAL = frozenset({"hand_overs", "units"})
+_OPTIONAL = frozenset({"hand_overs", "units", "service_targets"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,9 @@ def load_reference(folder: Path, known_batches: Iterable[tables.SimBatch] = ()) 
             hand_overs=list({row.hand_over_id: row for row in rows["hand_overs"]}.values()),
             cards=_cards(folder / "sims.csv", rows["sim_batches"], refused),
             units={row.unit_id: row for row in rows["units"]},
+            service_targets={
+                (row.unit_id or "", row.kpi): row.target for row in rows["service_targets"]
+            },
             service=load_service_rules(folder),
         ),
         refused,

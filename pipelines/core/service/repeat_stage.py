@@ -35,6 +35,26 @@ def matter_key(event: Happened) -> str | None:
     return "\0".join((detail["kind"], detail["customer_id"], detail.get("about") or ""))
 
 
+def repeats(openings: list[tuple[str, Happened]], deadlines: Deadlines) -> list[str]:
+    """What each opening of one matter repeats, given with their cases in order; '' for nothing.
+
+    It is the newest earlier case, if the kind's time is not over. A case counts as it was opened
+    first.
+    """
+    found: list[str] = []
+    first: dict[str, Happened] = {}
+    for case_id, event in openings:
+        kind = deadlines.rules.kinds.get(event.detail["kind"])
+        others = [name for name in first if name != case_id]
+        repeat_of = ""
+        if others and kind is not None and kind.repeat_within is not None:
+            until = deadlines.due(kind, kind.repeat_within, first[others[-1]].at)
+            repeat_of = others[-1] if until is None or until >= event.at else ""
+        found.append(repeat_of)
+        first.setdefault(case_id, event)
+    return found
+
+
 class _Opening(msgspec.Struct, array_like=True):
     """An opening, and what it was said to repeat (None: nothing was said yet)."""
 
@@ -151,29 +171,13 @@ class RepeatStage(Stage[str]):
         self._dirty.add(key)
 
     def _restated(self, known: list[_Opening], known_at: int) -> Iterator[tuple[str, Happened]]:
-        first: dict[str, _Opening] = {}
-        for one in known:
-            repeat_of = self._repeated(one, list(first.values()))
-            first.setdefault(one.case_id, one)
-            if repeat_of == one.repeat_of:
-                continue
-            one.repeat_of = repeat_of
-            detail = {**one.event.detail, "repeat_of": repeat_of}
-            yield (
-                one.case_id,
-                msgspec.structs.replace(one.event, known_at=known_at, detail=detail),
-            )
-
-    def _repeated(self, one: _Opening, earlier: list[_Opening]) -> str:
-        kind = self._deadlines.rules.kinds.get(one.event.detail["kind"])
-        if kind is None or kind.repeat_within is None:
-            return ""
-        for other in reversed(earlier):
-            if other.case_id == one.case_id:
-                continue
-            until = self._deadlines.due(kind, kind.repeat_within, other.event.at)
-            return other.case_id if until is None or until >= one.event.at else ""
-        return ""
+        said = repeats([(one.case_id, one.event) for one in known], self._deadlines)
+        for one, repeat_of in zip(known, said, strict=True):
+            if repeat_of != one.repeat_of:
+                one.repeat_of = repeat_of
+                detail = {**one.event.detail, "repeat_of": repeat_of}
+                event = msgspec.structs.replace(one.event, known_at=known_at, detail=detail)
+                yield one.case_id, event
 
     def _matters_until(self, event: Happened) -> int:
         """Until when an opening may still matter to one that comes late."""

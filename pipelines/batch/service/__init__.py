@@ -1,0 +1,1 @@
+"""The service side's figures of a month."""

@@ -176,7 +176,9 @@ def _write(
 ) -> None:
     rows = sorted(figures.figures(dict(sums), reference.service_targets), key=lambda row: row[:2])
     columns = (
-        dict(zip(figures.Figure._fields, zip(*rows, strict=True), strict=True)) if rows else {}
+        dict(zip(figures.ServiceFigure._fields, zip(*rows, strict=True), strict=True))
+        if rows
+        else {}
     )
     if columns:
         results.put(KPIS.name, "all", KPIS.frame(columns))

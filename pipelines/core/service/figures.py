@@ -83,7 +83,7 @@ def of_exam(unit_id: str, kind: str, score: float | None, *, attended: bool) -> 
         yield Share(unit_id, f"_absent_{kind}", 1, 0)
 
 
-class Figure(NamedTuple):
+class ServiceFigure(NamedTuple):
     """A row of service_kpis, without its period."""
 
     unit_id: str
@@ -96,7 +96,7 @@ class Figure(NamedTuple):
 
 def figures(
     sums: Mapping[tuple[str, str], tuple[float, float]], targets: Mapping[tuple[str, str], float]
-) -> Iterator[Figure]:
+) -> Iterator[ServiceFigure]:
     """The figures of sums by (unit, kpi); `targets` by the same, '' for all units."""
 
     def target(unit_id: str, kpi: str) -> float | None:
@@ -106,7 +106,7 @@ def figures(
         if not kpi.startswith("_"):
             value = numerator / denominator if denominator else None
             goal = target(unit_id, kpi)
-            yield Figure(unit_id, kpi, value, goal, numerator, denominator)
+            yield ServiceFigure(unit_id, kpi, value, goal, numerator, denominator)
     for unit_id in dict.fromkeys(unit_id for unit_id, _ in sums):
 
         def total(kpi: str, unit_id: str = unit_id) -> float:
@@ -119,15 +119,15 @@ def figures(
         quota = target(unit_id, "calls")
         if quota and (unit_id, "calls_connected") in sums:
             done = total("_calls_first") - total("_complaints")
-            yield Figure(
+            yield ServiceFigure(
                 unit_id, "call_quota", done / quota, target(unit_id, "call_quota"), done, quota
             )
         marks = [mark for kind in ("_monitoring", "_test_call") if (mark := mean(kind)) is not None]
         if marks:
             mark = sum(marks) / len(marks) - COMPLAINT * total("_complaints")
             goal = target(unit_id, "call_quality")
-            yield Figure(unit_id, "call_quality", mark, goal, mark, 1.0)
+            yield ServiceFigure(unit_id, "call_quality", mark, goal, mark, 1.0)
         if (trained := mean("_training")) is not None:
             mark = trained - ABSENCE * total("_absent_training")
             goal = target(unit_id, "call_training")
-            yield Figure(unit_id, "call_training", mark, goal, mark, 1.0)
+            yield ServiceFigure(unit_id, "call_training", mark, goal, mark, 1.0)

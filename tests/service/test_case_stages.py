@@ -188,6 +188,23 @@ def test_a_step_is_late_once_the_watermark_has_passed_its_time(both) -> None:
     assert city.rows(topics.CASE_STATES, "cases", ("case_id",))["c",]["on_time"] == 0
 
 
+def test_rows_of_foreign_programs_that_say_too_little_are_passed_over(both) -> None:
+    rows = RowBuilder("case_events")
+    for kind in ("case_opened", "case_step", "case_assigned", "case_closed", "nonsense"):
+        texts = dict.fromkeys(("subject", "unit_id", "customer_id", "about", "severity"), "")
+        rows.add(
+            event_id=kind, at=START, known_at=START, event_type=kind, case_id="c", flag=False,
+            repeat_of="", source="", position=0, **texts,
+        )  # fmt: skip
+    city = Cases(both[0], 1, 1)
+    city.say(Header("none", "events", START), {0: rows})
+    city.end(START + 1)
+    city.run()
+    assert city.rows(topics.CASE_STATES, "cases", ("case_id",)) == {}
+    letters = city.rows(topics.DEAD_LETTERS, "dead_letters", ("payload",))
+    assert [row["reason"].split(":")[0] for row in letters.values()] == ["unknown_case"]
+
+
 def test_a_case_is_forgotten_long_after_it_was_closed(both) -> None:
     at = parse_time("2026-03-30T09:00:00+08:00")
     case = {"case_id": "c", "at": at}

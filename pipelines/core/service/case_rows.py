@@ -33,6 +33,13 @@ FIELDS: Final[dict[str, dict[str, str]]] = {
     "case_reopened": {"subject": "reason"},
 }
 
+#: What an event means nothing without; a foreign program may leave it out.
+_NEEDED: Final = {
+    "case_opened": ("subject", "unit_id"),
+    "case_step": ("subject",),
+    "case_assigned": ("unit_id",),
+}
+
 _COLUMNS: Final = ("subject", "unit_id", "customer_id", "about", "severity", "flag", "repeat_of")
 
 
@@ -53,10 +60,10 @@ def add_row(rows: RowBuilder, case_id: str, event: Happened) -> None:
 
 
 def read_rows(rows: pa.RecordBatch) -> Iterator[tuple[str, Happened]]:
-    """The events of rows with their cases; types that nobody knows are passed over."""
+    """The events of rows with their cases; what no event can be is passed over."""
     for row in rows.to_pylist():
         names = FIELDS.get(row["event_type"])
-        if names is None:
+        if names is None or not all(row[c] for c in _NEEDED.get(row["event_type"], ())):
             continue
         detail: dict[str, Any] = {
             name: row[column]

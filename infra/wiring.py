@@ -411,7 +411,7 @@ def _open_warehouse(settings: Settings) -> Warehouse:
     """The warehouse, its tables up to date; one that is down is waited for."""
     warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
     try:
-        migrate(warehouse)
+        migrate(warehouse, zone=settings.time_zone)
     except WarehouseDown:
         warehouse.close()
         raise

@@ -15,6 +15,7 @@ BETWEEN: Final = "; "
 SELLS: Final = "sells {} a month, number {} of {}"
 GREW: Final = "grew by {} %"
 GROWTH_NOT_KNOWN: Final = "growth not known"
+KNOWN_UNTIL: Final = "not decided: known until {} only"
 EMPTY_ON: Final = "empty on {} of {} shelf days"
 
 # commission: a SIM's line, and what becomes of the lines
@@ -36,6 +37,7 @@ NO_SUPPLY: Final = "no supply reading"
 OVERSOLD: Final = "more was sold than supplied: check meters and who hangs on this unit"
 METERS_READ: Final = "{} of {} meters read: the loss may be a gap"
 READ_UNTIL: Final = "readings until {} only"
+NO_CUSTOMER_READ: Final = "no customer's meter was read"
 LOSS_OVER: Final = "loss rate over {}"
 OWN_LOSS_UNKNOWN: Final = "own loss unknown: {} of {} children have no supply reading"
 NOTHING_USED: Final = "nothing used"
@@ -50,10 +52,11 @@ PAID_LATE: Final = "paid late {} time(s) in a year, {} days on average"
 DISPUTES: Final = "{} dispute(s) in a year"
 
 SENTENCES: Final = (
-    SELLS, GREW, GROWTH_NOT_KNOWN, EMPTY_ON,
+    SELLS, GREW, GROWTH_NOT_KNOWN, KNOWN_UNTIL, EMPTY_ON,
     ACTIVATED, SILENT, DIVERTED, DISMISSED, FEE_EARNS, NO_FEE, LINES_TIMES, FEES_TIMES,
     TAKEN_BACK, GIVEN_BACK,
     PARENT_UNKNOWN, LOOP, NO_SUPPLY, OVERSOLD, METERS_READ, READ_UNTIL, LOSS_OVER,
+    NO_CUSTOMER_READ,
     OWN_LOSS_UNKNOWN,
     NOTHING_USED, USED_LESS, USED_MORE, NEIGHBOURS,
     THEFTS, OVERDUE, PAID_LATE, DISPUTES,

@@ -16,7 +16,7 @@ from pipelines.warehouse import Warehouse, migrate, open_warehouse
 #: Types of each table's columns, in the table's order.
 Schema = Mapping[str, Mapping[str, str]]
 
-_INNER = ("batch_run_states", "mask_key", "schema_migrations")
+_INNER = ("batch_reach", "batch_run_states", "business_zones", "mask_key", "schema_migrations")
 
 
 def schema(warehouse: Warehouse) -> dict[str, dict[str, str]]:

@@ -28,7 +28,21 @@ SELECT
 FROM stock_movements_rows FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
--- One row for every day from a shelf's first movement to the last day there is a movement of any
+-- Whose days the tables cut: the time zone of the business (ZEROSTOCK_TIME_ZONE), put here by whatever
+-- brings the schema up to date; what was put last holds.
+CREATE TABLE IF NOT EXISTS business_zones
+(
+    zone String,
+    set_at DateTime64(3, 'UTC')
+)
+ENGINE = MergeTree
+ORDER BY set_at;
+
+CREATE OR REPLACE VIEW business_zone AS
+SELECT if(count() = 0, 'Asia/Shanghai', argMax(zone, set_at)) AS zone
+FROM business_zones;
+
+-- One row for every business day from a shelf's first movement to the last day there is a movement of any
 -- shelf, also for days on which nothing moved; opening + what came - what left = closing.
 -- A day that late events changed after it was over says when (restated_at), and so do those that
 -- followed until then: they opened with other stock.
@@ -46,7 +60,9 @@ WITH
         toDateTime64('2149-06-06', 3, 'UTC')
     )
     FROM stock_movements_rows
-) AS last_at
+) AS last_at,
+(SELECT zone FROM business_zone) AS own_zone,
+if(own_zone = '', 'UTC', own_zone) AS here  -- '' while the view is only looked at
 SELECT
     line.1 AS day,
     outlet_id,
@@ -59,7 +75,7 @@ SELECT
     line.6 AS transferred_out,
     line.7 AS written_off,
     closing,
-    if(toDate(changed, 'UTC') > day, changed, NULL) AS restated_at
+    if(toDate(changed, here) > day, changed, NULL) AS restated_at
 FROM
 (
     SELECT
@@ -101,7 +117,7 @@ FROM
         FROM
         (
             SELECT
-                toDate(at, 'UTC') AS day,
+                toDate(at, here) AS day,
                 outlet_id,
                 sku,
                 sumIf(delta, cause = 'delivery') AS came,
@@ -117,24 +133,24 @@ FROM
             WHERE at <= last_at
             GROUP BY day, outlet_id, sku
             UNION ALL
-            SELECT toDate(at, 'UTC'), outlet_id, sku, 0, 0, 0, 0, 0, 0, 0, max(known_at), 0
+            SELECT toDate(at, here), outlet_id, sku, 0, 0, 0, 0, 0, 0, 0, max(known_at), 0
             FROM stock_movements_rows
             WHERE at <= last_at AND known_at > at
-            GROUP BY toDate(at, 'UTC'), outlet_id, sku
+            GROUP BY toDate(at, here), outlet_id, sku
             UNION ALL
             SELECT
                 arrayJoin(
                     arrayMap(
                         days -> first_day + days,
                         range(
-                            toUInt32(toDate(last_at, 'UTC') - first_day) + 1
+                            toUInt32(toDate(last_at, here) - first_day) + 1
                         )
                     )
                 ) AS day,
                 outlet_id, sku, 0, 0, 0, 0, 0, 0, 0, toDateTime64(0, 3, 'UTC'), 1
             FROM
             (
-                SELECT outlet_id, sku, toDate(min(at), 'UTC') AS first_day
+                SELECT outlet_id, sku, toDate(min(at), here) AS first_day
                 FROM stock_movements
                 WHERE at <= last_at
                 GROUP BY outlet_id, sku

@@ -16,14 +16,18 @@ CREATE TABLE IF NOT EXISTS batch_run_states
     status        String,
     error         String,
     version       String,
-    inputs        String
+    inputs        String,
+    zone          String,
+    as_of         Nullable(Date32),
+    data_from     Nullable(DateTime64(3, 'UTC')),
+    data_until    Nullable(DateTime64(3, 'UTC'))
 )
 ENGINE = ReplacingMergeTree(revision)
 ORDER BY run_id;
 
 CREATE OR REPLACE VIEW batch_runs AS
 SELECT run_id, job, period, started_at, finished_at, rows_read, rows_rejected, rows_written,
-       status, error, version, inputs
+       status, error, version, inputs, zone, as_of, data_from, data_until
 FROM batch_run_states FINAL;
 
 CREATE TABLE IF NOT EXISTS batch_publications
@@ -41,6 +45,13 @@ CREATE OR REPLACE VIEW batch_current AS
 SELECT job, period, argMax(run_id, generation) AS run_id
 FROM batch_publications
 GROUP BY job, period;
+
+-- Up to which day the published runs looked, in which zone, and from when until when what they read
+-- reaches: what the rows of every month say of themselves.
+CREATE OR REPLACE VIEW batch_reach AS
+SELECT run_id, data_from, data_until, as_of, zone
+FROM batch_runs
+WHERE run_id IN (SELECT run_id FROM batch_current);
 
 CREATE TABLE IF NOT EXISTS batch_rejects_rows
 (

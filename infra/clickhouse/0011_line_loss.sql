@@ -30,7 +30,7 @@ ORDER BY (level, unit_id);
 
 CREATE OR REPLACE VIEW line_loss AS
 SELECT * EXCEPT run_id
-FROM line_loss_rows
+FROM line_loss_rows ANY LEFT JOIN batch_reach USING (run_id)
 WHERE run_id IN (SELECT run_id FROM batch_current);
 
 -- The readings behind line loss, kept where a run is asked to: what a unit's figures open down to.
@@ -127,7 +127,7 @@ ORDER BY (period, meter_id);
 
 CREATE OR REPLACE VIEW meter_suspects AS
 SELECT * EXCEPT run_id
-FROM meter_suspects_rows
+FROM meter_suspects_rows ANY LEFT JOIN batch_reach USING (run_id)
 WHERE run_id IN (SELECT run_id FROM batch_current);
 
 -- Meters that were read in the month before and are not now: a gap in what was sold.
@@ -145,5 +145,5 @@ ORDER BY (unit_id, meter_id);
 
 CREATE OR REPLACE VIEW unread_meters AS
 SELECT * EXCEPT run_id
-FROM unread_meters_rows
+FROM unread_meters_rows ANY LEFT JOIN batch_reach USING (run_id)
 WHERE run_id IN (SELECT run_id FROM batch_current);

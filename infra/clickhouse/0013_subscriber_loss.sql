@@ -19,7 +19,7 @@ ORDER BY (period, dimension, key);
 
 CREATE OR REPLACE VIEW subscriber_loss AS
 SELECT * EXCEPT run_id
-FROM subscriber_loss_rows
+FROM subscriber_loss_rows ANY LEFT JOIN batch_reach USING (run_id)
 WHERE run_id IN (SELECT run_id FROM batch_current);
 
 CREATE TABLE IF NOT EXISTS subscriber_retention_rows
@@ -39,7 +39,7 @@ ORDER BY (period, dimension, key, cohort);
 
 CREATE OR REPLACE VIEW subscriber_retention AS
 SELECT * EXCEPT run_id
-FROM subscriber_retention_rows
+FROM subscriber_retention_rows ANY LEFT JOIN batch_reach USING (run_id)
 WHERE run_id IN (SELECT run_id FROM batch_current);
 
 -- Who has not been heard of for days: the account managers' list.
@@ -65,7 +65,7 @@ ORDER BY (period, imsi);
 
 CREATE OR REPLACE VIEW silent_subscribers AS
 SELECT * EXCEPT run_id
-FROM silent_subscribers_rows
+FROM silent_subscribers_rows ANY LEFT JOIN batch_reach USING (run_id)
 WHERE run_id IN (SELECT run_id FROM batch_current);
 
 -- Cards that took over a number in the month: a replaced card is no loss.
@@ -82,7 +82,7 @@ ENGINE = ReplacingMergeTree
 PARTITION BY run_id
 ORDER BY (msisdn, new_imsi);
 
-CREATE VIEW IF NOT EXISTS replaced_cards AS
+CREATE OR REPLACE VIEW replaced_cards AS
 SELECT * EXCEPT run_id
-FROM replaced_cards_rows
+FROM replaced_cards_rows ANY LEFT JOIN batch_reach USING (run_id)
 WHERE run_id IN (SELECT run_id FROM batch_current);

@@ -30,7 +30,7 @@ ORDER BY (period, outlet_id);
 
 CREATE OR REPLACE VIEW outlet_ranking AS
 SELECT * EXCEPT run_id
-FROM outlet_ranking_rows
+FROM outlet_ranking_rows ANY LEFT JOIN batch_reach USING (run_id)
 WHERE run_id IN (SELECT run_id FROM batch_current);
 
 CREATE TABLE IF NOT EXISTS wholesaler_scorecard_rows
@@ -56,7 +56,7 @@ ORDER BY (period, wholesaler_id);
 
 CREATE OR REPLACE VIEW wholesaler_scorecard AS
 SELECT * EXCEPT run_id
-FROM wholesaler_scorecard_rows
+FROM wholesaler_scorecard_rows ANY LEFT JOIN batch_reach USING (run_id)
 WHERE run_id IN (SELECT run_id FROM batch_current);
 
 -- What people decided about cases; rows are only added, the newest of a case and evidence counts.
@@ -111,10 +111,16 @@ SELECT
     if(decided.decision = '', 'suspected', decided.decision) AS status,
     decided.decided_by AS decided_by,
     decided.decided_at AS decided_at,
-    decided.why AS why
+    decided.why AS why,
+    found.data_from AS data_from,
+    found.data_until AS data_until,
+    found.as_of AS as_of,
+    found.zone AS zone
 FROM
 (
-    SELECT * FROM diversion_cases_rows WHERE run_id IN (SELECT run_id FROM batch_current)
+    SELECT *
+    FROM diversion_cases_rows ANY LEFT JOIN batch_reach USING (run_id)
+    WHERE run_id IN (SELECT run_id FROM batch_current)
 ) AS found
 LEFT JOIN
 (
@@ -149,7 +155,7 @@ ORDER BY (period, case_id, imsi);
 
 CREATE OR REPLACE VIEW diversion_evidence AS
 SELECT * EXCEPT run_id
-FROM diversion_evidence_rows
+FROM diversion_evidence_rows ANY LEFT JOIN batch_reach USING (run_id)
 WHERE run_id IN (SELECT run_id FROM batch_current);
 
 -- Money of one payee: what the lines of the outlet add up to, times the factor of attainment.
@@ -174,7 +180,7 @@ ORDER BY (period, role, outlet_id);
 
 CREATE OR REPLACE VIEW commission AS
 SELECT * EXCEPT run_id
-FROM commission_rows
+FROM commission_rows ANY LEFT JOIN batch_reach USING (run_id)
 WHERE run_id IN (SELECT run_id FROM batch_current);
 
 CREATE TABLE IF NOT EXISTS commission_lines_rows
@@ -198,7 +204,7 @@ ORDER BY (period, outlet_id, kind, imsi);
 
 CREATE OR REPLACE VIEW commission_lines AS
 SELECT * EXCEPT run_id
-FROM commission_lines_rows
+FROM commission_lines_rows ANY LEFT JOIN batch_reach USING (run_id)
 WHERE run_id IN (SELECT run_id FROM batch_current);
 
 CREATE TABLE IF NOT EXISTS hall_assessment_rows
@@ -221,5 +227,5 @@ ORDER BY (period, outlet_id);
 
 CREATE OR REPLACE VIEW hall_assessment AS
 SELECT * EXCEPT run_id
-FROM hall_assessment_rows
+FROM hall_assessment_rows ANY LEFT JOIN batch_reach USING (run_id)
 WHERE run_id IN (SELECT run_id FROM batch_current);

@@ -80,7 +80,7 @@ def migrate(data: Data = None, warehouse: Url = None) -> None:
     settings = load_settings(data=data, warehouse=warehouse)
     opened = open_warehouse(data=settings.data, url=settings.warehouse)
     try:
-        applied = apply(opened)
+        applied = apply(opened, zone=settings.time_zone)
     finally:
         opened.close()
     typer.echo("\n".join(f"applied {name}" for name in applied) or "already up to date")

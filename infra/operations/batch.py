@@ -77,7 +77,7 @@ def run_schedule(plan: Path, settings: Settings) -> None:
 def _opened(settings: Settings) -> Iterator[Warehouse]:
     """The warehouse to write to, its tables up to date; others may ask it meanwhile."""
     with closing(open_warehouse(data=settings.data, url=settings.warehouse)) as warehouse:
-        migrate(warehouse)
+        migrate(warehouse, zone=settings.time_zone)
         if settings.data is None or settings.warehouse is not None:
             yield warehouse
             return

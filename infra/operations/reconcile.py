@@ -102,7 +102,7 @@ def reconcile(
     screen = Screen(Console(highlight=False))
     warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
     try:
-        migrate(warehouse)
+        migrate(warehouse, zone=settings.time_zone)
         source = settings if log else None
         result = asyncio.run(
             _compare(input, warehouse, options, screen, source, settings.restate_within)

@@ -153,7 +153,7 @@ def run_soon_empty(
     """
     warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
     try:
-        migrate(warehouse)
+        migrate(warehouse, zone=settings.time_zone)
         policy = load_policy(settings.policy) if settings.policy is not None else Policy()
         cover_days = settings.cover_target / 86_400_000
         lists = make_lists(warehouse, as_of, worth, zone_of(settings), policy, cover_days)

@@ -62,7 +62,7 @@ class ReadEvents(beam.DoFn):  # type: ignore[misc]
         number = pl.when(pl.col("msisdn") != "").then("msisdn")
         rows = uses.with_columns(charge.alias("charge_fen"), number.alias("msisdn"))
         rows = rows.select(*HAPPENED)
-        self._results.reach(name, rows["at"])
+        self._results.reach("cdr", name, rows["at"])
         yield from self._then(rows)
         for part in self._placed.split(pl.DataFrame(placed, schema=PLACED, orient="row")):
             yield beam.pvalue.TaggedOutput("placed", part)

@@ -13,6 +13,7 @@ import re
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
@@ -29,6 +30,8 @@ CREATE TABLE IF NOT EXISTS schema_migrations
 (name String, checksum String, applied_at DateTime('UTC') DEFAULT now())
 ENGINE = ReplacingMergeTree ORDER BY name
 """
+
+_ZONE = "SELECT zone FROM business_zone"
 
 
 class Migration(NamedTuple):
@@ -53,8 +56,12 @@ def migrations(folder: Traversable | None = None) -> list[Migration]:
     return [Migration(file.name, file.read_text(encoding="utf-8")) for file in found]
 
 
-def migrate(warehouse: Warehouse, folder: Traversable | None = None) -> list[str]:
+def migrate(
+    warehouse: Warehouse, folder: Traversable | None = None, *, zone: str | None = None
+) -> list[str]:
     """Apply the files that were not yet; returns their names.
+
+    `zone` is the business's: whose days the tables cut from now on; None leaves it as it is.
 
     Raises `WarehouseError`, before changing anything, when an applied file was edited or the
     database is ahead of this program; and when ClickHouse refuses a statement.
@@ -70,6 +77,9 @@ def migrate(warehouse: Warehouse, folder: Traversable | None = None) -> list[str
         record = {"name": [migration.name], "checksum": [migration.checksum]}
         warehouse.insert("schema_migrations", pa.table(record))
         log.info("applied %s", migration.name)
+    if zone is not None and warehouse.query(_ZONE)["zone"][0].as_py() != zone:
+        put = "INSERT INTO business_zones SELECT '{}', now64(3)"
+        warehouse.execute(put.format(ZoneInfo(zone).key))
     return [migration.name for migration in fresh]
 
 

@@ -461,3 +461,14 @@ def test_a_month_that_is_not_over_yet_is_incomplete(side: str, tmp_path: Path) -
     row = by_unit(run(tmp_path))["T"]
     assert row["status"] == "incomplete"
     assert row["reason"].startswith("readings until 2026-01-11T00:00+00:00 only; loss rate over")
+
+
+@pytest.mark.parametrize(
+    "customer", [[], [{"quality": "missing"}], [{"start": END, "end": END + HOUR}]]
+)
+def test_a_month_without_any_customers_reading_is_no_loss(
+    customer: list[Row], tmp_path: Path
+) -> None:
+    write(tmp_path, [unit("T")], [reading("T", 100)], [reading("T", 1, **how) for how in customer])
+    row = by_unit(run(tmp_path))["T"]
+    assert (row["loss_rate"], row["status"]) == (1, "incomplete")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 import sys
 from contextlib import closing
@@ -85,7 +86,8 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     write_channel(root)
     command = [sys.executable, "-m", "infra.cli", "run", "--input", str(root)]
     command += ["--data", str(data), "--sms", f"file:{folder / 'sms'}"]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    env = os.environ | {"ZEROSTOCK_TIME_ZONE": str(zone)}
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=env)
     assert ran.returncode == 0, ran.stderr
     with closing(open_warehouse(data=data)) as warehouse:
         run_job("channel", input=root, warehouse=warehouse,

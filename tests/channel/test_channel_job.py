@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -396,14 +398,117 @@ def test_a_closed_shop_is_not_out_and_one_closed_before_the_month_is_not_ranked(
     ]
 
 
-@pytest.mark.parametrize(("day", "before"), [(2, 7), (3, 14), (30, 20)])
+_CLOCK = itertools.count(step=2)
+
+
+@contextmanager
+def data_until(warehouse: Warehouse, at: int) -> Iterator[None]:
+    """The stream goes on: a card comes to the bad outlet then, and afterwards never did."""
+
+    def put(known_at: int, withdrawn: int) -> None:
+        row = {
+            "movement_id": "later", "at": at, "known_at": known_at, "outlet_id": "bad", "sku": "Y",
+            "imsi": FIRST + 900, "iccid": str(FIRST + 900), "delta": 1, "cause": "delivery",
+            "event_id": "later", "wholesaler_id": "B", "withdrawn": withdrawn,
+        }  # fmt: skip
+        schema = warehouse.query("SELECT * FROM stock_movements_rows LIMIT 0").schema
+        warehouse.insert("stock_movements_rows", pa.Table.from_pylist([row]).cast(schema))
+
+    known_at = at + next(_CLOCK)
+    put(known_at, 0)
+    yield
+    put(known_at + 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("day", "until", "before"),
+    # What the data do not reach does not count, whether the run is of the month or as of a day.
+    [(2, 2, 7), (3, 3, 14), (30, 30, 20), (None, 2, 7), (None, 3, 14), (30, 3, 14), (None, 30, 20)],
+)
 def test_growth_of_a_month_under_way_compares_as_many_days(
-    warehouse: Warehouse, tmp_path: Path, day: int, before: int
+    warehouse: Warehouse, tmp_path: Path, day: int | None, until: int, before: int
 ) -> None:
     city(tmp_path, "csv")
-    run_job("channel", as_of=date(2026, 4, day), input=tmp_path, warehouse=warehouse)
+    april = START + 31 * DAY
+    how: dict[str, Any] = {"as_of": date(2026, 4, day)} if day else {"period": "2026-04"}
+    with data_until(warehouse, april + until * DAY - 3_600_000):
+        run_job("channel", **how, input=tmp_path, warehouse=warehouse)
     found = "SELECT sales, sales_before, growth FROM outlet_ranking WHERE outlet_id = 'good'"
     assert rows(warehouse, found) == [{"sales": 0, "sales_before": before, "growth": -1.0}]
+
+
+def test_of_a_month_without_data_nothing_is_said(warehouse: Warehouse, tmp_path: Path) -> None:
+    city(tmp_path, "csv")
+    lines: list[str] = []
+    run_job("channel", period="2026-04", input=tmp_path, warehouse=warehouse, progress=lines.append)
+    found = "SELECT status, growth, promote, data_until FROM outlet_ranking"
+    unknown = {"status": "unknown", "growth": None, "promote": 0, "data_until": None}
+    assert rows(warehouse, found) == [unknown] * 3
+    assert "warning: the input has nothing of 2026-04" in lines
+
+
+@pytest.mark.parametrize("covered", [4, 20, 31])
+def test_who_is_promoted_is_decided_when_the_month_is_known(
+    warehouse: Warehouse, tmp_path: Path, covered: int
+) -> None:
+    city(tmp_path, "csv", covered=31)
+    with data_until(warehouse, START + covered * DAY - 3_600_000):
+        run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+    found = rows(warehouse, "SELECT promote, reasons, shelf_days_out FROM outlet_ranking")
+    assert not any(row["promote"] for row in found if covered < 31)
+    waits = [row for row in found if row["reasons"].startswith("not decided: known until 2026-03")]
+    decided = [row for row in found if row["promote"]]
+    # As far as four days go, the shops that sell most were hardly ever empty.
+    assert bool(waits) == (covered == 4)
+    assert not decided
+
+
+@pytest.mark.parametrize("hours", [-8, -1, 0, 1, 8])
+def test_a_trial_is_judged_when_it_is_over_by_the_records(
+    warehouse: Warehouse, tmp_path: Path, hours: int
+) -> None:
+    """The trials of the silent end at midnight, after days 10 to 12."""
+    city(tmp_path, "csv", covered=40)
+    path = tmp_path / "cdr" / "calls.csv"
+    calls = pl.read_csv(path, schema_overrides={"imsi": pl.String})
+    end = START + 13 * DAY + hours * 3_600_000
+    # A call a day in the month before, so that a day's one call is as much as there usually is.
+    often = [START - day * DAY for day in range(1, 40)]
+    others = [
+        {"call_id": f"o{at}", "start_time": datetime.fromtimestamp(at / 1000, UTC).isoformat(),
+         "imsi": str(FIRST + 999), "duration_s": 60, "cell_id": "n1"}
+        for at in (*often, end)
+    ]  # fmt: skip
+    times = pl.col("start_time").str.to_datetime(time_zone="UTC").dt.epoch("ms")
+    pl.concat([calls.filter(times < end), pl.DataFrame(others)]).write_csv(path)
+    run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+    dead = rows(warehouse, "SELECT activated_at FROM commission_lines WHERE kind = 'dead'")
+    ends = [row["activated_at"].timestamp() * 1000 + 10 * DAY for row in dead]
+    assert ends
+    assert all(trial_end <= end + 900_000 for trial_end in ends)
+    assert (max(ends) == START + 13 * DAY) == (hours >= 0)
+
+
+def test_rows_say_how_far_their_data_reach_and_those_of_a_day_stand_beside_the_months(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    city(tmp_path, "csv")
+    with data_until(warehouse, START + 9 * DAY):
+        run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+        run_job("channel", as_of=date(2026, 3, 7), input=tmp_path, warehouse=warehouse)
+    for table in ("outlet_ranking", "wholesaler_scorecard", "commission_lines", "commission"):
+        found = rows(
+            warehouse,
+            f"SELECT DISTINCT period, data_from, data_until, as_of, zone FROM {table}"
+            " ORDER BY period",
+        )
+        start = datetime(2026, 3, 1, tzinfo=UTC)
+        assert found == [
+            {"period": "2026-03", "data_from": start, "data_until": start + timedelta(days=9),
+             "as_of": date(2026, 3, 31), "zone": "UTC"},
+            {"period": "2026-03-07", "data_from": start, "data_until": start + timedelta(days=7),
+             "as_of": date(2026, 3, 7), "zone": "UTC"},
+        ]  # fmt: skip
 
 
 def test_a_run_that_fails_leaves_what_was_there(warehouse: Warehouse, tmp_path: Path) -> None:

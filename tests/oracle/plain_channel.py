@@ -9,10 +9,10 @@ import csv
 import gzip
 import math
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class City:
             self.assignments[r["outlet_id"]].append((begins, r["wholesaler_id"]))
         for spans in self.assignments.values():
             spans.sort()
-        self.calls, self.days = calls_of(root)
+        self.calls, self.records = calls_of(root)
         marks = root / "channel/hall_marks.csv"
         self.marks = read(marks) if marks.exists() else []
 
@@ -83,21 +83,21 @@ def read(path: Path) -> list[Row]:
         return list(csv.DictReader(file))
 
 
-def calls_of(root: Path) -> tuple[dict[int, list[Row]], dict[str, dict[int, int]]]:
-    """Calls by IMSI, each once; records by exchange and UTC day, as often as they are on file."""
+def calls_of(root: Path) -> tuple[dict[int, list[Row]], dict[str, list[datetime]]]:
+    """Calls by IMSI, each once; times of records by exchange, as often as they are on file."""
     calls: dict[int, list[Row]] = defaultdict(list)
-    days: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    records: dict[str, list[datetime]] = defaultdict(list)
     seen = set()
     for path in sorted((root / "cdr").rglob("*.*")):
         for row in lines_of(path):
             call = usable(row)
             if call is None:
                 continue
-            days[str(path.parent)][int(call["at"].timestamp() // 86_400)] += 1
+            records[str(path.parent)].append(call["at"])
             if (call["imsi"], call["id"]) not in seen:
                 seen.add((call["imsi"], call["id"]))
                 calls[call["imsi"]].append(call)
-    return calls, days
+    return calls, records
 
 
 def lines_of(path: Path) -> Iterator[Row]:
@@ -130,7 +130,7 @@ def usable(row: Row) -> Row | None:
 
 
 def daily(city: City) -> list[Row]:
-    """outlet_daily: every UTC day of every shelf, from its first movement to the last day."""
+    """outlet_daily: every business day of every shelf, from its first movement to the last day."""
     named = {
         "delivery": "received", "first_use": "activated", "return": "returned",
         "transfer_in": "transferred_in", "transfer_out": "transferred_out",
@@ -139,9 +139,9 @@ def daily(city: City) -> list[Row]:
     sums: dict[tuple[str, str], dict[date, Row]] = defaultdict(dict)
     for move in city.moves:
         days = sums[move["outlet_id"], move["sku"]]
-        row = days.setdefault(move["at"].astimezone(UTC).date(), dict.fromkeys(named.values(), 0))
+        row = days.setdefault(city.day(move["at"]), dict.fromkeys(named.values(), 0))
         row[named[move["cause"]]] += 1
-    last = max(move["at"].astimezone(UTC).date() for move in city.moves)
+    last = max(city.day(move["at"]) for move in city.moves)
     found = []
     for (outlet, sku), days in sums.items():
         day, stock = min(days), 0
@@ -160,11 +160,16 @@ def daily(city: City) -> list[Row]:
 def ranking(city: City, start: datetime, end: datetime) -> dict[str, Row]:
     """outlet_ranking of [start, end), by outlet."""
     moves = [move for move in city.moves if move["at"] < end]
-    newest = max((move["at"] for move in moves), default=end - timedelta(milliseconds=1))
-    last = city.day(newest)
+    asked = city.day(end - timedelta(milliseconds=1))
+    last = min(asked, max(city.day(move["at"]) for move in city.moves))
     first = city.day(start)
+    days = (last - first).days + 1
     recent = last - 27 * DAY
-    before = datetime.combine((first - DAY).replace(day=1), datetime.min.time(), city.zone)
+    month_before = (first - DAY).replace(day=1)
+    before = datetime.combine(month_before, datetime.min.time(), city.zone)
+    # Of a month known in part as many days of the one before.
+    then = min(first, month_before + days * DAY) if (last + DAY).day != 1 else first
+    until = datetime.combine(then, datetime.min.time(), city.zone)
     found: dict[str, Row] = {}
     for outlet, shop in city.outlets.items():
         own = [move for move in moves if move["outlet_id"] == outlet]
@@ -184,7 +189,7 @@ def ranking(city: City, start: datetime, end: datetime) -> dict[str, Row]:
             "lost_sales": 0.0,
         }  # fmt: skip
         if own and own[0]["at"] < start:
-            row["sales_before"] = sum(before <= move["at"] < start for move in sold)
+            row["sales_before"] = sum(before <= move["at"] < until for move in sold)
         empty = False
         for sku in {move["sku"] for move in own}:
             shelf = [move for move in own if move["sku"] == sku]
@@ -215,7 +220,8 @@ def ranking(city: City, start: datetime, end: datetime) -> dict[str, Row]:
         row["sales_rank"] = 1 + sum(other["sales"] > row["sales"] for other in found.values())
     for outlet, row in found.items():
         row["promote"] = int(
-            city.outlets[outlet]["kind"] not in HALLS
+            last == asked
+            and city.outlets[outlet]["kind"] not in HALLS
             and not "" < city.outlets[outlet]["closed_on"] <= str(last)
             and row["sales_rank"] <= max(1, len(found) // 10)
             and row["sales"] > 0
@@ -331,10 +337,11 @@ def scorecard(city: City, start: datetime, end: datetime, known: datetime, rules
     return found
 
 
-def told_days(city: City) -> set[int]:
+def told_days(city: City) -> set[date]:
     """Days of which every exchange has at least half of what its median day has."""
     good = []
-    for counts in city.days.values():
+    for times in city.records.values():
+        counts = Counter(city.day(at) for at in times)
         least = statistics.median(counts.values()) / 2
         good.append({day for day, n in counts.items() if n >= least})
     return set.intersection(*good) if good else set()
@@ -362,8 +369,12 @@ def commission_lines(city: City, start: datetime, end: datetime, rules: Rules
         watched = trial - rules.silent * DAY
         if any(watched <= call["at"] < trial for call in city.calls.get(move["imsi"], [])):
             continue
-        last = int((trial.timestamp() * 1000 - 1) // 86_400_000)
-        if all(day in told for day in range(last - rules.silent, last + 1)):
+        # A record tells of its quarter of an hour.
+        quarters = {k: max(at.timestamp() for at in v) // 900 for k, v in city.records.items()}
+        if trial.timestamp() > 900 * (1 + min(quarters.values(), default=-1)):
+            continue
+        last = city.day(trial - timedelta(milliseconds=1))
+        if all(last - n * DAY in told for n in range(rules.silent + 1)):
             found["dead", move["imsi"]] = {**line, "amount_fen": -round(pays * 100)}
     return found
 

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
@@ -130,27 +131,31 @@ def in_pieces(draw: st.DrawFn, rows: list[Row]) -> list[list[Row]]:
     return batches + again
 
 
-def _daily(rows: list[Row]) -> dict[tuple[date, str, str], Row]:
+def _daily(rows: list[Row], zone: str = "UTC") -> dict[tuple[date, str, str], Row]:
     """outlet_daily as one would do it by hand."""
+
+    def day_of(ms: int) -> date:
+        return _moment(ms).astimezone(ZoneInfo(zone)).date()
+
     shelves: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         shelves[row["outlet_id"], row["sku"]].append(row)
-    last = max((_moment(row["at"]).date() for row in rows), default=date.min)
+    last = max((day_of(row["at"]) for row in rows), default=date.min)
     found: dict[tuple[date, str, str], Row] = {}
     for (outlet, sku), all_rows in shelves.items():
         moves = _holding(all_rows, "movement_id")
         if not moves:
             continue
-        day, stock = min(_moment(move["at"]).date() for move in moves), 0
+        day, stock = min(day_of(move["at"]) for move in moves), 0
         while day <= last:
             line = dict.fromkeys(COLUMNS, 0) | {"opening": stock}
             for move in moves:
-                if _moment(move["at"]).date() == day:
+                if day_of(move["at"]) == day:
                     line[CAUSES[move["cause"]][0]] += 1
                     stock += move["delta"]
             found[day, outlet, sku] = line | {"closing": stock, "restated_at": None}
-            since = [row["known_at"] for row in all_rows if _moment(row["at"]).date() <= day
-                     and _moment(row["known_at"]).date() > day]  # fmt: skip
+            since = [row["known_at"] for row in all_rows if day_of(row["at"]) <= day
+                     and day_of(row["known_at"]) > day]  # fmt: skip
             if since:
                 found[day, outlet, sku]["restated_at"] = _moment(max(since))
             day += timedelta(days=1)
@@ -158,15 +163,21 @@ def _daily(rows: list[Row]) -> dict[tuple[date, str, str], Row]:
 
 
 @examples
-@given(data=st.data(), rows=restated(), merged=st.booleans())
+@given(
+    data=st.data(),
+    rows=restated(),
+    merged=st.booleans(),
+    zone=st.sampled_from(["UTC", "Asia/Shanghai", "America/St_Johns", "Australia/Lord_Howe"]),
+)
 def test_daily_lines_have_no_gaps_and_add_up(
-    warehouse: Warehouse, data: st.DataObject, rows: list[Row], merged: bool
+    warehouse: Warehouse, data: st.DataObject, rows: list[Row], merged: bool, zone: str
 ) -> None:
+    migrate(warehouse, zone=zone)
     _write(warehouse, "movements", data.draw(in_pieces(rows)), merged=merged)
     found = warehouse.query("SELECT * FROM outlet_daily").to_pylist()
     by_key = {(r.pop("day"), r.pop("outlet_id"), r.pop("sku")): r for r in found}
     assert len(by_key) == len(found)
-    assert by_key == _daily(rows)
+    assert by_key == _daily(rows, zone)
     for line in found:
         came = line["received"] + line["transferred_in"]
         left = sum(line[c] for c in ("activated", "returned", "transferred_out", "written_off"))
@@ -183,6 +194,7 @@ def test_a_clock_that_is_years_ahead_makes_no_days(
     warehouse: Warehouse, rows: list[Row], years: int, shelf: str
 ) -> None:
     """Its movement, on a shelf of its own or of others, is one of the movements, and no more."""
+    migrate(warehouse, zone="UTC")
     at = _today() + years * 366 * DAY
     stray = rows[0] | {"movement_id": "stray", "at": at, "known_at": at}
     stray["outlet_id"] = f"{shelf}-1"
@@ -197,6 +209,7 @@ def test_a_clock_that_is_years_ahead_makes_no_days(
 def test_a_city_made_in_the_future_has_its_days(
     warehouse: Warehouse, rows: list[Row], years: int
 ) -> None:
+    migrate(warehouse, zone="UTC")
     ahead = _today() - START + years * 366 * DAY
     later = [row | {"at": row["at"] + ahead, "known_at": row["at"] + ahead} for row in rows]
     _write(warehouse, "movements", [later] if later else [], merged=False)

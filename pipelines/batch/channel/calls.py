@@ -28,8 +28,10 @@ CALL = {
 }
 SUMS = ["imsi", "seconds", "seconds_away", "calls", "late"]
 
-#: The output that counts records: exchange, day (since the epoch, UTC), rows.
-DAYS = "days"
+#: The output that counts records: exchange, quarter (of an hour, since the epoch), rows. Days of
+#: every zone begin with one.
+QUARTERS = "quarters"
+QUARTER = 900_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,11 @@ def first_calls(piece: FramePart, kept: Kept[WatchedSims], side: JoinInput) -> I
     yield from side.split(calls)
     # Files of an exchange lie in a folder of their own.
     exchange = pl.col(SOURCE).cast(pl.String).str.replace(r"[^/]*$", "")
-    day = pl.col("start_time") // DAY
-    counted = piece.frame.group_by(exchange.alias("exchange"), day.alias("day")).agg(
+    quarter = pl.col("start_time") // QUARTER
+    counted = piece.frame.group_by(exchange.alias("exchange"), quarter.alias("quarter")).agg(
         rows=pl.len().cast(pl.Int64)
     )
-    yield beam.pvalue.TaggedOutput(DAYS, counted)
+    yield beam.pvalue.TaggedOutput(QUARTERS, counted)
 
 
 def sums_of(group: JoinedRows) -> Iterator[pl.DataFrame]:

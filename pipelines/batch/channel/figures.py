@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import polars as pl
 
-from pipelines.batch.channel.calls import CALL, SUMS
+from pipelines.batch.channel.calls import CALL, QUARTER, SUMS
 from pipelines.batch.channel.files import (
     CALLS,
     CASES,
@@ -38,6 +39,7 @@ class ChannelMonth:
     label: str
     start: int
     end: int
+    zone: str
     rules: ChannelFile
     sims: pl.DataFrame
     decided: pl.DataFrame
@@ -55,7 +57,7 @@ def marks(piece: FramePart, side: JoinInput) -> Iterator[Keyed]:
 def figures(
     group: JoinedRows,
     sums: pl.DataFrame,
-    days: pl.DataFrame,
+    quarters: pl.DataFrame,
     kept: Kept[ChannelMonth],
     results: Results,
 ) -> Iterable[object]:
@@ -83,34 +85,31 @@ def figures(
     results.refuse("marks", rejects, nowhere)
     halls = commission.assessment(of_halls.drop("period"), month.sales, month.rules.assessment)
     results.put(HALLS.name, "all", halls)
-    _pay(sims, covered(days), of_halls, month, results)
+    _pay(sims, quarters, of_halls, month, results)
     return ()
 
 
 def _pay(
     sims: pl.DataFrame,
-    recorded: set[int],
+    quarters: pl.DataFrame,
     of_halls: pl.DataFrame,
     month: ChannelMonth,
     results: Results,
 ) -> None:
-    """Commission; `recorded` are the days, since the epoch, of which there are call records.
+    """Commission; `quarters` counts the call records of each exchange.
 
-    A SIM is dead only if it was silent on days of which there are records: no record is no silence.
+    A SIM is dead only if its trial is over by what every exchange has written, and it was silent on
+    days of which there are records: no record is no silence.
     """
     paid = month.rules.plan_of(month.period)
     if paid is None:
         return
     activated = pl.col("activated_at")
     trial_end = activated + pl.col("dead_days") * DAY
-    silent = sims.with_columns(last=(trial_end - 1) // DAY).filter(
+    silent = sims.with_columns(trial_end=trial_end).filter(
         (pl.col("late") == 0) & (trial_end >= month.start) & (trial_end < month.end)
     )
-    days = silent.select("last", "silent_days").unique()
-    judged = days.filter(
-        [recorded.issuperset(range(last - days, last + 1)) for last, days in days.iter_rows()]
-    )
-    dead = silent.join(judged, on=["last", "silent_days"], how="semi")
+    dead = silent.filter(_judged(silent, quarters, month.zone))
     if silent.height > dead.height:
         count = silent.height - dead.height
         why = f"missing: call records of days on which {count} silent SIMs are to be judged"
@@ -133,5 +132,22 @@ def _pay(
         results.put(COMMISSION.name, "all", total)
 
 
-def _time(name: str) -> pl.Expr:
-    return pl.from_epoch(name, time_unit="ms").dt.replace_time_zone("UTC")
+def _judged(silent: pl.DataFrame, quarters: pl.DataFrame, zone: str) -> pl.Series:
+    """Whether each SIM of `silent` (trial_end, silent_days) can be judged by the records."""
+    if quarters.is_empty():
+        return pl.repeat(value=False, n=silent.height, eager=True)
+    reach = quarters.group_by("exchange").agg((pl.col("quarter").max() + 1) * QUARTER)
+    day = _time("quarter", QUARTER).dt.convert_time_zone(zone).dt.date()
+    recorded = covered(quarters.with_columns(day=day))
+    over = silent["trial_end"] <= reach["quarter"].min()
+    ends = pl.from_epoch(pl.col("trial_end") - 1, "ms").dt.replace_time_zone("UTC")
+    last_days = silent.select(ends.dt.convert_time_zone(zone).dt.date()).to_series()
+    told = [
+        recorded.issuperset(last - timedelta(days=ago) for ago in range(days + 1))
+        for last, days in zip(last_days, silent["silent_days"], strict=True)
+    ]
+    return over & pl.Series(told, dtype=pl.Boolean)
+
+
+def _time(name: str, unit: int = 1) -> pl.Expr:
+    return pl.from_epoch(pl.col(name) * unit, time_unit="ms").dt.replace_time_zone("UTC")

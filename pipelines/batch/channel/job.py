@@ -19,7 +19,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines.batch.attribution import reference_of
 from pipelines.batch.channel import places as channel_places
-from pipelines.batch.channel.calls import DAYS, WatchedSims, calls_side, first_calls, sums_of
+from pipelines.batch.channel.calls import QUARTERS, WatchedSims, calls_side, first_calls, sums_of
 from pipelines.batch.channel.figures import ChannelMonth, figures, marks
 from pipelines.batch.channel.files import CALLS, MARKS, RANKING, TABLES
 from pipelines.batch.channel.plans import read_plans
@@ -52,12 +52,13 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
         pipeline,
         CALLS,
         partial(first_calls, kept=keep("watched", watched), side=calls),
-        tags=[DAYS],
+        tags=[QUARTERS],
     )
     sums = together("Calls once", [read.main], [calls], sums_of) | (
         "Add up" >> beam.CombineGlobally(SumFrames(["imsi"]))
     )
-    days = read[DAYS] | "Count days" >> beam.CombineGlobally(SumFrames(["exchange", "day"]))
+    counted = SumFrames(["exchange", "quarter"])
+    quarters = read[QUARTERS] | "Count records" >> beam.CombineGlobally(counted)
     start_of_all = pipeline | "Once" >> beam.Create([(0, None)])
     together(
         "Figures",
@@ -67,7 +68,7 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
         ],
         [of_halls],
         partial(figures, kept=keep("month", month), results=plan.results),
-        [beam.pvalue.AsSingleton(sums), beam.pvalue.AsSingleton(days)],
+        [beam.pvalue.AsSingleton(sums), beam.pvalue.AsSingleton(quarters)],
     )
 
 
@@ -76,7 +77,10 @@ def _query(
 ) -> tuple[ChannelMonth, WatchedSims]:
     """All that the warehouse knows of the month; the ranking is written on the way."""
     start, end = plan.span
-    newest = stock.newest(end)
+    newest = stock.newest(TIME_END)
+    if newest is not None:
+        plan.results.reach("stock_movements", "all", pl.Series([min(start, newest), newest]))
+        newest = min(newest, end - 1)
     sales = _rank(stock, reference, plan, newest)
     # As of a day, nothing counts that came after it; of a month, what its SIMs did later does.
     known = end if plan.until else TIME_END
@@ -91,6 +95,7 @@ def _query(
         plan.label,
         start,
         end,
+        plan.options.time_zone,
         rules,
         sims,
         stock.decided(end),
@@ -136,9 +141,9 @@ def _rank(stock: Stock, reference: Reference, plan: Plan, newest: int | None) ->
     """Write the ranking; the sales by outlet, for others."""
     start, end = plan.span
     zone = plan.options.zone
-    sales = stock.sales(_before(plan), start, end)
     # Days after the newest movement are not known.
     last = _day(end - 1 if newest is None else newest, zone)
+    sales = stock.sales(_before(plan, last), start, end)
     window = min(start, _midnight(last - timedelta(days=shelf_days.RECENT_DAYS - 1), zone))
     days = stock.days(window, min(end, _midnight(last + timedelta(days=1), zone)))
     first, begin = _day(start, zone), _day(window, zone)
@@ -158,18 +163,22 @@ def _rank(stock: Stock, reference: Reference, plan: Plan, newest: int | None) ->
         pl.DataFrame(outlets, schema=_OUTLET, orient="row"),
         shelf_days.figures(shelf_days.while_open(days, closings), (first - begin).days),
         sales,
+        until=last if first <= last < plan.last_day else None,
     )
+    if newest is None or last < first:
+        ranked = ranking.nothing_known(ranked)
     plan.results.put(RANKING.name, "all", ranked)
     return sales
 
 
-def _before(plan: Plan) -> tuple[int, int]:
-    """The month before; of a month that is under way as many days of it."""
-    (start, end), zone = plan.span, plan.options.zone
+def _before(plan: Plan, last: date) -> tuple[int, int]:
+    """The month before; of a month whose days are known up to `last` only, as many days of it."""
+    (start, _), zone = plan.span, plan.options.zone
+    first = _day(start, zone)
     before = month_span(f"{_day(start - 1, zone):%Y-%m}", zone)[0]
-    if end == month_span(plan.period, zone)[1]:
+    if last + timedelta(days=1) >= _day(month_span(plan.period, zone)[1], zone):
         return before, start
-    days = _day(end, zone) - _day(start, zone)
+    days = max(timedelta(), last + timedelta(days=1) - first)
     return before, min(start, _midnight(_day(before, zone) + days, zone))
 
 

@@ -33,10 +33,14 @@ class Stock:
     zone: str
 
     def newest(self, end: int) -> int | None:
-        """The newest movement before `end`, ms; None where there is none."""
+        """The newest movement before `end`, ms; None where there is none.
+
+        One from a clock gone wrong is left out, as in data_until.
+        """
         found = self._query(
             f"SELECT count() AS moves, {_MS}(max(at)) AS newest FROM stock_movements"  # noqa: S608 - names of our own
-            " WHERE at < fromUnixTimestamp64Milli({end:Int64}, 'UTC')",
+            " WHERE at < fromUnixTimestamp64Milli({end:Int64}, 'UTC')"
+            " AND at <= (SELECT until FROM data_until)",
             {"end": end},
         )
         return int(found["newest"][0]) if found["moves"][0] else None

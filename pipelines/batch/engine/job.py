@@ -99,6 +99,13 @@ class Plan:
         return month_span(f"{start - timedelta(days=1):%Y-%m}", self.options.zone)
 
     @property
+    def last_day(self) -> date:
+        """The last day that is looked at, in the run's time zone."""
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}", self.period):
+            return datetime.fromtimestamp(self.span[1] / 1000 - 1, self.options.zone).date()
+        return self.as_of
+
+    @property
     def as_of(self) -> date:
         """The day as of which."""
         return date.fromisoformat(self.period)

@@ -105,6 +105,7 @@ class Run:
             raise BatchError(
                 f"run {self._state.run_id} was counted as dead; its rows are not shown"
             )
+        self._record()  # the rows show from when until when their data reach
         state = self._state
         newest = self._warehouse.query(
             "SELECT max(generation) AS newest FROM batch_publications"

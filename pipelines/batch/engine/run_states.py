@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -22,7 +22,11 @@ STATES = schema_of("batch_run_states")
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """A row of batch_runs; `inputs` is file → checksum."""
+    """A row of batch_runs; `inputs` is file → checksum.
+
+    The run looked at days up to `as_of` in `zone`, and what it found reaches from `data_from` until
+    `data_until`.
+    """
 
     run_id: str
     job: str
@@ -36,6 +40,10 @@ class RunState:
     rows_written: int = 0
     status: str = RUNNING
     error: str = ""
+    zone: str = ""
+    as_of: date | None = None
+    data_from: datetime | None = None
+    data_until: datetime | None = None
 
 
 def record(warehouse: Warehouse, state: RunState, revision: int) -> None:

@@ -22,12 +22,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import apache_beam as beam
+import polars as pl
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
@@ -93,7 +94,15 @@ def run(
     zone = made.options.time_zone
     when = made.label
     progress(f"{job.name} {when} in {zone}: {count} files, {size / 1e6:.1f} MB")
-    state = RunState(_run_id(job, when), job.name, when, datetime.now(UTC), _version())
+    state = RunState(
+        _run_id(job, when),
+        job.name,
+        when,
+        datetime.now(UTC),
+        _version(),
+        zone=zone,
+        as_of=made.last_day,
+    )
     with _work_folder(options, state.run_id) as folder:
         made = replace(made, results=Results(folder))
         most_refused = made.options.most_refused
@@ -109,6 +118,7 @@ def run(
                 rows_read=rows_read(folder),
                 rows_rejected=_rows_rejected(folder),
                 inputs=sums.result(),
+                **(_reach(made) if job.when != "as_of" else {}),
             )
             refused.check(most_refused)
             written = _load(job, made, warehouse, state, progress)
@@ -267,22 +277,38 @@ def _warn_of_zone(plan: Plan, progress: Progress) -> None:
         )
 
 
+def _reach(plan: Plan) -> dict[str, datetime]:
+    """From when until when the input of the period reaches, as batch_runs has it; {}: nowhere.
+
+    All kinds of rows that have times must be there, so it is the shortest reach that counts.
+    """
+    found = list(frames(plan.results.folder, REACH))
+    if not found:
+        return {}
+    kinds = pl.concat(found).group_by("what").agg(pl.col("first").min(), pl.col("last").max())
+    start, end = plan.span
+    first, last = max(start, *kinds["first"].to_list()), min(end, *kinds["last"].to_list())
+    if last < first:
+        return {}
+    begins, ends = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (first, last))
+    return {"data_from": begins, "data_until": ends}
+
+
 def _report_reach(plan: Plan, progress: Progress) -> None:
     """Report in one line how much of the period the input covers."""
-    found = list(frames(plan.results.folder, REACH))
-    start, end = plan.span
-    first = max(start, min((frame["first"][0] for frame in found), default=start))
-    last = min(end, max((frame["last"][0] for frame in found), default=start))
-    if not found or last <= first:
+    reach = _reach(plan)
+    if not reach:
         progress(f"warning: the input has nothing of {plan.label}")
         return
-    zone, day = plan.options.zone, 86_400_000
-    begins, ends = (
-        f"{datetime.fromtimestamp(ms / 1000, zone):%Y-%m-%d %H:%M}" for ms in (first, last)
-    )
-    days, whole = -(-(last - first) // day), round((end - start) / day)
+    begins, ends = (time.astimezone(plan.options.zone) for time in reach.values())
+    start, end = plan.span
+    days = -((begins - ends) // timedelta(days=1))
+    whole = round((end - start) / 86_400_000)
     short = "" if days >= whole else "; what needs the rest waits for it"
-    progress(f"the input reaches from {begins} until {ends}: {days} of {whole} days{short}")
+    progress(
+        f"the input reaches from {begins:%Y-%m-%d %H:%M} until {ends:%Y-%m-%d %H:%M}:"
+        f" {days} of {whole} days{short}"
+    )
 
 
 def _refusals(job: Job, plan: Plan, progress: Progress) -> Refusals:

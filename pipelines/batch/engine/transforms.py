@@ -93,12 +93,13 @@ class Results:
         """Leave how many rows of a file were read."""
         self.put(COUNTED, name, pl.DataFrame({"source": [source], "rows": [rows]}))
 
-    def reach(self, name: str, *times: pl.Series) -> None:
-        """Leave from when until when some rows reach: columns of ms UTC."""
+    def reach(self, what: str, name: str, *times: pl.Series) -> None:
+        """Leave from when until when some rows of a kind reach: columns of ms UTC."""
         known = [column for column in times if column.count()]
         if known:
             first, last = min(c.min() for c in known), max(c.max() for c in known)  # type: ignore[type-var]
-            self.put(REACH, name, pl.DataFrame({"first": [first], "last": [last]}))
+            row = {"what": [what], "first": [first], "last": [last]}
+            self.put(REACH, f"{what}-{name}", pl.DataFrame(row))
 
     def keep(self, name: str, value: T) -> Kept[T]:
         """Leave what steps need, for them to fetch, as it is made when the pipeline is built."""
@@ -180,7 +181,8 @@ class ReadDataset(beam.DoFn):  # type: ignore[misc]
                 self._results.put(OFFSETS, name, zones)
             self._results.count(name, chunk.file.source, raw.height + misfits.height)
             self._results.refuse(name, misfits, rejects)
-            self._results.reach(name, *(good[n] for n in self._dataset.instants))
+            times = (good[n] for n in self._dataset.instants)
+            self._results.reach(self._dataset.name, name, *times)
             if good.height:
                 yield from self._then(FramePart(name, good), *sides)
 

@@ -13,7 +13,7 @@ from pipelines.batch.engine.columns import ROW, SOURCE
 from pipelines.batch.engine.deduplicate import deduplicate
 from pipelines.batch.engine.job import Plan
 from pipelines.batch.engine.transforms import JoinedRows, Results
-from pipelines.batch.line_loss.files import LINE_LOSS, UNREAD
+from pipelines.batch.line_loss.files import CUSTOMER, LINE_LOSS, UNREAD
 from pipelines.core.energy.line_loss import (
     THRESHOLDS,
     Conductor,
@@ -86,9 +86,12 @@ def _meters_now(meters: pl.DataFrame) -> pl.DataFrame:
 
 
 def _unfinished(reach: pl.DataFrame, plan: LossMonth) -> str:
-    """Until when the readings reach, in words, where that is before the month's end."""
-    ends = reach.drop_nulls().group_by("dataset").agg(pl.col("until").max())["until"]
-    until = min(ends, default=plan.end)
+    """Why the balance is not final, in words: readings of one kind end before the month does, or
+    there are none."""
+    ends = dict(reach.drop_nulls().group_by("dataset").agg(pl.col("until").max()).iter_rows())
+    if ends and CUSTOMER.name not in ends:
+        return said.NO_CUSTOMER_READ
+    until = min(ends.values(), default=plan.end)
     if until >= plan.end:
         return ""
     local = datetime.fromtimestamp(until / 1000, ZoneInfo(plan.zone))

@@ -8,6 +8,7 @@ taken back, and it has one trial.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Annotated
 
@@ -270,7 +271,7 @@ def assessment(marks: pl.DataFrame, sales: pl.DataFrame, weights: Assessment) ->
     )
 
 
-def covered(counts: pl.DataFrame) -> set[int]:
+def covered(counts: pl.DataFrame) -> set[date]:
     """The days of which every exchange has its records.
 
     `counts`: exchange, day, rows (any number of rows an exchange and day, which add up). A day on

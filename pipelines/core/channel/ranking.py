@@ -5,6 +5,8 @@ From the figures of its shelves (`shelf_days`).
 
 from __future__ import annotations
 
+from datetime import date
+
 import polars as pl
 
 from schemas import sentences as said
@@ -19,12 +21,18 @@ PROMOTE_TOP, PROMOTE_GROWTH, PROMOTE_OUT = 0.1, 0.1, 0.2
 HALLS = ("own_hall", "hall", "partner_hall")
 
 
-def ranking(outlets: pl.DataFrame, shelves: pl.DataFrame, sales: pl.DataFrame) -> pl.DataFrame:
+def ranking(
+    outlets: pl.DataFrame,
+    shelves: pl.DataFrame,
+    sales: pl.DataFrame,
+    *,
+    until: date | None = None,
+) -> pl.DataFrame:
     """One row an outlet, without the period.
 
     `outlets`: outlet_id, kind, territory_id, wholesaler_id, closed (by now). `shelves`: what
     `shelf_days.figures` gives. `sales`: outlet_id, sales, sales_before (NULL: not known),
-    deliveries, received.
+    deliveries, received. `until` is the last day known, where that is not the last one asked for.
     """
     by_outlet = shelves.group_by("outlet_id").agg(
         pl.col("on_hand", "shelf_days", "shelf_days_out", "lost_sales").sum(),
@@ -47,7 +55,18 @@ def ranking(outlets: pl.DataFrame, shelves: pl.DataFrame, sales: pl.DataFrame) -
         )
         .with_columns(status=status())
     )
-    return promoted(rows).drop("kind", "empty", "closed").sort("outlet_id")
+    return promoted(rows, until).drop("kind", "empty", "closed").sort("outlet_id")
+
+
+def nothing_known(ranked: pl.DataFrame) -> pl.DataFrame:
+    """A ranking of a time of which nothing is known: no growth, no status, no candidates."""
+    return ranked.with_columns(
+        growth=pl.lit(None, pl.Float64),
+        sales_before=pl.lit(None, pl.Int64),
+        status=pl.lit("unknown"),
+        promote=pl.lit(0, pl.UInt8),
+        reasons=pl.lit(""),
+    )
 
 
 def status() -> pl.Expr:
@@ -70,8 +89,11 @@ def status() -> pl.Expr:
     )
 
 
-def promoted(rows: pl.DataFrame) -> pl.DataFrame:
-    """With promote (0 or 1) and reasons in words, "" for who is none."""
+def promoted(rows: pl.DataFrame, until: date | None = None) -> pl.DataFrame:
+    """With promote (0 or 1) and reasons in words, "" for who is none.
+
+    With figures known `until` some day only, nobody is promoted yet; the reasons say who may be.
+    """
     places = max(1, int(rows.height * PROMOTE_TOP))
     best = (pl.col("sales_rank") <= places) & (pl.col("sales") > 0)
     grows = pl.col("growth") >= PROMOTE_GROWTH
@@ -89,7 +111,9 @@ def promoted(rows: pl.DataFrame) -> pl.DataFrame:
         "shelf_days_out",
         "shelf_days",
     )
+    if until is not None:
+        words = pl.concat_str(pl.lit(said.KNOWN_UNTIL.format(until)), words, separator=said.BETWEEN)
     return rows.with_columns(
-        promote.cast(pl.UInt8).alias("promote"),
+        (promote & pl.lit(until is None)).cast(pl.UInt8).alias("promote"),
         pl.when(promote).then(words).otherwise(pl.lit("")).alias("reasons"),
     )

@@ -151,8 +151,9 @@ def _without_reversed(payments: list[Row]) -> list[Row]:
     kept = sorted((p for p in payments if p["amount_fen"] >= 0), key=_in_order)
     for r in sorted((p for p in payments if p["amount_fen"] < 0), key=_in_order):
         if r.get("reverses"):
-            meant = [p for p in kept if p["payment_id"] == r["reverses"]]
-            own = [p for p in meant if p["channel"] == r["channel"]]
+            called_so = [p for p in kept if p["payment_id"] == r["reverses"]]
+            own = [p for p in called_so if p["channel"] == r["channel"]]
+            meant = [p for p in called_so if p["customer_id"] == r["customer_id"]]
             meant = own or (meant if len(meant) == 1 else [])
         else:
             same = ("customer_id", "bill_id")
@@ -166,6 +167,27 @@ def _without_reversed(payments: list[Row]) -> list[Row]:
         if meant:
             kept.remove(meant[-1])
     return kept
+
+
+def _with_notes_matched(bills: list[Row]) -> list[Row]:
+    """The bills; a note that could not name one ("") names the like of it, if there is one."""
+    corrected = {b["corrects"] for b in bills}
+    named = {}
+    for note in sorted(bills, key=lambda b: (b["issued_on"], b["bill_id"])):
+        if note["amount_fen"] >= 0 or note["corrects"] != "":
+            continue
+        alike = [
+            b["bill_id"]
+            for b in bills
+            if b["customer_id"] == note["customer_id"]
+            and b["billing_period"] == note["billing_period"]
+            and b["amount_fen"] == -note["amount_fen"]
+            and b["issued_on"] <= note["issued_on"]
+            and b["bill_id"] not in corrected
+        ]
+        named[note["bill_id"]] = min(alike, default=None)
+        corrected.add(named[note["bill_id"]])
+    return [b | {"corrects": named.get(b["bill_id"], b["corrects"])} for b in bills]
 
 
 def bucket(days: int) -> str:
@@ -191,6 +213,7 @@ def plain_arrears(
     {(period, dimension, key): [charged, received, cash]}, allocated and unallocated."""
     who = {c["customer_id"]: c for c in customers}
     bills = [b for b in _once(bills, "bill_id") if b["issued_on"] <= as_of]
+    bills = _with_notes_matched(bills)
     payments = [p for p in _once(payments, "channel", "payment_id") if p["paid_on"] <= as_of]
     payments = _without_reversed(payments)
     charged = {b["bill_id"]: b["amount_fen"] for b in bills if b["amount_fen"] >= 0}

@@ -6,7 +6,6 @@ import polars as pl
 
 from pipelines.batch.engine.columns import Dataset, choice, day, month, text, whole
 from pipelines.batch.engine.tables import ResultTable
-from pipelines.core.billing.arrears import ALLOCATION
 
 CUSTOMERS = Dataset(
     "customers",
@@ -22,7 +21,8 @@ BILLS = Dataset(
         day("issued_on"),
         day("due_on", required=False),
         whole("amount_fen"),
-        text("corrects", required=False, present=False),
+        # An export without the column has no way to name the bill.
+        text("corrects", required=False, present=False, absent=""),
     ),
 )
 
@@ -63,17 +63,5 @@ OPEN_BILLS = ResultTable("arrears_bills")
 RECONCILIATION = ResultTable("payment_reconciliation")
 DOUBLES = ResultTable("payment_doubles")
 
-# --- rows as they travel ------------------------------------------------------------------------
-
-#: A payment is known by its channel and id.
-PAYMENT_KEY = ("channel", "payment_id")
-
-#: A bill with what is open of it.
-OWED = {name: BILLS.values[name] for name in BILLS.names if name != "corrects"} | {
-    "open_fen": pl.Int64
-}
-
-#: Money that reached a bill, by its customer.
-PAID = {name: kind for name, kind in ALLOCATION.items() if name != "bill_id"}
-
+#: Money that came in, by day and channel.
 RECEIVED = {"day": pl.Date, "channel": pl.String, "received_fen": pl.Int64, "payments": pl.Int64}

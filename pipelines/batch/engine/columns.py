@@ -31,7 +31,8 @@ class FileColumn:
     `kind` is the Polars type of what comes out of `parse`.
 
     `required` says that a row without a value is unusable, `present` that every file must have it,
-    `instant` that the values are times, Int64 ms since the epoch.
+    `instant` that the values are times, Int64 ms since the epoch. Where a file does not have it,
+    `absent` is the value of its rows.
     """
 
     name: str
@@ -41,6 +42,7 @@ class FileColumn:
     required: bool = True
     present: bool = True
     instant: bool = False
+    absent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def check(raw: pl.DataFrame, dataset: Dataset) -> tuple[pl.DataFrame, pl.DataFra
     bad: list[tuple[FileColumn, pl.Series]] = []
     for column in dataset.columns:
         if column.name not in raw.columns:
-            values = _none(raw[ROW].alias(column.name), pl.String())
+            values = pl.repeat(column.absent, raw.height, dtype=pl.String, eager=True)
         else:
             values = _blank_to_null(raw[column.name])
         result = column.parse(values).alias(column.name)
@@ -188,7 +190,9 @@ def _unless(values: pl.Series, wrong: pl.Series) -> pl.Series:
 # --- kinds of columns ---------------------------------------------------------------------------
 
 
-def text(name: str, *, required: bool = True, present: bool = True) -> FileColumn:
+def text(
+    name: str, *, required: bool = True, present: bool = True, absent: str | None = None
+) -> FileColumn:
     """An opaque string; numbers are read as their digits, 12.0 of a Parquet column as 12."""
 
     def parse(values: pl.Series) -> pl.Series:
@@ -197,7 +201,7 @@ def text(name: str, *, required: bool = True, present: bool = True) -> FileColum
             words = words.zip_with(_whole(values).is_null(), _whole(values).cast(pl.String))
         return words
 
-    return FileColumn(name, pl.String, parse, "a text", required, present)
+    return FileColumn(name, pl.String, parse, "a text", required, present, absent=absent)
 
 
 def choice(

@@ -216,10 +216,14 @@ class JoinInput:
         if self.parts == 1:
             yield 0, (self.name, to_bytes(rows))
             return
-        part = (pl.col(self.key).hash() % self.parts).alias(_PART)
-        groups = rows.with_columns(part).partition_by(_PART, as_dict=True, include_key=False)
+        parted = rows.with_columns(self.part().alias(_PART))
+        groups = parted.partition_by(_PART, as_dict=True, include_key=False)
         for (number,), some in groups.items():
             yield int(number), (self.name, to_bytes(some))
+
+    def part(self) -> pl.Expr:
+        """The part of each row."""
+        return pl.col(self.key).hash() % self.parts
 
     def of_piece(self, piece: FramePart) -> Iterator[Keyed]:
         """`split`, as the next step after reading."""
@@ -234,6 +238,36 @@ class JoinedRows:
     frames: Mapping[str, pl.DataFrame]
 
 
+def gather(label: str, arriving: Sequence[beam.PCollection]) -> Any:
+    """Bring what the sides' `split` made together by part, from any number of PCollections.
+
+    Frames are never elements themselves: Beam would pickle each to learn its size.
+    """
+    return (
+        tuple(arriving)
+        | f"{label}: flatten" >> beam.Flatten()
+        | f"{label}: group" >> beam.GroupByKey()
+    )
+
+
+def join(
+    label: str,
+    gathered: beam.PCollection,
+    sides: Sequence[JoinInput],
+    then: Then,
+    inputs: Sequence[object] = (),
+    tags: Sequence[str] = (),
+) -> Any:
+    """Do `then` with each group that `gather` brought together.
+
+    `then` takes a `JoinedRows`, whose rows come in any order, and the side inputs; it yields
+    elements, and `tags` besides.
+    """
+    empty = {side.name: to_bytes(pl.DataFrame(schema=side.schema)) for side in sides}
+    step = beam.ParDo(_Join(empty, then), *inputs)
+    return gathered | label >> (step.with_outputs(*tags, main="main") if tags else step)
+
+
 def together(
     label: str,
     arriving: Sequence[beam.PCollection],
@@ -242,20 +276,8 @@ def together(
     inputs: Sequence[object] = (),
     tags: Sequence[str] = (),
 ) -> Any:
-    """Bring all rows of a key into one group, from every side, and do `then` with each group.
-
-    `arriving` is what the sides' `split` made, in any number of PCollections. `then` takes a
-    `JoinedRows`, whose rows come in any order, and the side inputs; it yields elements, and `tags`
-    besides. Frames are never elements themselves: Beam would pickle each to learn its size.
-    """
-    empty = {side.name: to_bytes(pl.DataFrame(schema=side.schema)) for side in sides}
-    join = beam.ParDo(_Join(empty, then), *inputs)
-    return (
-        tuple(arriving)
-        | f"{label}: flatten" >> beam.Flatten()
-        | f"{label}: group" >> beam.GroupByKey()
-        | label >> (join.with_outputs(*tags, main="main") if tags else join)
-    )
+    """Bring all rows of a key into one group, from every side, and do `then` with each group."""
+    return join(label, gather(label, arriving), sides, then, inputs, tags)
 
 
 class _Join(beam.DoFn):  # type: ignore[misc]
@@ -299,4 +321,5 @@ class SumFrames(beam.CombineFn):  # type: ignore[misc]
         return self._total(sums) if sums else pl.DataFrame()
 
     def _total(self, frames: list[pl.DataFrame]) -> pl.DataFrame:
-        return pl.concat(frames).group_by(self._by).agg(pl.all().sum())
+        alike = [frame.select(*self._by, pl.exclude(self._by)) for frame in frames]
+        return pl.concat(alike).group_by(self._by).agg(pl.all().sum())

@@ -53,25 +53,27 @@ def match_reversals(reversals: pl.DataFrame, payments: pl.DataFrame) -> tuple[li
 
     Both: payment_id, channel, customer_id, bill_id, paid_on, amount_fen; `reversals`, whose amounts
     are negative, have `reverses` besides. One that names a payment takes back that one of its own
-    channel or, where that has none, the only one of that id. One that names none takes back the
-    newest payment of its customer, bill and amount that is not after it. Each payment is taken
-    back once.
+    channel or, where that has none, its customer's only one of that id. One that names none takes
+    back the newest payment of its customer, bill and amount that is not after it. Each payment is
+    taken back once.
     """
-    by_id: dict[str, list[int]] = {}
+    by_id: dict[tuple[str, str | None], list[int]] = {}
+    by_customer: dict[tuple[str, str], list[int]] = {}
     by_bill: dict[tuple[str, str | None, int], list[int]] = {}
     rows = payments.with_row_index("n").sort(*_IN_ORDER).to_dicts()
     days = {row["n"]: row["paid_on"] for row in rows}
-    channels = {row["n"]: row["channel"] for row in rows}
     for row in rows:
-        by_id.setdefault(row["payment_id"], []).append(row["n"])
+        by_id.setdefault((row["payment_id"], row["channel"]), []).append(row["n"])
+        by_customer.setdefault((row["payment_id"], row["customer_id"]), []).append(row["n"])
         same = (row["customer_id"], row["bill_id"], row["amount_fen"])
         by_bill.setdefault(same, []).append(row["n"])
     taken: set[int] = set()
     without: list[int] = []
     for row in reversals.with_row_index("n").sort(*_IN_ORDER).to_dicts():
         if row["reverses"] is not None:
-            free = [n for n in by_id.get(row["reverses"], []) if n not in taken]
-            own = [n for n in free if channels[n] == row["channel"]]
+            name = row["reverses"]
+            own = [n for n in by_id.get((name, row["channel"]), []) if n not in taken]
+            free = [n for n in by_customer.get((name, row["customer_id"]), []) if n not in taken]
             found = own or (free if len(free) == 1 else [])
         else:
             same = (row["customer_id"], row["bill_id"], -row["amount_fen"])
@@ -117,6 +119,40 @@ def pay_named(
         allocations.with_columns(customer_id="owner").select(*ALLOCATION),
         left.select(*CREDIT),
     )
+
+
+def match_credit_notes(bills: pl.DataFrame) -> pl.DataFrame:
+    """The bills, with `corrects` of the credit notes that had no way to name a bill ("").
+
+    `bills`: bill_id, customer_id, billing_period, issued_on, amount_fen, corrects; null is a note
+    that might have named one and did not. A note corrects the bill of the same customer, period
+    and amount, not issued after it, that no other note corrects: the one with the least bill_id.
+    """
+    unnamed = (pl.col("amount_fen") < 0) & (pl.col("corrects") == "")
+    notes = bills.filter(unnamed).with_columns(-pl.col("amount_fen"))
+    if notes.is_empty():
+        return bills
+    same = ("customer_id", "billing_period", "amount_fen")
+    named = bills["corrects"].drop_nulls().unique()
+    free: dict[tuple[object, ...], list[tuple[str, date]]] = {}
+    meant = bills.join(notes, on=same, how="semi").filter(~pl.col("bill_id").is_in(named.implode()))
+    for bill_id, issued_on, *what in (
+        meant.select("bill_id", "issued_on", *same).sort("bill_id").iter_rows()
+    ):
+        free.setdefault(tuple(what), []).append((bill_id, issued_on))
+    found: dict[str, str] = {}
+    in_order = notes.select("bill_id", "issued_on", *same).sort("issued_on", "bill_id")
+    for note_id, noted_on, *what in in_order.iter_rows():
+        some = free.get(tuple(what), [])
+        first = next((bill for bill in some if bill[1] <= noted_on), None)
+        if first is not None:
+            some.remove(first)
+            found[note_id] = first[0]
+    matched = pl.DataFrame({"bill_id": [*found], "_corrects": [*found.values()]},
+                           schema={"bill_id": pl.String, "_corrects": pl.String})  # fmt: skip
+    return bills.join(matched, on="bill_id", how="left", maintain_order="left").with_columns(
+        corrects=pl.when(unnamed).then("_corrects").otherwise("corrects")
+    ).drop("_corrects")  # fmt: skip
 
 
 def apply_credit_notes(bills: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -464,8 +464,8 @@ def test_money_taken_back_by_notes_and_cheques(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("parts", [2, 7, 64])
 def test_books_that_hang_together_are_settled_together(parts: int, tmp_path: Path) -> None:
-    """A chain of customers, each paying the next one's bill, beside others who only pay their own;
-    ids given twice, a cheque taken back by somebody else, and a bill's name with a zero too many."""
+    """A chain of customers, each paying the next one's bill, ids given twice, a cheque taken back
+    by somebody else, and a bill's name with a zero too many."""
     people = [f"c{n}" for n in range(40)]
     bills = [bill(f"b{n}", 100 + n, customer_id=who) for n, who in enumerate(people)]
     payments = [

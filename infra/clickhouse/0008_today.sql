@@ -34,3 +34,29 @@ SELECT
 FROM assignments
 WHERE assignments.valid_from <= greatest(now64(3), ifNull((SELECT until FROM data_until), now64(3)))
 GROUP BY outlet_id;
+
+-- The stock-outs that wholesalers answer for: shelves that sales emptied, and not a return, a
+-- transfer or a write-off. Refilled is one that a delivery ended; the month is the business's.
+CREATE OR REPLACE VIEW stock_outs_by_sales AS
+WITH
+(SELECT zone FROM business_zone) AS own_zone,
+if(own_zone = '', 'UTC', own_zone) AS here  -- '' while the view is only looked at
+SELECT
+    incident_id, outlet_id, sku, wholesaler_id, opened_at, closed_at, notified_at,
+    formatDateTime(opened_at, '%Y-%m', here) AS period,
+    if(ended.delivered, closed_at, NULL) AS refilled_at
+FROM stock_incidents AS open
+ANY LEFT JOIN
+(
+    SELECT outlet_id, sku, at AS opened_at, countIf(cause = 'first_use') > 0 AS sold, 1 AS known
+    FROM stock_movements
+    WHERE delta < 0
+    GROUP BY outlet_id, sku, at
+) AS emptied USING (outlet_id, sku, opened_at)
+ANY LEFT JOIN
+(
+    SELECT outlet_id, sku, toNullable(at) AS closed_at, 1 AS delivered
+    FROM stock_movements
+    WHERE cause = 'delivery'
+) AS ended USING (outlet_id, sku, closed_at)
+WHERE emptied.sold OR NOT emptied.known;

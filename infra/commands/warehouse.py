@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from infra.commands.options import Data, Format, Url
 from infra.settings import load_settings
+
+if TYPE_CHECKING:
+    from pipelines.warehouse import Warehouse
 
 app = typer.Typer()
 
@@ -24,12 +29,16 @@ def query(
 
     Example: `zerostock query --data state "SELECT * FROM stock_on_hand WHERE on_hand = 0"`
     """
+    _print(lambda opened: opened.query_bytes(sql, format), data, warehouse)
+
+
+def _print(answer: Callable[[Warehouse], bytes], data: Path | None, warehouse: str | None) -> None:
     from pipelines.warehouse import open_for_reading
 
     settings = load_settings(data=data, warehouse=warehouse)
     opened = open_for_reading(data=settings.data, url=settings.warehouse)
     try:
-        sys.stdout.buffer.write(opened.query_bytes(sql, format))
+        sys.stdout.buffer.write(answer(opened))
         sys.stdout.buffer.flush()
     finally:
         opened.close()
@@ -43,16 +52,17 @@ def ask(
     param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; may be repeated.")] = None,
     format: Format = "PrettyCompactMonoBlock",
 ) -> None:
-    """Answer one of the saved questions.
+    """Answer one of the saved questions. Of a month that no job has worked out it says so.
 
     Example: `zerostock ask busiest-outlets --data state --param top=10`
     """
-    from infra.operations.ask import list_questions, statement
+    from infra.operations.ask import answer, list_questions, statement
 
     if name is None:
         typer.echo(list_questions())
-    else:
-        query(statement(name, param or []), data, warehouse, format)
+        return
+    statement(name, param or [])  # a mistake is told before anything is opened
+    _print(lambda opened: answer(opened, name, param or [], format), data, warehouse)
 
 
 @app.command()

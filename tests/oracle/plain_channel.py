@@ -302,7 +302,15 @@ def scorecard(city: City, start: datetime, end: datetime, known: datetime, rules
     delivered = {
         (m["outlet_id"], m["sku"], m["at"]) for m in city.moves if m["cause"] == "delivery"
     }
-    of_month = [one for one in city.incidents if start <= one["opened_at"] < end]
+    emptied: dict[tuple[str, str, datetime], set[str]] = defaultdict(set)
+    for move in city.moves:
+        if move["delta"] < 0:
+            emptied[move["outlet_id"], move["sku"], move["at"]].add(move["cause"])
+    of_month = [
+        one for one in city.incidents
+        if start <= one["opened_at"] < end
+        and "first_use" in emptied[one["outlet_id"], one["sku"], one["opened_at"]]
+    ]  # fmt: skip
     sold = [m for m in city.moves if m["cause"] == "first_use" and start <= m["at"] < end]
     names = {*city.wholesalers, *(one["wholesaler_id"] for one in of_month),
              *(move["wholesaler_id"] for move in sold)}  # fmt: skip

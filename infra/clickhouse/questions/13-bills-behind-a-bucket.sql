@@ -1,5 +1,6 @@
 -- Which bills are behind a bar of the ageing? They add up to its amount.
 -- who: billing manager, when a figure surprises
+-- job: arrears
 -- param as_of = 2026-03-31: the day
 -- param bucket = 91-180: the bucket
 -- param hall = : the hall; none means all

@@ -1,5 +1,6 @@
 -- Which shops could become partner halls, and why?
 -- who: channel manager, monthly
+-- job: channel
 -- param period = 2026-03: the month
 SELECT ranking.sales_rank AS rank, ranking.outlet_id AS outlet_id, outlets.name AS name,
        ranking.sales AS sales, ranking.growth AS growth, ranking.reasons AS reasons

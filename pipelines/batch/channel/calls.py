@@ -38,7 +38,8 @@ QUARTER = 900_000
 class WatchedSims:
     """The SIMs whose calls matter and when; frames that every worker needs.
 
-    `sims`: imsi, activated_at, wholesaler_id, dead_days, silent_days. `home`: wholesaler_id, area,
+    `sims`: imsi, activated_at, wholesaler_id, dead_days, silent_days, placed (it is known where the
+    wholesaler is at home: of others nothing is outside of it). `home`: wholesaler_id, area,
     own. `cells`: cell_id, area. Diversion looks at the first `days` of SIMs activated from `start`
     on, at what was known by `known`; a trial at the silent_days before a SIM's day dead_days.
     """
@@ -58,12 +59,11 @@ def first_calls(piece: FramePart, kept: Kept[WatchedSims], side: JoinInput) -> I
     age = at - activated
     dead, silent = pl.col("dead_days") * DAY, pl.col("silent_days") * DAY
     early = (age >= 0) & (age < watched.days * DAY) & (activated >= watched.start)
-    # Where a wholesaler without a territory sells, nothing is outside of it.
-    placed = pl.col("wholesaler_id").is_in(watched.home["wholesaler_id"].unique().implode())
     rows = (
-        piece.frame.join(watched.sims, on="imsi")
+        piece.frame.select("call_id", "start_time", "imsi", "duration_s", "cell_id")
+        .join(watched.sims, on="imsi")
         .with_columns(
-            early=early & (at < watched.known) & placed,
+            early=early & (at < watched.known) & pl.col("placed"),
             late=((age >= dead - silent) & (age < dead)).fill_null(value=False).cast(pl.Int64),
         )
         .filter(pl.col("early") | (pl.col("late") > 0))
@@ -81,12 +81,13 @@ def first_calls(piece: FramePart, kept: Kept[WatchedSims], side: JoinInput) -> I
         late="late",
     )
     yield from side.split(calls)
-    # Files of an exchange lie in a folder of their own.
-    exchange = pl.col(SOURCE).cast(pl.String).str.replace(r"[^/]*$", "")
     quarter = pl.col("start_time") // QUARTER
-    counted = piece.frame.group_by(exchange.alias("exchange"), quarter.alias("quarter")).agg(
+    counted = piece.frame.group_by(SOURCE, quarter.alias("quarter")).agg(
         rows=pl.len().cast(pl.Int64)
     )
+    # Files of an exchange lie in a folder of their own.
+    exchange = pl.col(SOURCE).cast(pl.String).str.replace(r"[^/]*$", "")
+    counted = counted.select(exchange.alias("exchange"), "quarter", "rows")
     yield beam.pvalue.TaggedOutput(QUARTERS, counted)
 
 

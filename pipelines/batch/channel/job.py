@@ -108,9 +108,13 @@ def _query(
         sorted(reference.wholesalers),
         list(reference.outlets),
     )
+    home = channel_places.home(reference, rules.diversion, start, end)
+    placed = pl.col("wholesaler_id").is_in(home["wholesaler_id"].unique().implode())
     watched = WatchedSims(
-        sims.select("imsi", "activated_at", "wholesaler_id", "dead_days", "silent_days"),
-        channel_places.home(reference, rules.diversion, start, end),
+        sims.select(
+            "imsi", "activated_at", "wholesaler_id", "dead_days", "silent_days", placed=placed
+        ),
+        home,
         channel_places.cells(reference, rules.diversion),
         start,
         known,

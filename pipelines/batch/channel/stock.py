@@ -94,29 +94,19 @@ class Stock:
         )
 
     def incidents(self, start: int, end: int) -> pl.DataFrame:
-        """Stock-outs that opened: wholesaler_id, opened_at, closed_at, delivered."""
-        found = self._query(
-            f"SELECT outlet_id, sku, wholesaler_id, {_MS}(opened_at) AS opened_ms,"  # noqa: S608 - names of our own
-            f" {_MS}(closed_at) AS closed_ms FROM stock_incidents"
+        """Stock-outs by sales that began: wholesaler_id, opened_at, closed_at, delivered."""
+        return self._query(
+            f"SELECT wholesaler_id, {_MS}(opened_at) AS opened_ms, {_MS}(closed_at) AS closed_ms,"  # noqa: S608 - names of our own
+            " refilled_at IS NOT NULL AS delivered FROM stock_outs_by_sales"
             f" WHERE {_WHEN.replace('at ', 'opened_at ')}",
             {"start": start, "end": end},
         ).select(
-            "outlet_id",
-            "sku",
             "wholesaler_id",
             # Not named so above: ClickHouse would compare the renamed column in WHERE.
             opened_at="opened_ms",
             closed_at=pl.col("closed_ms").cast(pl.Int64),
+            delivered=pl.col("delivered").cast(pl.Boolean),
         )
-        deliveries = self._query(
-            f"SELECT DISTINCT outlet_id, sku, {_MS}(at) AS closed_at"  # noqa: S608 - names of our own
-            " FROM stock_movements WHERE cause = 'delivery'"
-            " AND at >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')",
-            {"start": start},
-        ).with_columns(delivered=pl.lit(value=True))
-        return found.join(
-            deliveries, on=["outlet_id", "sku", "closed_at"], how="left"
-        ).with_columns(pl.col("delivered").fill_null(value=False))
 
     def complete_papers(self, end: int) -> pl.DataFrame:
         """imsi of subscribers whose complete papers came back by then."""

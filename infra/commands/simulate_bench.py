@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ def simulate(
     seed: Annotated[int, typer.Option(help="The same seed makes the same city.")] = 1,
     outlets: Annotated[int, typer.Option(help="How many shops.")] = 3_500,
     days: Annotated[int, typer.Option(help="How many days.")] = 1,
+    start: Annotated[str, typer.Option(help="The first day.")] = "2026-03-02",
     cdrs: Annotated[int, typer.Option(help="How many call records, at least.")] = 2_000_000,
     switches: Annotated[int, typer.Option(help="How many switches write call records.")] = 2,
     cdr_format: Annotated[str, typer.Option(help="mixed, csv, csv.gz or parquet.")] = "mixed",
@@ -47,11 +49,16 @@ def simulate(
     if if_missing and (out / _OF_A_CITY).exists():
         console.print(f"the city in {out} is there already")
         return
+    try:
+        first = date.fromisoformat(start)
+    except ValueError:
+        raise UsageError(f"--start is a day like 2026-03-02, not {start!r}") from None
     plan = CityPlan(
         seed,
         outlets,
         days,
         cdrs,
+        first,
         switches=switches,
         cdr_format=cdr_format,  # type: ignore[arg-type]
         calls_by=calls_by,  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import polars as pl
 
 from pipelines.batch.engine.columns import REJECTS
 from pipelines.batch.engine.deduplicate import deduplicate
-from pipelines.batch.engine.sources import FilePart, read_accepted
+from pipelines.batch.engine.sources import FilePart, offsets_at_start, read_accepted
 from pipelines.batch.engine.transforms import JoinedRows, JoinInput, Results, to_bytes
 from pipelines.batch.subscriber_loss.files import HAPPENED, PLACED
 from pipelines.core.stock.placement import PlacementType
@@ -39,6 +39,7 @@ class ReadEvents(beam.DoFn):  # type: ignore[misc]
         self._reference, self._results = reference, results
 
     def process(self, chunk: FilePart) -> Iterator[object]:
+        self._results.offsets(f"events-{chunk.number:06d}", offsets_at_start(chunk))
         for block, some in enumerate(read_accepted(chunk)):
             yield from self._block(f"events-{chunk.number:06d}-{block:06d}", chunk, some)
 

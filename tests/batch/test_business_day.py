@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 import sys
@@ -69,6 +70,44 @@ def test_a_run_warns_when_all_offsets_are_anothers(
     assert bool(warnings) == (offset is not None)
     if offset:
         assert offset.removeprefix("\\") in warnings[0]
+
+
+@pytest.mark.parametrize("kind", ["cdr.csv", "cdr.csv.gz", "events.ndjson"])
+@pytest.mark.parametrize(("offset", "warns"), [("+08:00", False), ("Z", True), ("-05:00", True)])
+def test_calls_and_events_are_warned_of_as_well(
+    kind: str, offset: str, warns: bool, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    write_reference(tmp_path)
+    folder, _, ending = kind.partition(".")
+    (tmp_path / folder).mkdir()
+    at = f"2026-03-05T10:00:00{offset}"
+    text = (
+        f"call_id,start_time,imsi,msisdn,duration_s,cell_id,charge_fen\n"
+        f"c,{at},460001000000000,,5,,1\n"
+        if folder == "cdr"
+        else f'{{"type":"activation","event_id":"e","at":"{at}","imsi":"460001000000000"}}\n'
+    )
+    data = gzip.compress(text.encode()) if ending.endswith("gz") else text.encode()
+    (tmp_path / folder / f"a.{ending}").write_bytes(data)
+    lines: list[str] = []
+    run_job("subscriber-loss", period="2026-03", input=tmp_path, warehouse=warehouse,
+            progress=lines.append)  # fmt: skip
+    assert any(line.startswith("warning: all times") for line in lines) == warns, lines
+
+
+def write_reference(root: Path) -> None:
+    """A shop and a batch of cards."""
+    (root / "reference").mkdir()
+    for name, text in {
+        "territories": "territory_id,name,parent_id\nt,t,\n",
+        "cells": "cell_id,territory_id\n",
+        "wholesalers": "wholesaler_id,name,phone,backup_phone,language\nw,w,,,en\n",
+        "outlets": "outlet_id,name,kind,territory_id,opened_on,closed_on\no,o,kiosk,t,,\n",
+        "assignments": "outlet_id,wholesaler_id,valid_from\no,w,2026-01-01T00:00:00Z\n",
+        "sim_batches": "batch_id,sku,first_iccid,first_imsi,count\n"
+        "b,X,8986000000000000000,460001000000000,10\n",
+    }.items():
+        (root / "reference" / f"{name}.csv").write_text(text)
 
 
 def test_the_setting_is_the_zone_of_all_jobs(tmp_path: Path) -> None:

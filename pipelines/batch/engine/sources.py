@@ -230,6 +230,21 @@ def read_accepted(chunk: FilePart) -> Iterator[AcceptedRows]:
             yield from rows_of(SourceFile(file.source, path), file.mapping)
 
 
+def offsets_at_start(chunk: FilePart) -> list[str]:
+    """The offsets from UTC, like +08:00 or Z, of the times at the start of a file of text."""
+    if chunk.file.parquet:
+        return []
+    try:
+        with FileSystems.open(chunk.file.path) as stream:
+            start = stream.read(_LONGEST_HEADER)
+    except (OSError, EOFError, ValueError):
+        return []  # who reads it says what is wrong
+    return sorted({found.decode() for found in _OFFSET.findall(start)})
+
+
+_OFFSET = re.compile(rb"T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(Z|[+-]\d\d:?\d\d)\b")
+
+
 @contextmanager
 def _on_this_machine(file: File) -> Iterator[Path]:
     """The file, or a copy of one that is kept elsewhere."""

@@ -22,7 +22,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.window import GlobalWindows
 
 from pipelines.batch.engine.columns import Dataset, check, empty_rejects, offsets
-from pipelines.batch.engine.sources import FilePart, read
+from pipelines.batch.engine.sources import FilePart, offsets_at_start, read
 
 T = TypeVar("T")
 
@@ -101,6 +101,11 @@ class Results:
             row = {"what": [what], "first": [first], "last": [last]}
             self.put(REACH, f"{what}-{name}", pl.DataFrame(row))
 
+    def offsets(self, name: str, written: Sequence[str]) -> None:
+        """Leave with which offsets from UTC some times are written."""
+        rows = pl.DataFrame({"offset": list(written)}, schema={"offset": pl.String})
+        self.put(OFFSETS, name, rows)
+
     def keep(self, name: str, value: T) -> Kept[T]:
         """Leave what steps need, for them to fetch, as it is made when the pipeline is built."""
         path = f"{self.folder}/_kept/{name}"
@@ -175,10 +180,11 @@ class ReadDataset(beam.DoFn):  # type: ignore[misc]
             name = f"{self._dataset.name}-{chunk.number:06d}-{block:06d}"
             if self._dataset.calls:  # checked as they were read
                 good, rejects = raw, empty_rejects()
+                written = offsets_at_start(chunk) if block == 0 else []
             else:
                 good, rejects = check(raw, self._dataset)
-                zones = pl.DataFrame({"offset": offsets(raw, self._dataset)})
-                self._results.put(OFFSETS, name, zones)
+                written = offsets(raw, self._dataset)
+            self._results.offsets(name, written)
             self._results.count(name, chunk.file.source, raw.height + misfits.height)
             self._results.refuse(name, misfits, rejects)
             times = (good[n] for n in self._dataset.instants)

@@ -13,7 +13,8 @@ def deduplicate(rows: pl.DataFrame, key: list[str]) -> tuple[pl.DataFrame, pl.Da
     All rows of a key must be present. Which of differing rows is kept depends on their values
     alone, the least one, so that neither the order of rows nor that of files decides.
     """
-    if rows.select(pl.struct(key).n_unique()).item() == rows.height:
+    # Different hashes are of different keys; equal ones are looked at below.
+    if rows.select(pl.struct(key).hash().n_unique()).item() == rows.height:
         return rows, empty_rejects()
     values = [name for name in rows.columns if name not in (*key, SOURCE, ROW)]
     ordered = rows.sort(*key, *values, SOURCE, ROW)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -186,15 +187,20 @@ def pay_oldest(
     `bills`: bill_id, customer_id, due_on, open_fen; `credit`: CREDIT, of which amount_fen becomes
     what is left. Bills go by (due_on, bill_id), credit by (paid_on, payment_id).
     """
-    some = pl.col("amount_fen") > 0
-    payers = credit.filter(some).select("customer_id").unique()
-    owing = (pl.col("open_fen") > 0) & pl.col("customer_id").is_in(payers["customer_id"].implode())
-    owed = bills.filter(owing).sort("customer_id", "due_on", "bill_id")
-    given = credit.filter(some).sort("customer_id", *_IN_ORDER)
+    given = credit.filter(pl.col("amount_fen") > 0)
+    # Numbers for names: sorting and adding up go by them.
+    payers = given.select("customer_id").unique().with_row_index("payer").cast({"payer": pl.Int64})
+    how: dict[str, Any] = {"on": "customer_id", "nulls_equal": True}
+    numbered = bills.join(payers, how="left", maintain_order="left", **how)
+    owing = (pl.col("open_fen") > 0) & pl.col("payer").is_not_null()
+    owed = numbered.filter(owing).sort("payer", "due_on", "bill_id")
+    given = given.join(payers, **how).sort("payer", *_IN_ORDER)
     owed_at, given_at, fen = _meet(
         *_spread(
-            owed.select("customer_id", fen="open_fen"),
-            given.select("customer_id", fen="amount_fen"),
+            owed["payer"].to_numpy(),
+            owed["open_fen"].to_numpy(),
+            given["payer"].to_numpy(),
+            given["amount_fen"].to_numpy(),
         )
     )
     taken, spent = np.zeros(owed.height, np.int64), np.zeros(given.height, np.int64)
@@ -208,32 +214,39 @@ def pay_oldest(
         how="horizontal",
     )
     return (
-        pl.concat([bills.filter(~owing), owed.with_columns(pl.col("open_fen") - pl.Series(taken))]),
+        pl.concat(
+            [numbered.filter(~owing), owed.with_columns(pl.col("open_fen") - pl.Series(taken))]
+        ).drop("payer"),
         allocations,
-        given.with_columns(pl.col("amount_fen") - pl.Series(spent)),
+        given.with_columns(pl.col("amount_fen") - pl.Series(spent)).drop("payer"),
     )
 
 
-def _spread(owed: pl.DataFrame, given: pl.DataFrame) -> tuple[Int64s, Int64s, Int64s, Int64s]:
-    """Starts and ends of every amount on one line of money, each customer at a place of its own."""
+def _spread(
+    owing: Int64s, owed: Int64s, giving: Int64s, given: Int64s
+) -> tuple[Int64s, Int64s, Int64s, Int64s]:
+    """Starts and ends of every amount on one line of money, each customer at a place of its own.
 
-    def total(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-        return frame.group_by("customer_id").agg(pl.col("fen").sum().alias(name))
+    `owing` and `giving` are whose the amounts are: numbers from 0, ascending.
+    """
+    customers = np.arange(1 + max(owing.max(initial=-1), giving.max(initial=-1)))
 
-    room = total(owed, "owed").join(
-        total(given, "given"), on="customer_id", how="full", coalesce=True, nulls_equal=True
-    )
-    widest = pl.max_horizontal(pl.col("owed").fill_null(0), pl.col("given").fill_null(0))
-    places = room.sort("customer_id").select("customer_id", place=widest.cum_sum() - widest)
+    def line(whose: Int64s, fen: Int64s) -> tuple[Int64s, Int64s, Int64s]:
+        """(end of each amount among its customer's, what is before it, each customer's total)."""
+        ends = np.concatenate([[0], np.cumsum(fen, dtype=np.int64)])
+        first = np.searchsorted(whose, customers)
+        last = np.searchsorted(whose, customers, side="right")
+        begin = ends[first]
+        return ends[1:] - begin[whose], ends[:-1] - begin[whose], ends[last] - begin
 
-    def ends(frame: pl.DataFrame) -> tuple[Int64s, Int64s]:
-        before = pl.col("fen").cum_sum().over("customer_id") - pl.col("fen")
-        at = frame.join(
-            places, on="customer_id", how="left", nulls_equal=True, maintain_order="left"
-        ).select(start=pl.col("place") + before, end=pl.col("place") + before + pl.col("fen"))
-        return at["start"].to_numpy(), at["end"].to_numpy()
-
-    return (*ends(owed), *ends(given))
+    owed_end, owed_start, owed_total = line(owing, owed)
+    given_end, given_start, given_total = line(giving, given)
+    widest = np.maximum(owed_total, given_total)
+    place = np.cumsum(widest) - widest
+    return (
+        place[owing] + owed_start, place[owing] + owed_end,
+        place[giving] + given_start, place[giving] + given_end,
+    )  # fmt: skip
 
 
 def _meet(

@@ -27,7 +27,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
 
 @pytest.fixture
 def warehouse(opened: Warehouse) -> Warehouse:
-    for table in ("stock_movements_rows", "stock_incidents_rows", "assignments_rows",
+    for table in ("stock_movements_rows", "stock_incidents_rows", "assignments",
                   "line_loss_rows", "batch_publications", "commission_lines_rows",
                   "outlet_ranking_rows"):  # fmt: skip
         opened.execute(f"TRUNCATE TABLE {table}")
@@ -87,7 +87,7 @@ def test_the_van_goes_where_its_wholesaler_serves_today(warehouse: Warehouse) ->
         move(3, 9, 1, "delivery", "p"))  # fmt: skip
     put(warehouse, "stock_incidents_rows", stock_out(1, 5, None))
     begins = {"w": START - HOUR, "heir": START + 6 * HOUR}
-    put(warehouse, "assignments_rows", *(
+    put(warehouse, "assignments", *(
         {"outlet_id": "o", "wholesaler_id": who, "valid_from": at} for who, at in begins.items()
     ))  # fmt: skip
     assert [row["outlet_id"] for row in asked(warehouse, "van-round", wholesaler="heir")] == ["o"]

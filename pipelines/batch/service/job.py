@@ -94,7 +94,7 @@ class _Read(beam.DoFn):  # type: ignore[misc]
                 if isinstance(event, ServiceEvent) and event.at < self._span[1]:
                     yield from self._event(event, source, row)
             times = [event.at for _, event in some.others if isinstance(event, ServiceEvent)]
-            self._results.reach(name, pl.Series(times, dtype=pl.Int64))
+            self._results.reach("events", name, pl.Series(times, dtype=pl.Int64))
             self._results.count(name, source, some.count)
             self._results.refuse(name, pl.DataFrame(rejects, schema=REJECTS, orient="row"))
 

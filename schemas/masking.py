@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
-#: E.164 numbers, and runs of exactly 15 digits, which are IMSIs.
-_PERSONAL = re.compile(r"\+\d{8,15}(?!\d)|(?<!\d)\d{15}(?!\d)")
+#: 14 digits that are a time to the second, as names of files have it, and no IMSI.
+_TIME = r"20\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3])[0-5]\d[0-5]\d(?!\d)"
+#: E.164 numbers, and runs of exactly 14 or 15 digits, which are IMSIs.
+_PERSONAL = re.compile(rf"\+\d{{8,15}}(?!\d)|(?<!\d)(?!{_TIME})\d{{14,15}}(?!\d)")
 
 
 def masked(number: str) -> str:

@@ -7,6 +7,7 @@ import re
 from datetime import date, datetime, tzinfo
 
 from infra.desk.parts import Kind
+from schemas.masking import masked
 
 NOTHING = "–"
 #: What could be a phone, a card or a subscriber within a text; days and amounts are shorter.
@@ -28,18 +29,10 @@ def shown(value: object, kind: Kind = "text", zone: tzinfo | None = None) -> str
     return str(value)
 
 
-def masked(value: object) -> str:
-    """A number that names a person, but for its last four digits (of a short one, nothing)."""
-    text = str(value or "")
-    if not text:
-        return ""
-    return "…" + text[-4:] if len(text) >= 8 else "…"
-
-
 def redacted(value: object, kind: Kind) -> object:
     """What is left of a value for those who may not see numbers of persons."""
     if kind == "secret":
-        return masked(value)
+        return masked(str(value or ""))
     if kind == "long":
         return re.sub(NUMBER_OF_A_PERSON, lambda found: masked(found[0]), str(value or ""))
     return value

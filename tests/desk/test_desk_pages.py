@@ -74,7 +74,7 @@ def test_a_number_within_a_text_is_masked_for_those_who_may_not_see_it(
     desk: Any, path: str
 ) -> None:
     viewer, manager = (text(get(People(desk, role), path)) for role in ("viewer", "manager"))
-    assert "bad row: …8000 of 2026-03-01" in viewer
+    assert "bad row: 1380****000 of 2026-03-01" in viewer
     assert "13800138000" not in viewer
     assert "bad row: 13800138000 of 2026-03-01" in manager
 
@@ -141,9 +141,9 @@ def test_an_address_that_there_is_not_is_said_in_the_frame(desk: Any) -> None:
 @pytest.mark.parametrize(
     ("said", "veil"),
     [
-        ("call 138-0013-8000 today", "call …8000 today"),
-        ("call 138 0013 8000", "call …8000"),
-        ("8986000109092862 and 13800138000", "…2862 and …8000"),
+        ("call 138-0013-8000 today", "call 138-******000 today"),
+        ("call 138 0013 8000", "call 138 ******000"),
+        ("8986000109092862 and 13800138000", "8986*********862 and 1380****000"),
         ("from 2026-03-01 08:15 to 2026-03-02", "from 2026-03-01 08:15 to 2026-03-02"),
         ("1,234.56 yuan of 1234567890", "1,234.56 yuan of 1234567890"),
     ],

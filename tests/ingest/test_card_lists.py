@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -107,5 +108,10 @@ def test_a_list_says_what_a_dict_would(cards: dict[str, int]) -> None:
 
 def test_a_listed_card_takes_at_most_forty_bytes() -> None:
     count = 100_000
-    listed = CardList([f"{n:020}" for n in range(count)], range(count), ["PAD"] * count)
-    assert listed.nbytes <= 40 * count
+    rows = [f"{n:020}" for n in range(count)], np.arange(count), ["PAD"] * count
+    tracemalloc.start()
+    listed = CardList(*rows)
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(listed) == count
+    assert max(kept, listed.nbytes) <= 40 * count

@@ -6,7 +6,7 @@ import logging
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from infra.logs import OneLine, Seldom
@@ -48,6 +48,8 @@ def test_a_traceback_stays_on_the_line() -> None:
     [
         ("to +8613800138000.", "to +861*******000."),
         ("imsi=460001000001000,", "imsi=4600********000,"),
+        ("imsi=35501000000001,", "imsi=3550*******001,"),
+        ("cdr-20260302110000.csv", "cdr-20260302110000.csv"),
         ("iccid 8986001000000000000", "iccid 8986001000000000000"),
         ("at 1772439330123 ms", "at 1772439330123 ms"),
         ("C+8613800138000", "C+861*******000"),
@@ -57,8 +59,9 @@ def test_numbers_of_people_are_masked_and_others_are_not(text: str, shown: str) 
     assert mask_text(text) == shown
 
 
-@given(st.text(), st.integers(10**14, 10**15 - 1), st.text(alphabet="abc ,:;=\n", min_size=1))
+@given(st.text(), st.integers(2 * 10**13, 10**15 - 1), st.text(alphabet="abc ,:;=\n", min_size=1))
 def test_no_imsi_gets_through(before: str, imsi: int, after: str) -> None:
+    assume(len(str(imsi)) == 15 or not str(imsi).startswith("20"))  # it may be a time
     line = OneLine().format(record("%s", f"{before.rstrip('0123456789')} {imsi}{after}"))
     assert str(imsi) not in line
     assert len(line.splitlines()) == 1

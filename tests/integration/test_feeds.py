@@ -1,0 +1,130 @@
+"""One made city through a topic of a real Kafka: the truth of its files, whatever befalls."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import gzip
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from city import ZEROSTOCK, anomalies, dead_letters, incidents, messages, stock, zerostock
+from services.kafka import KafkaServer
+from services.running import running
+
+from pipelines.simulate import CityPlan, Truth, read_truth, simulate
+from schemas.fields import parse_time
+
+pytestmark = pytest.mark.slow
+
+BAD = b'{"type":"parcel","event_id":"X1"}'
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    folder = tmp_path_factory.mktemp("kafka")
+    with running(lambda: KafkaServer(folder)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("feeds") / "city"
+    simulate(CityPlan(seed=5, outlets=30, cdrs=3_000, days=1, switches=1), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def truth(city: Path) -> Truth:
+    return read_truth(city)
+
+
+@pytest.fixture(scope="module")
+def events(city: Path, truth: Truth) -> list[bytes]:
+    """All that is good in the city's files as events, in the order of their times."""
+    bad = {(letter.file, letter.line) for letter in truth.dead_letters}
+    found: list[tuple[int, bytes]] = []
+    for file in sorted(f for top in ("events", "cdr") for f in (city / top).rglob("*.*")):
+        name = file.relative_to(city).as_posix()
+        text = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        lines = text.splitlines()
+        for number, line in enumerate(lines, 1):
+            if (name, number) in bad or (name.startswith("cdr/") and number == 1):
+                continue
+            if name.startswith("events/"):
+                found.append((parse_time(json.loads(line)["at"]), line))
+                continue
+            columns = lines[0].decode().split(",")
+            (values,) = csv.reader([line.decode()])
+            row = dict(zip(columns, values, strict=True))
+            numbers = {n: int(row[n]) for n in ("duration_s", "charge_fen")}
+            call = {"type": "call", **row, **numbers}
+            found.append((parse_time(row["start_time"]), json.dumps(call).encode()))
+    return [line for _, line in sorted(found)]
+
+
+def bare(city: Path, folder: Path) -> Path:
+    """A directory with the city's reference tables and nothing else."""
+    shutil.copytree(city / "reference", folder / "bare/reference")
+    return folder / "bare"
+
+
+async def publish(kafka: KafkaServer, topic: str, parts: int, values: list[bytes]) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    await producer.start()
+    try:
+        await admin.create_topics([NewTopic(topic, parts, 1)])
+        sent = [await producer.send(topic, v, partition=n % parts) for n, v in enumerate(values)]
+        await asyncio.gather(*sent)
+    finally:
+        await producer.stop()
+        await admin.close()
+
+
+def assert_told(data: Path, truth: Truth) -> None:
+    assert stock(data) == truth.stock
+    assert incidents(data) == sorted(
+        (i.outlet_id, i.sku, i.wholesaler_id, i.opened_at, i.closed_at) for i in truth.incidents
+    )
+    assert anomalies(data) == sorted(map(tuple, truth.anomalies))
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_a_topic_gives_the_truth_killed_at_random_and_sent_twice(
+    tmp_path: Path, kafka: KafkaServer, city: Path, truth: Truth, events: list[bytes], parts: int
+) -> None:
+    topic, rng = f"city-{parts}", random.Random(parts)
+    twice = [line for line in events for _ in range(1 + (rng.random() < 0.1))]
+    asyncio.run(publish(kafka, topic, parts, [*twice[:100], BAD, *twice[100:]]))
+    data, sms = tmp_path / "data", tmp_path / "sms"
+    command = ["run", "--input", bare(city, tmp_path), "--data", data, "--sms", f"file:{sms}"]
+    command += ["--input", f"kafka://{kafka.bootstrap}/{topic}", "--partitions", parts]
+    process = subprocess.Popen(
+        [*ZEROSTOCK, *map(str, command)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(rng.uniform(2.0, 8.0))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = zerostock(*command)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert_told(data, truth)
+    held = [m for m in truth.messages if m.wholesaler_id]
+    assert messages(sms) == sorted(map(tuple, held))
+    ((source, offset, reason),) = [d for d in dead_letters(data) if d[2] == "unknown_type"]
+    assert (source, offset) == (f"kafka://{kafka.bootstrap}/{topic}/{100 % parts}", 100 // parts)
+    assert reason == "unknown_type"

@@ -47,7 +47,7 @@ def test_every_query_runs_and_those_of_the_month_find_something(month: Warehouse
 
 def test_every_table_is_on_the_page() -> None:
     for name, module in JOBS.items():
-        page = (DOCS / "channel.md").read_text() if name == "channel" else PAGE
+        page = (DOCS / f"{name}.md").read_text() if name in ("channel", "service") else PAGE
         for table in import_module(module).JOB.tables:
             assert f"### {table.name}\n" in page, table.name
             for dataset in import_module(module).JOB.datasets:

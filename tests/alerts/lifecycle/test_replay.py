@@ -108,18 +108,18 @@ def test_an_address_that_takes_nothing_takes_nothing(history: list[Change]) -> N
 
 
 def test_answers_count_for_what_they_were_about_under_other_names() -> None:
-    """Ten minutes of gathering make another message of it: the answer holds all the same."""
-    opening = Change("i", "o-north-1", "4G", "w", at(9), None, at(9))
-    ran = lived([opening], [], {})
-    first = min(ran.told)
-    (name,) = [m for m, incidents in ran.about.items() if incidents == ["i"]][:1]
-    answer = Heard(at(11), _acknowledged(name, at(11)))
-    record = lived([opening], [answer], {})
+    """Ten minutes of gathering make one message of two: the answer holds for its part of it."""
+    openings = [
+        Change(name, f"o-north-{name}", "4G", "w", at(9, minutes), None, at(9, minutes))
+        for name, minutes in (("i", 0), ("j", 5))
+    ]
+    (name,) = [m for m, about in lived(openings, [], {}).about.items() if about == ["j"]][:1]
+    record = lived(openings, [Heard(at(11), _acknowledged(name, at(11)))], {})
     other = rules("group_wait = '10m'\nrepeat_interval = '1h'\nacknowledged_for = '366d'")
     found = replay(record, other, END, final=False)
-    assert first.at == at(9, 1)
-    reminded = sorted(n.at for n in found if n.what == "reminder")
-    assert reminded == [at(10, 10)]
+    reminded = {n: sorted(r.at for r in found if r[2::2] == ("reminder", n)) for n in "ij"}
+    assert reminded["j"] == [at(10, 10)]
+    assert len(reminded["i"]) == 6
 
 
 def _acknowledged(message_id: str, when: int):  # type: ignore[no-untyped-def]

@@ -1,17 +1,20 @@
-"""One made city through a topic of a real Kafka: the truth of its files, whatever befalls."""
+"""One made city through a topic of a real Kafka and HTTP: the truth of files, whatever befalls."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import gzip
+import http.client
 import json
 import os
 import random
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from city import ZEROSTOCK, anomalies, dead_letters, incidents, messages, stock, zerostock
 from services.kafka import KafkaServer
+from services.ports import free_port
 from services.running import running
 
 from pipelines.simulate import CityPlan, Truth, read_truth, simulate
@@ -26,6 +30,7 @@ from schemas.fields import parse_time
 
 pytestmark = pytest.mark.slow
 
+TOKEN = "the-token-of-van-7"
 BAD = b'{"type":"parcel","event_id":"X1"}'
 
 
@@ -128,3 +133,75 @@ def test_a_topic_gives_the_truth_killed_at_random_and_sent_twice(
     ((source, offset, reason),) = [d for d in dead_letters(data) if d[2] == "unknown_type"]
     assert (source, offset) == (f"kafka://{kafka.bootstrap}/{topic}/{100 % parts}", 100 // parts)
     assert reason == "unknown_type"
+
+
+def wait_until(condition: Callable[[], bool], log: Path, patience: float = 240) -> None:
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
+
+
+class LiveRun:
+    """`zerostock run --follow --intake`, to be killed and started again."""
+
+    def __init__(self, city: Path, folder: Path) -> None:
+        self.data, self.log, self.port = folder / "data", folder / "log", free_port()
+        self.command = ["run", "--input", city, "--data", self.data, "--follow"]
+        self.command += ["--intake", f"127.0.0.1:{self.port}", "--sms", f"file:{folder / 'sms'}"]
+        self.start()
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*ZEROSTOCK, *map(str, self.command)],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=os.environ | {"ZEROSTOCK_INTAKE_TOKENS": f"van-7 {TOKEN}"},
+            )
+        wait_until(lambda: self.ask("GET", "/healthz")[0] == 200, self.log)
+
+    def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body, {"Authorization": f"Bearer {TOKEN}"})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException):
+            return 0, b""
+        finally:
+            connection.close()
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def test_http_gives_the_truth_killed_and_sent_twice(
+    tmp_path: Path, city: Path, truth: Truth, events: list[bytes]
+) -> None:
+    run = LiveRun(bare(city, tmp_path), tmp_path)
+    try:
+        for start in range(0, len(events), 500):
+            body = b"\n".join([*events[start : start + 500], BAD])
+            if start == 1_500:
+                run.kill()
+                run.start()
+            for _ in range(1 + (start % 1_000 == 0)):
+                status, answer = run.ask("POST", "/v1/events", body)
+                assert status == 200, run.log.read_text()
+                (refused,) = json.loads(answer)["refused"]
+                assert refused["line"] == body.count(b"\n") + 1
+                assert refused["reason"].startswith("unknown_type")
+        run.process.send_signal(signal.SIGINT)
+        assert run.process.wait(120) == 0, run.log.read_text()
+    finally:
+        run.kill()
+    # At rest, and with the files read once more to their end, so that all is due.
+    done = zerostock(*[word for word in run.command if word != "--follow"][:5])
+    assert done.returncode == 0, done.stderr
+    assert_told(run.data, truth)
+    assert zerostock("reconcile", *run.command[1:5]).returncode == 0
+    assert {d[0].rpartition("/")[0] for d in dead_letters(run.data)} == {"events/http/van-7"}

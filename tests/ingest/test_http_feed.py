@@ -162,11 +162,11 @@ def test_in_any_dress_order_and_number_they_are_the_rows_of_a_file(city: Path) -
         (b"[{}", {"kind": "application/json"}, 400, "not JSON"),
         (b"7", {"kind": "application/json"}, 400, "list"),
         (b"no gzip", {"Content_Encoding": "gzip"}, 400, "gzip"),
-        (gzip.compress(b"{}" * 9)[:-9], {"Content_Encoding": "gzip"}, 400, "too early"),
+        (gzip.compress(b"{}" * 9, mtime=0)[:-9], {"Content_Encoding": "gzip"}, 400, "too early"),
         (b"{}", {"Content_Encoding": "br"}, 415, "gzip"),
         (b"{}", {"kind": "multipart/form-data"}, 415, "x-ndjson"),
         (b" " * 5_000, {}, 413, "send less"),
-        (gzip.compress(b" " * 10**7), {"Content_Encoding": "gzip"}, 413, "send less"),
+        (gzip.compress(b" " * 10**7, mtime=0), {"Content_Encoding": "gzip"}, 413, "send less"),
     ],
 )
 def test_a_request_that_is_none_is_refused_as_a_whole(

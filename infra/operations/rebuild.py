@@ -20,7 +20,7 @@ from schemas.errors import BrokerError, InputError
 
 #: What each stateful worker folds.
 _FOLDED: Final = {
-    "stock": (topics.SIM_EVENTS, topics.STOCK_MOVEMENTS),
+    "stock": (topics.SIM_EVENTS, topics.STOCK_MOVEMENTS, topics.CASE_EVENTS, topics.CASES),
     "alerts": (topics.STOCK_INCIDENTS,),
 }
 

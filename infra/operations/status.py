@@ -30,7 +30,7 @@ from schemas.fields import format_duration
 
 #: What each kind of worker reads, in the order of the way of the data.
 _READ: Final = {
-    "stock": (topics.SIM_EVENTS, topics.STOCK_MOVEMENTS),
+    "stock": (topics.SIM_EVENTS, topics.STOCK_MOVEMENTS, topics.CASE_EVENTS, topics.CASES),
     "alerts": (topics.STOCK_INCIDENTS,),
     "warehouse": RESULT_TOPICS,
 }

@@ -124,6 +124,6 @@ def test_the_pages_add_up(run: Run) -> None:
     assert {name.split("/")[0] for name in delays} == {"cdr", "events"}
     assert all(delay > 0 for delay in delays.values())
     lags = {k[2] for k in stock if k[0] == "zerostock_consumer_lag_messages"}
-    assert lags == {"sim-events", "stock-movements"}
+    assert lags == {"sim-events", "stock-movements", "case-events", "cases"}
     assert stock["zerostock_worker_stalled",] == 0
     assert stock["process_resident_memory_bytes",] > 1e6

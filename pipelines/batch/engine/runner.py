@@ -288,7 +288,7 @@ def _reach(plan: Plan) -> dict[str, datetime]:
     kinds = pl.concat(found).group_by("what").agg(pl.col("first").min(), pl.col("last").max())
     start, end = plan.span
     first, last = max(start, *kinds["first"].to_list()), min(end, *kinds["last"].to_list())
-    if last < first:
+    if last < first or last <= start:
         return {}
     begins, ends = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (first, last))
     return {"data_from": begins, "data_until": ends}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 
 #: The channel that hears of doubted stock.
 MANAGERS: Final = "fallback"
+
+#: Lost sales from which on a shelf is announced, unless another number is asked for.
+WORTH: Final = 1.0
 
 _DAYS_OF_HISTORY: Final = 90
 _MOST_NAMED: Final = 50
@@ -146,51 +150,64 @@ def run_soon_empty(
     only: Collection[str] = (),
     dry_run: bool,
 ) -> Evening:
-    """Make the lists, keep them, and tell of them.
+    """`tell_evening` on the warehouse of the settings.
 
-    If wholesalers are named, `only` they are told, and managers are not. `dry_run` only says what
-    would be told. Raises `BusyError` while a run owns the data directory.
+    Raises `BusyError` while a run owns the data directory.
     """
-    warehouse = open_warehouse(data=settings.data, url=settings.warehouse)
-    try:
+    with closing(open_warehouse(data=settings.data, url=settings.warehouse)) as warehouse:
         migrate(warehouse, zone=settings.time_zone)
-        policy = load_policy(settings.policy) if settings.policy is not None else Policy()
-        cover_days = settings.cover_target / 86_400_000
-        lists = make_lists(warehouse, as_of, worth, zone_of(settings), policy, cover_days)
-        # A dry run writes nothing, not even a record that nothing was sent.
-        delivery = delivery_of(settings) if not dry_run else None
-        signature = delivery.routes.signature if delivery else settings.sms_signature
-        messages = [
-            (message, numbers)
-            for message, numbers in _messages(warehouse, lists, settings, signature)
-            if not only or message.wholesaler_id in only
-        ]
-        said = [
-            f"{lists.as_of}: {counted(lists.announced.height, 'shelf', 'shelves')} of"
-            f" {lists.risks.height:,} will soon be empty,"
-            f" the stock of {lists.doubted.height} is doubted"
-        ]
-        if delivery is None:
-            said += [f"{m.wholesaler_id or 'nobody'}: {m.body}" for m, _ in messages]
-            return Evening(said, [])
-        _keep(warehouse, lists)
-        if settings.data is not None:
-            (settings.data / "sms").mkdir(parents=True, exist_ok=True)
-            write_fill_levels(settings.data / "sms", lists.fill_levels.iter_rows())
-        records = asyncio.run(_tell(delivery, messages))
-        _record(warehouse, records)
-        sent = sum(record.status == "sent" for record in records)
-        said.append(f"{sent} of {counted(len(records), 'message')} went out")
-        failed = [record for record in records if record.status != "sent"]
-        unreached = [record.wholesaler_id or "nobody" for record in failed]
-        said += [f"{who}: {r.error}" for who, r in zip(unreached, failed, strict=True)]
-        if not only and lists.doubted.height:
-            told, line = _tell_managers(settings, lists)
-            said.append(line)
-            unreached += [] if told else [MANAGERS]
-        return Evening(said, unreached)
-    finally:
-        warehouse.close()
+        return tell_evening(warehouse, settings, as_of, worth, only=only, dry_run=dry_run)
+
+
+def tell_evening(
+    warehouse: Warehouse,
+    settings: Settings,
+    as_of: date | None,
+    worth: float,
+    *,
+    only: Collection[str] = (),
+    dry_run: bool = False,
+) -> Evening:
+    """Make the lists, tell of them, and keep them.
+
+    They are kept last: whoever dies before makes them again, and tells nobody twice. If wholesalers
+    are named, `only` they are told, and managers are not. `dry_run` only says what would be told.
+    """
+    policy = load_policy(settings.policy) if settings.policy is not None else Policy()
+    cover_days = settings.cover_target / 86_400_000
+    lists = make_lists(warehouse, as_of, worth, zone_of(settings), policy, cover_days)
+    # A dry run writes nothing, not even a record that nothing was sent.
+    delivery = delivery_of(settings) if not dry_run else None
+    signature = delivery.routes.signature if delivery else settings.sms_signature
+    messages = [
+        (message, numbers)
+        for message, numbers in _messages(warehouse, lists, settings, signature)
+        if not only or message.wholesaler_id in only
+    ]
+    said = [
+        f"{lists.as_of}: {counted(lists.announced.height, 'shelf', 'shelves')} of"
+        f" {lists.risks.height:,} will soon be empty,"
+        f" the stock of {lists.doubted.height} is doubted"
+    ]
+    if delivery is None:
+        said += [f"{m.wholesaler_id or 'nobody'}: {m.body}" for m, _ in messages]
+        return Evening(said, [])
+    if settings.data is not None:
+        (settings.data / "sms").mkdir(parents=True, exist_ok=True)
+        write_fill_levels(settings.data / "sms", lists.fill_levels.iter_rows())
+    records = asyncio.run(_tell(delivery, messages))
+    _record(warehouse, records)
+    sent = sum(record.status == "sent" for record in records)
+    said.append(f"{sent} of {counted(len(records), 'message')} went out")
+    failed = [record for record in records if record.status != "sent"]
+    unreached = [record.wholesaler_id or "nobody" for record in failed]
+    said += [f"{who}: {r.error}" for who, r in zip(unreached, failed, strict=True)]
+    if not only and lists.doubted.height:
+        told, line = _tell_managers(settings, lists)
+        said.append(line)
+        unreached += [] if told else [MANAGERS]
+    _keep(warehouse, lists)
+    return Evening(said, unreached)
 
 
 def _last_day(warehouse: Warehouse, zone: ZoneInfo) -> date:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.cron import CronTrigger  # type: ignore[import-untyped]
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipelines.batch import JOBS, run_job
 from pipelines.batch.engine.report import Progress, RunReport
@@ -32,9 +32,13 @@ TRY_AGAIN = timedelta(minutes=15)
 Clock = Callable[[], datetime]
 
 
+#: The evening's lists: timed like a job, but what the evening is over for is not made up.
+EVENING: Final = "soon-empty"
+
+
 def _a_job(name: str) -> str:
-    if name not in JOBS:
-        raise ValueError(f"there are {', '.join(JOBS)}")
+    if name not in JOBS and name != EVENING:
+        raise ValueError(f"there are {', '.join([*JOBS, EVENING])}")
     return name
 
 
@@ -59,8 +63,16 @@ class Timed(BaseModel):
     job: Annotated[str, AfterValidator(_a_job)]
     cron: Annotated[str, AfterValidator(_a_crontab)]
     covers: Literal["last_month", "this_month", "yesterday", "today"]
-    input: str
+    input: str = ""
     beam_args: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Timed:
+        if self.job == EVENING and (self.input or self.beam_args or self.covers != "today"):
+            raise ValueError('soon-empty covers = "today", and takes no input and no beam_args')
+        if self.job != EVENING and not self.input:
+            raise ValueError("input is missing")
+        return self
 
     def fires(self, zone: ZoneInfo, after: datetime, until: datetime) -> Iterator[datetime]:
         """The fire times in (after, until]."""
@@ -144,6 +156,8 @@ def due(schedule: Schedule, done: Sequence[dict[str, object]], now: datetime) ->
     found: dict[tuple[str, str], Due] = {}
     for timed in schedule.runs:
         for fire in timed.fires(schedule.zone, since, now):
+            if timed.job == EVENING and fire.date() < now.astimezone(schedule.zone).date():
+                continue
             run = Due(timed, fire, *timed.when(fire))
             found[run.label] = run
     return sorted(
@@ -162,7 +176,10 @@ def _settles(row: dict[str, object], run: Due) -> bool:
 def _succeeded(warehouse: Warehouse) -> list[dict[str, object]]:
     found: list[dict[str, object]] = warehouse.query(
         "SELECT job, period, max(started_at) AS started_at FROM batch_runs"
-        " WHERE status = 'succeeded' GROUP BY job, period"
+        " WHERE status = 'succeeded' GROUP BY job, period UNION ALL"
+        " SELECT {evening:String}, toString(as_of), max(run_at) FROM soon_empty_runs"
+        " GROUP BY as_of",
+        {"evening": EVENING},
     ).to_pylist()
     return found
 

@@ -157,3 +157,47 @@ def test_a_schedule_from_a_file(tmp_path: Path) -> None:
         path.write_text(wrong)
         with pytest.raises(SettingsError, match=says):
             load_schedule(path)
+
+
+EVENING = Timed(job="soon-empty", cron="0 18 * * *", covers="today")
+
+
+def test_an_evening_is_not_made_up_once_it_is_over() -> None:
+    schedule = Schedule(runs=(EVENING,), time_zone="UTC")
+    of_day = {
+        hour: due(schedule, [], datetime(2026, 3, 5, hour, tzinfo=UTC)) for hour in (9, 18, 23)
+    }
+    assert {hour: [run.label for run in runs] for hour, runs in of_day.items()} == {
+        9: [], 18: [("soon-empty", "2026-03-05")], 23: [("soon-empty", "2026-03-05")],
+    }  # fmt: skip
+
+
+def test_an_evening_is_settled_by_its_list(warehouse: Warehouse) -> None:
+    schedule = Schedule(runs=(EVENING,), time_zone="UTC")
+    runs, now = Runs(warehouse), datetime(2026, 3, 5, 18, 5, tzinfo=UTC)
+    catch_up(schedule, warehouse, now=now, progress=print, runs=runs)
+    assert runs.asked == [("soon-empty", None, date(2026, 3, 5))]
+    warehouse.insert(
+        "soon_empty_runs",
+        pa.table(
+            {
+                "as_of": pa.array([date(2026, 3, 5)]),
+                "run_at": pa.array([now], pa.timestamp("ms", "UTC")),
+            }
+        ),
+    )
+    catch_up(schedule, warehouse, now=now, progress=print, runs=runs)
+    assert len(runs.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "more", [{"input": "in"}, {"covers": "yesterday"}, {"beam_args": ("--x",)}]
+)
+def test_an_evening_takes_only_its_time(more: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="soon-empty covers"):
+        Timed(**{"job": "soon-empty", "cron": "0 18 * * *", "covers": "today"} | more)
+
+
+def test_a_job_needs_its_input() -> None:
+    with pytest.raises(ValueError, match="input is missing"):
+        Timed(job="arrears", cron="0 4 * * *", covers="yesterday")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ import pytest
 
 from alerts.delivery.refused_numbers import RefusedNumber, RefusedNumbers
 from alerts.message.fill_levels import FillLevelsFile, write_fill_levels
+from infra.operations.batch import _run_timed
 from infra.operations.soon_empty import run_soon_empty
 from infra.settings import Settings
 from pipelines.warehouse import migrate, open_warehouse
 from pipelines.warehouse.reference import REFERENCE, replace_reference
 from pipelines.warehouse.rows import to_rows
 from schemas.envelope import SCHEMAS
-from schemas.errors import InputError
+from schemas.errors import InputError, SendError
 
 START = 1_767_225_600_000  # 2026-01-01
 DAY = 86_400_000
@@ -206,3 +208,14 @@ def test_a_round_has_as_many_stops_as_the_policy_says(settings: Settings, tmp_pa
     local = settings.model_copy(update={"policy": policy})
     said = run_soon_empty(local, None, 0.0, dry_run=True).lines
     assert said[0].startswith("2026-01-10: 2 shelves of 4 will soon be empty")  # w1's, nobody's
+
+
+def test_the_schedule_tells_of_an_evening_as_the_command_does(settings: Settings) -> None:
+    said: list[str] = []
+    warehouse = open_warehouse(data=settings.data)
+    how = {"warehouse": warehouse, "as_of": None, "period": None, "progress": said.append}
+    with closing(warehouse), pytest.raises(SendError, match="not reached: nobody"):
+        _run_timed(settings, "soon-empty", **how)
+    assert "1 of 2 messages went out" in said
+    again = run_soon_empty(settings, None, 1.0, dry_run=False)
+    assert "1 of 2 messages went out" in again.lines

@@ -43,16 +43,16 @@ def serve_desk(
     """
     if settings.data is None:
         raise UsageError("name --data DATA, also beside --warehouse: logins are kept there")
-    if settings.warehouse is None and not settings.data.is_dir():
-        raise InputError(
-            f"{settings.data} does not exist: name the --data of `zerostock run`, or run it first"
-        )
     store = AccessStore(settings.data / "desk.sqlite")
     here, secure = host in _LOOPBACK, by_https(url)
     if not here and not store.any_user():
         raise UsageError(
             f"nobody has a login yet, so the desk listens on this machine only, not on {host};"
             f" make one: zerostock users add NAME --role admin --data {settings.data}"
+        )
+    if settings.warehouse is None and not settings.data.is_dir():
+        raise InputError(
+            f"{settings.data} does not exist: name the --data of `zerostock run`, or run it first"
         )
     if not here and not secure:
         log.warning(

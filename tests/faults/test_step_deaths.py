@@ -18,22 +18,22 @@ pytestmark = pytest.mark.slow
 QUICK = {"ZEROSTOCK_SESSION_TIMEOUT": "1500ms", "ZEROSTOCK_STALL_AFTER": "2500ms"}
 
 #: What is sent, the state it leads to (facts, then the watermarks that cover them), the offset;
-#: at last a worker that takes nothing any more, and nobody knows why.
+#: before the last two a worker that takes nothing any more, and nobody knows why.
 STEPS = [
     ("before effects", 3),
     ("between effects and state", 2),
     ("within state", 1),
     ("between state and offset", 2),
+    ("deaf", 1),
     ("before the commit", 1),
     ("after the commit", 1),
-    ("deaf", 1),
 ]
 ROWS = [
     ("before effects", 1),
     ("between effects and offset", 1),
+    ("deaf", 1),
     ("before the commit", 1),
     ("after the commit", 1),
-    ("deaf", 1),
 ]
 
 

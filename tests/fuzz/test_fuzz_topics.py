@@ -283,6 +283,10 @@ def test_what_a_worker_takes_never_stops_it(topic: str) -> None:
     assert [why for why in told if "\n" in why] == []
 
 
+#: Kinds that are for the alerts worker alone.
+FOR_ALERTS = ("answers", "policies")
+
+
 @pytest.mark.parametrize("topic", RESULT_TOPICS)
 def test_what_the_warehouse_takes_is_rows_of_its_tables(topic: str) -> None:
     rng, good, taken = Random(topic), good_messages(topic), 0
@@ -292,7 +296,7 @@ def test_what_the_warehouse_takes_is_rows_of_its_tables(topic: str) -> None:
         except EnvelopeError:
             continue
         taken += 1
-        if rows is not None and header.kind != "answers":  # which is for the alerts worker alone
+        if rows is not None and header.kind not in FOR_ALERTS:
             table = to_rows(header.kind, rows).rows
             table.validate(full=True)
             assert table.num_rows == rows.num_rows

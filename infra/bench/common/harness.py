@@ -172,10 +172,10 @@ class Harness:
             ("outlets", self.state.outlet_state()),
         ):
             topic = f"{group_id('stock')}-{table}-changelog"
-            stamped = [(p, k, stamped(-1, v)) for p, k, v in entries]
+            fresh = [(p, k, stamped(-1, v)) for p, k, v in entries]
             # The watermarks last and by themselves: the embedded broker reports as the end of a log
             # the start of its last batch.
-            for some in (stamped[: -self.state.partitions], stamped[-self.state.partitions :]):
+            for some in (fresh[: -self.state.partitions], fresh[-self.state.partitions :]):
                 size += await self.fill(topic, some)
         return size
 

@@ -173,8 +173,9 @@ def hurry() -> None:
 _TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS \w+_rows\n\(.*?;", re.DOTALL)
 
 
-def old_tables(opened: Warehouse) -> None:
+def old_tables(opened: Warehouse, zone: str) -> None:
     """The tables of rows, without views, and with times in whole seconds."""
+    del zone
     for migration in migrations():
         for table in _TABLE.findall(migration.sql):
             if "Date32" in table:  # the batch jobs', which are not run here

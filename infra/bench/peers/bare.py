@@ -19,6 +19,7 @@ from pipelines.core.stock.sim_registry import SimRange, SimRegistry
 from pipelines.core.stock.sim_stage import SimStage
 from pipelines.ingest.reference import load_reference
 from pipelines.kafka import read_to_end
+from pipelines.stream.stateful import unstamped
 from schemas import topics
 from schemas.envelope import pack, unpack
 
@@ -94,7 +95,7 @@ async def recover(
     """Give each stage its entries back."""
     for part, (name, stage) in stages.items():
         async for message in read_to_end(consumer, _CHANGELOG.format(name), part.partition):
-            stage.restore(message.key, message.value[8:])
+            stage.restore(message.key, unstamped(message.value))
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ SELECT
     line.6 AS transferred_out,
     line.7 AS written_off,
     closing,
-    if(toDate(changed, here) > day, changed, NULL) AS restated_at
+    -- Date32: west of UTC the first instant of 1970, which stands for never, is a day of 1969.
+    if(toDate32(changed, here) > day, changed, NULL) AS restated_at
 FROM
 (
     SELECT

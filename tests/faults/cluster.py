@@ -33,6 +33,16 @@ _STAGES = (
     ("warehouse", RESULT_TOPICS),
 )
 
+#: A policy that makes more of a stock-out than one message.
+POLICY = """\
+repeat_interval = "1h"
+repeat_limit = 2
+resolved_notes = true
+quiet_hours = { start = "21:30", end = "07:00" }
+escalation = [{ after = "30m", to = "backup_phone" }]
+flapping = { incidents = 3, within = "6h" }
+"""
+
 #: A fault of `faulty_worker`: where, and at the how manieth time.
 Fault = tuple[str, int]
 

@@ -6,8 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from city import assert_equals_truth
-from cluster import Cluster
+from city import (
+    assert_equals_truth,
+    assert_messages_equal_a_run,
+    assert_tables_equal_truth,
+)
+from cluster import POLICY, Cluster
 from services.kafka import KafkaServer
 from services.waiting import wait_until
 
@@ -28,7 +32,10 @@ def test_two_workers_of_a_kind_make_the_same_city(
     tmp_path: Path, kafka: KafkaServer, clusters: Clusters, partitions: int
 ) -> None:
     truth = make(tmp_path / "city", partitions)
-    cluster = clusters(kafka.bootstrap, tmp_path, tmp_path / "city", partitions)
+    policy = tmp_path / "policy.toml"
+    policy.write_text(POLICY)
+    settings = {"ZEROSTOCK_POLICY": str(policy)} if partitions == 2 else {}
+    cluster = clusters(kafka.bootstrap, tmp_path, tmp_path / "city", partitions, settings)
     cluster.start(stock=2, alerts=2, warehouse=1)
     cluster.read_all()
     cluster.drain()
@@ -37,8 +44,15 @@ def test_two_workers_of_a_kind_make_the_same_city(
     assert again.child.wait(60) == 1
     assert "is in use by process" in again.child.tail(2)
     cluster.workers.remove(again)
+    if partitions > 1:
+        # They share the work: each has partitions.
+        assert cluster.members("alerts") == 2
     cluster.stop()
-    assert_equals_truth(cluster.data, cluster.sms, truth)
+    if settings:
+        assert_tables_equal_truth(cluster.data, truth)
+        assert_messages_equal_a_run(cluster.sms, tmp_path / "city", tmp_path, policy)
+    else:
+        assert_equals_truth(cluster.data, cluster.sms, truth)
 
 
 def test_the_broker_dies_and_restarts_while_all_are_at_work(

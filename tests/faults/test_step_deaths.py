@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from city import assert_equals_truth
-from cluster import Cluster
+from city import assert_messages_equal_a_run, assert_tables_equal_truth
+from cluster import POLICY, Cluster
 from services.kafka import KafkaServer
 
 from pipelines.simulate import CityPlan, read_truth, simulate
@@ -41,7 +41,10 @@ def test_a_worker_of_each_kind_killed_at_each_step_loses_and_repeats_nothing(
     tmp_path: Path, kafka: KafkaServer, clusters: Callable[..., Cluster]
 ) -> None:
     simulate(CityPlan(seed=41, outlets=120, cdrs=60_000), tmp_path / "city")
-    cluster = clusters(kafka.bootstrap, tmp_path, tmp_path / "city", 2, QUICK)
+    policy = tmp_path / "policy.toml"
+    policy.write_text(POLICY)
+    settings = QUICK | {"ZEROSTOCK_POLICY": str(policy)}
+    cluster = clusters(kafka.bootstrap, tmp_path, tmp_path / "city", 2, settings)
     plans = {"stock": STEPS, "alerts": STEPS, "warehouse": ROWS}
     for kind, plan in plans.items():
         cluster.add(kind, kind, faults=plan)
@@ -53,4 +56,5 @@ def test_a_worker_of_each_kind_killed_at_each_step_loses_and_repeats_nothing(
         assert cluster.fired(kind).read_text().splitlines() == [point for point, _ in plan]
     for worker in cluster.workers:
         assert "messages wait and nothing has moved for 5 s" in worker.output()
-    assert_equals_truth(cluster.data, cluster.sms, read_truth(tmp_path / "city"))
+    assert_tables_equal_truth(cluster.data, read_truth(tmp_path / "city"))
+    assert_messages_equal_a_run(cluster.sms, tmp_path / "city", tmp_path, policy)

@@ -85,6 +85,28 @@ def _time(text: str) -> int:
 
 def assert_equals_truth(data: Path, sms: Path, truth: Truth) -> None:
     """Stock, incidents, messages, anomalies and dead letters are exactly those of the truth."""
+    assert_tables_equal_truth(data, truth)
+    held = [m for m in truth.messages if m.wholesaler_id]
+    assert messages(sms) == sorted(map(tuple, held))
+
+
+def assert_messages_equal_a_run(sms: Path, city: Path, folder: Path, policy: Path) -> None:
+    """What went out is to the letter, and once, what `zerostock run` by the same policy sends."""
+    undisturbed = folder / "undisturbed.ndjson"
+    way = ("--sms", f"file:{undisturbed}", "--policy", policy)
+    done = zerostock("run", "--input", city, "--data", folder / "undisturbed", *way)
+    assert done.returncode == 0, done.stderr
+    sent, expected = ([*map(json.loads, f.read_text().splitlines())] for f in (sms, undisturbed))
+    assert len({m["message_id"] for m in sent}) == len(sent), "a message went out twice"
+    assert sorted(sent, key=_by_id) == sorted(expected, key=_by_id)
+
+
+def _by_id(message: dict[str, str]) -> str:
+    return message["message_id"]
+
+
+def assert_tables_equal_truth(data: Path, truth: Truth) -> None:
+    """Stock, incidents, anomalies and dead letters are exactly those of the truth."""
     assert stock(data) == truth.stock
     assert incidents(data) == sorted(
         (i.outlet_id, i.sku, i.wholesaler_id, i.opened_at, i.closed_at) for i in truth.incidents
@@ -93,5 +115,3 @@ def assert_equals_truth(data: Path, sms: Path, truth: Truth) -> None:
     assert dead_letters(data) == sorted(
         (d.file, d.line, d.reason.split(":")[0]) for d in truth.dead_letters
     )
-    held = [m for m in truth.messages if m.wholesaler_id]
-    assert messages(sms) == sorted(map(tuple, held))

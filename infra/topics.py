@@ -9,6 +9,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
@@ -29,6 +30,12 @@ CHANGELOGS = tuple(
         ("alerts", "wholesalers"),
     )
 )
+
+#: What each stateful worker folds.
+FOLDED: Final = {
+    "stock": (topics.SIM_EVENTS, topics.STOCK_MOVEMENTS, topics.CASE_EVENTS, topics.CASES),
+    "alerts": (topics.STOCK_INCIDENTS,),
+}
 
 _COMPACTED = {"cleanup.policy": "compact"}
 
@@ -73,6 +80,19 @@ async def ensure_topics(
         raise BrokerDown(f"Kafka at {broker} went away: {error!r}") from None
     except KafkaError as error:
         raise BrokerError(f"Kafka at {broker} refused: {error!r}") from None
+    finally:
+        await admin.close()
+
+
+async def group_members(broker: str, worker: str, security: Mapping[str, Any] | None = None) -> int:
+    """How many workers of a kind are in their group. Raises KafkaError."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker, **(security or {}))
+    try:
+        await admin.start()
+        (found,) = await admin.describe_consumer_groups([group_id(worker)])
+        return len(found.groups[0][5])
+    except GroupCoordinatorNotAvailableError:  # no group has ever been there
+        return 0
     finally:
         await admin.close()
 

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+from aiokafka.errors import KafkaError
 
 from alerts.lifecycle.stage import RECEIPTS
 from infra.settings import Settings
-from infra.topics import CHANGELOGS, ensure_topics
+from infra.topics import CHANGELOGS, FOLDED, ensure_topics, group_members
 from infra.wiring import kafka_security
 from pipelines.kafka import open_consumer, read_to_end, write_state
 from pipelines.stream.app import group_id
-from schemas import topics
 from schemas.errors import BrokerError, InputError
-
-#: What each stateful worker folds.
-_FOLDED: Final = {
-    "stock": (topics.SIM_EVENTS, topics.STOCK_MOVEMENTS, topics.CASE_EVENTS, topics.CASES),
-    "alerts": (topics.STOCK_INCIDENTS,),
-}
 
 
 async def rebuild(settings: Settings) -> None:
@@ -52,7 +44,7 @@ async def rebuild(settings: Settings) -> None:
                 await write_state(producer, topic, partition, ((key, None) for key in keys))
         finally:
             await producer.stop()
-        for worker, names in _FOLDED.items():
+        for worker, names in FOLDED.items():
             parts = [TopicPartition(n, p) for n in names for p in range(settings.partitions)]
             async with open_consumer(broker, security, group_id=group_id(worker)) as consumer:
                 consumer.assign(parts)
@@ -66,22 +58,13 @@ async def rebuild(settings: Settings) -> None:
 
 
 async def _refuse_if_running(broker: str, security: Mapping[str, Any] | None) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker, **(security or {}))
-    await admin.start()
-    try:
-        for worker in _FOLDED:
-            try:
-                (found,) = await admin.describe_consumer_groups([group_id(worker)])
-            except GroupCoordinatorNotAvailableError:  # no group has ever been there
-                continue
-            if members := len(found.groups[0][5]):
-                raise BrokerError(f"{members} {worker} workers run: stop them first")
-    finally:
-        await admin.close()
+    for worker in FOLDED:
+        if members := await group_members(broker, worker, security):
+            raise BrokerError(f"{members} {worker} workers run: stop them first")
 
 
 async def _refuse_if_cut(consumer: AIOKafkaConsumer, partitions: int) -> None:
-    names = [name for some in _FOLDED.values() for name in some]
+    names = [name for some in FOLDED.values() for name in some]
     parts = [TopicPartition(name, p) for name in names for p in range(partitions)]
     begins = await consumer.beginning_offsets(parts)
     for part in parts:
@@ -89,7 +72,7 @@ async def _refuse_if_cut(consumer: AIOKafkaConsumer, partitions: int) -> None:
             raise InputError(
                 f"Kafka has deleted the first {begins[part]:,} messages of {part.topic}/"
                 f"{part.partition}, so the state cannot be made from the log: feed all files again"
-                " into topics of their own (docs/operations.md, Lost state)"
+                " into topics of their own (docs/operations.md, When something fails)"
             )
 
 

@@ -7,33 +7,26 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Final
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
 from infra.operations.sources import states_of
 from infra.settings import Settings
 from infra.text import counted, printable
-from infra.topics import Lag
+from infra.topics import FOLDED, Lag, group_members
 from infra.wiring import kafka_security
 from pipelines.ingest.sources import SourceState
 from pipelines.kafka import check_login
-from pipelines.stream.app import group_id
 from pipelines.stream.warehouse_worker import RESULT_TOPICS
 from pipelines.warehouse import Warehouse, open_for_reading
 from pipelines.warehouse.loopback.client import LoopbackClient
-from schemas import topics
 from schemas.envelope import NO_WATERMARK
 from schemas.errors import BrokerDown, UsageError, ZerostockError
 from schemas.fields import format_duration
 
 #: What each kind of worker reads, in the order of the way of the data.
-_READ: Final = {
-    "stock": (topics.SIM_EVENTS, topics.STOCK_MOVEMENTS, topics.CASE_EVENTS, topics.CASES),
-    "alerts": (topics.STOCK_INCIDENTS,),
-    "warehouse": RESULT_TOPICS,
-}
+_READ: Final = {**FOLDED, "warehouse": RESULT_TOPICS}
 #: Of a live feed an older watermark is worth a line.
 _OLD: Final = 600_000
 
@@ -106,15 +99,7 @@ async def _worker(settings: Settings, worker: str, wrong: list[str]) -> str:
     security = kafka_security(settings)
     try:
         await check_login(settings.broker, security)
-        admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker, **security)
-        try:
-            await admin.start()
-            (found,) = await admin.describe_consumer_groups([group_id(worker)])
-            members = len(found.groups[0][5])
-        except GroupCoordinatorNotAvailableError:  # no group has ever been there
-            members = 0
-        finally:
-            await admin.close()
+        members = await group_members(settings.broker, worker, security)
         async with Lag(settings.broker, worker, settings.partitions, security) as lag:
             behind = await lag.of(*_READ[worker])
     except (KafkaError, BrokerDown) as error:

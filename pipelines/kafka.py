@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from ssl import SSLCertVerificationError
 from typing import Any
@@ -92,12 +92,20 @@ async def open_consumer(
 async def read_to_end(
     consumer: AIOKafkaConsumer, topic: str, *partitions: int
 ) -> AsyncIterator[ConsumerRecord]:
+    """All messages of some partitions of a topic; see `read_parts_to_end`."""
+    parts = [TopicPartition(topic, partition) for partition in partitions]
+    async for message in read_parts_to_end(consumer, parts):
+        yield message
+
+
+async def read_parts_to_end(
+    consumer: AIOKafkaConsumer, parts: Sequence[TopicPartition]
+) -> AsyncIterator[ConsumerRecord]:
     """All messages of some partitions, to the end each had when reading began. Raises KafkaError.
 
     Not to the last message's offset: a log may begin behind offsets that are gone. And the embedded
     broker may report an end too low: an empty read has the last word.
     """
-    parts = [TopicPartition(topic, partition) for partition in partitions]
     consumer.assign(parts)
     await consumer.seek_to_beginning(*parts)
     ends = await consumer.end_offsets(parts)

@@ -61,19 +61,27 @@ class Child:
         """The exit code, or None while it runs."""
         return None if self.process is None else self.process.poll()
 
-    def stop(self, patience: float = 10) -> None:
-        """SIGTERM, and SIGKILL after `patience` seconds."""
+    def terminate(self) -> None:
+        """Tell it to stop, if it runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+
+    def wait(self, patience: float = 10) -> None:
+        """Wait until it has stopped, and kill it after `patience` seconds."""
         if self.process is None:
             return
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(patience)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        try:
+            self.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
+
+    def stop(self, patience: float = 10) -> None:
+        """SIGTERM, and SIGKILL after `patience` seconds."""
+        self.terminate()
+        self.wait(patience)
 
     def last_words(self) -> str:
         """The last line of its log, for an error message."""

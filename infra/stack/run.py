@@ -156,9 +156,11 @@ class Stack:
             self._launch(worker)
 
     def stop(self) -> None:
-        """Stop everything, the broker last."""
+        """Stop everything, the workers side by side and the broker last."""
         for worker in self.workers:
-            worker.stop()
+            worker.terminate()
+        for worker in self.workers:
+            worker.wait()
         self.broker.stop()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from infra.topics import CHANGELOGS
 from pipelines.files import replace_file
@@ -20,7 +20,7 @@ from pipelines.ingest.mapping.mapping import Mapping
 from pipelines.ingest.positions import has_more, noted
 from pipelines.ingest.reading.files import find_sources
 from pipelines.ingest.reference import reference_fingerprint
-from pipelines.kafka import open_consumer, read_to_end, write_state
+from pipelines.kafka import open_consumer, read_parts_to_end, write_state
 from pipelines.stream.stateful import stamped, unstamped
 from schemas.errors import InputError, NewerVersion
 from schemas.topics import INGEST_POSITIONS
@@ -81,13 +81,15 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
 
 async def take_snapshot(broker: str, partitions: int, directory: Path) -> Snapshot:
     """Read the compacted topics of a broker at rest, after it was fed from `directory`."""
-    entries: dict[str, list[dict[bytes, bytes]]] = {}
+    counts = {**dict.fromkeys(CHANGELOGS, partitions), INGEST_POSITIONS: 1}
+    entries: dict[str, list[dict[bytes, bytes]]] = {
+        topic: [{} for _ in range(count)] for topic, count in counts.items()
+    }
+    # Together: an end that has to be waited for is waited for once.
+    parts = [TopicPartition(topic, n) for topic, count in counts.items() for n in range(count)]
     async with open_consumer(broker) as consumer:
-        for topic in (*CHANGELOGS, INGEST_POSITIONS):
-            entries[topic] = [
-                {m.key: m.value async for m in read_to_end(consumer, topic, partition)}
-                for partition in range(1 if topic == INGEST_POSITIONS else partitions)
-            ]
+        async for message in read_parts_to_end(consumer, parts):
+            entries[message.topic][message.partition][message.key] = message.value
     return Snapshot(partitions, entries, reference_fingerprint(directory / "reference"))
 
 

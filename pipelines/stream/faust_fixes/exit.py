@@ -67,3 +67,17 @@ class EndingWorker(Worker):  # type: ignore[misc]  # mode ships no types
         self._last.start()
         # Should not even Python run any more: an embedded engine has threads of its own.
         signal.alarm(int(STOP_WITHIN) + 1)
+
+    def _shutdown_loop(self) -> None:
+        """Called when all has stopped and is committed.
+
+        The process ends here and now: mode would wait a second for tasks that wait for nothing, and
+        when the interpreter is taken down, threads of an embedded engine crash or hang.
+        """
+        if self.crash_reason is not None or sys.exc_info()[1] is not None:
+            super()._shutdown_loop()  # whatever it was is raised, and the exit code says so
+            return
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)

@@ -45,6 +45,7 @@ class Breaker:
         self._until = 0
         self._pause = _FIRST
         self._probing = False
+        self._next = asyncio.Lock()
 
     @property
     def open(self) -> bool:
@@ -61,13 +62,20 @@ class Breaker:
 
         Raises `NotNow` instead of waiting if told not to `wait`.
         """
-        while self.open:
-            if self.ready:
-                self._probing = True
-                return True
-            if not wait:
+        if not self.open:
+            return False
+        if not wait:
+            if not self.ready:
                 raise NotNow("the route waits after failures")
-            await self._clock.sleep(_LOOK)
+            self._probing = True
+            return True
+        # In the order they came, and only the first looks: thousands may wait.
+        async with self._next:
+            while self.open:
+                if self.ready:
+                    self._probing = True
+                    return True
+                await self._clock.sleep(_LOOK)
         return False
 
     def succeeded(self) -> None:

@@ -156,8 +156,9 @@ def test_nothing_on_the_way_changes_the_messages(
     missing = data.draw(st.permutations(changes))
     delivered: list[Change] = []
     watermark = 0
-    while missing:
-        for _ in range(data.draw(st.integers(0, 3), label="new")):
+    for turn in range(turns := data.draw(st.integers(1, 12), label="turns")):
+        last = turn == turns - 1
+        for _ in range(len(missing) if last else data.draw(st.integers(0, 3), label="new")):
             if missing:
                 delivered.append(missing.pop())
                 hold(state, delivered[-1])

@@ -22,7 +22,7 @@ _LINE: Final = re.compile(r"([\w-]+)\s*=\s*(\S+)")
 
 
 class AppriseChannels:
-    """Channels written as lines `name = URL`; several URLs of one name are all told.
+    """Channels written as lines `name = URL`; several URLs of one name are all notified.
 
     The URLs are Apprise's: https://github.com/caronc/apprise/wiki. Raises `SettingsError` for a
     line that is none or a URL that Apprise does not know.

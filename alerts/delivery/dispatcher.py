@@ -44,8 +44,8 @@ class Dispatched(NamedTuple):
 class Dispatcher:
     """Turns groups into messages and has them delivered.
 
-    `timezone` is the readers'. The watchdog's stock-outs end in `watchdog`, which is told when (ms)
-    they happened.
+    `timezone` is the readers'. The watchdog's stock-outs end in `watchdog`, which learns when
+    they happened (ms).
     """
 
     def __init__(

@@ -92,11 +92,11 @@ class Managers:
         ]
 
     async def _try(self, name: str, headline: str, body: str) -> str:
-        """Why a channel was not told; '' if it was."""
+        """Why a channel was not notified; '' if it was."""
         if not name:
             error = "the policy names no channel for this territory: add one under [managers]"
         elif self._channels is None:
-            error = f"no channels are set up, so that {name!r} cannot be told"
+            error = f"no channels are set up, so that {name!r} cannot be notified"
         else:
             try:
                 await self._channels.tell(name, headline, body)

@@ -105,7 +105,7 @@ class Outbox:
             while (sending := self._sending.get(name)) is not None:
                 await asyncio.wait([sending])
                 if self._sending.get(name) in (sending, None):
-                    sending.result()  # Where it failed nobody knows who was told.
+                    sending.result()  # Where it failed nobody knows who was notified.
                     break
         return Outcome(group, True, await self._dispatcher.send(group))
 

@@ -12,7 +12,7 @@ from alerts.message.segments import segments
 from alerts.senders.port import Sender
 from schemas.messages import Message
 
-#: Begins the address of somebody who is told through a channel, where others have a number.
+#: Begins the address of somebody who is notified through a channel, where others have a number.
 CHOSEN: Final = "channel:"
 
 
@@ -55,7 +55,7 @@ class Route:
 class Routes:
     """All routes, in the order in which they are tried.
 
-    `chosen` has the channel that a wholesaler would rather be told by, by wholesaler.
+    `chosen` has the channel that a wholesaler would rather be notified by, by wholesaler.
     """
 
     def __init__(self, routes: Sequence[Route], chosen: Mapping[str, str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A stock-out's alert from its opening to its end: who is told, when, and why not. Pure.
+"""A stock-out's alert from its opening to its end: who is notified, when, and why not. Pure.
 
 State, rules and a watermark go in, messages and events come out. All of it is decided in the order
 of event time, and no id is made of the moment at which it was decided: so arrival order,
@@ -50,7 +50,7 @@ def advance(
     The watermark says that every change with `at` below it is held. `final` says that the input
     has ended: everything held is decided and the group being gathered is due, but nothing that
     would only fall due later. `now` (wall ms) matters only where event time follows it: what comes
-    late is not told in quiet hours.
+    late does not go out in quiet hours.
     """
     lifecycle = _Lifecycle(state, rules, now if rules.wall else None)
     lifecycle.follow_policy()
@@ -220,7 +220,7 @@ class _Lifecycle:
         return gathering.started_at + self.rules.group_wait(self.state.wholesaler_id)
 
     def gathered(self) -> None:
-        """End the gathering: what is still out of stock is told, or waits."""
+        """End the gathering: what is still out of stock goes out, or waits."""
         gathering, self.state.gathering = self.state.gathering, None
         if gathering is None:
             return

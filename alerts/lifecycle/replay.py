@@ -2,8 +2,8 @@
 
 The decisions are `alerts.lifecycle.lifecycle`'s own, fed from the record instead of the stream.
 People's reactions are not replayed: a shelf is refilled when it was, however early its wholesaler
-would have been told. Answers count when they did, for those stock-outs they were about that had
-been told by then.
+would have been notified. Answers count when they did, for those stock-outs they were about that had
+been notified by then.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TELLING = ("stock_out", "delayed", "digest", "reminder")
 
 
 class Notice(NamedTuple):
-    """A stock-out that a message told of; `what` is a group's kind, `to` its address, `at` ms.
+    """A stock-out that a message named; `what` is a group's kind, `to` its address, `at` ms.
 
     A message is all notices of one wholesaler, moment, kind and address.
     """
@@ -39,7 +39,7 @@ class WholesalerRecord(NamedTuple):
     """What is on record of one wholesaler.
 
     `changes` are in the order of `at`, `answers` in the order in which they counted; `about` has
-    the stock-outs that messages listed, by message; `told` what went out and `failed` what did
+    the stock-outs that messages listed, by message; `notified` what went out and `failed` what did
     not; `stale` is what of that was too old to be of use, with when that was known (ms).
     """
 
@@ -47,7 +47,7 @@ class WholesalerRecord(NamedTuple):
     changes: Sequence[Change]
     answers: Sequence[HeardAnswer]
     about: dict[str, list[str]]
-    told: set[Notice]
+    notified: set[Notice]
     failed: set[Notice]
     stale: dict[Notice, int]
 
@@ -60,8 +60,8 @@ def replay(record: WholesalerRecord, rules: AlertRules, until: int, *, final: bo
     """
     state = WholesalerState(record.wholesaler_id)
     failed = record.failed.difference(record.stale)
-    deaf = {notice.to for notice in failed} - {notice.to for notice in record.told}
-    told: set[Notice] = set()
+    deaf = {notice.to for notice in failed} - {notice.to for notice in record.notified}
+    notified: set[Notice] = set()
     knew: set[tuple[str, str]] = set()
     changes = deque(record.changes)
     for moment, heard in _moments(record, until):
@@ -73,7 +73,7 @@ def replay(record: WholesalerRecord, rules: AlertRules, until: int, *, final: bo
             for notice in notices:
                 known = group.kind != "resolved" or (notice.incident_id, group.to) in knew
                 if known and notice not in record.failed and group.to not in deaf:
-                    told.add(notice)
+                    notified.add(notice)
                     knew.add((notice.incident_id, group.to))
             for notice in notices:
                 if notice in record.stale:
@@ -82,7 +82,7 @@ def replay(record: WholesalerRecord, rules: AlertRules, until: int, *, final: bo
             name = heard.answer.message_id
             note_id(state, name, record.about.get(name, ()), PHONE)
             hear(state, heard.answer, heard.at)
-    return told
+    return notified
 
 
 def _notices(group: AlertGroup) -> list[Notice]:

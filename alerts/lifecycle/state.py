@@ -24,12 +24,12 @@ _PACKED: Final = b"z"
 
 
 class Alert(msgspec.Struct, array_like=True):
-    """One stock-out that is open, or whose end somebody still has to be told of.
+    """One stock-out that is open, or whose end somebody still has to be notified of.
 
-    phase: open (nobody was told) → notified → acknowledged or delivering or cannot → resolved.
+    phase: open (nobody was notified) → notified → acknowledged or delivering or cannot → resolved.
     `due` is when something is to be decided next (ms; None: when something happens), `held` why
     that is later than it would be. `since` is where the time of the escalation begins,
-    `notified_at` when the wholesaler was last told, `by` when a promised delivery is due,
+    `notified_at` when the wholesaler was last notified, `by` when a promised delivery is due,
     or how long an acknowledgement holds.
     `messages` has the ids of messages by addressee, `answers` those of answers that counted.
     """
@@ -55,15 +55,15 @@ class Alert(msgspec.Struct, array_like=True):
         return ListedIncident(self.incident_id, self.outlet_id, self.sku, self.opened_at)
 
     def about(self, message_id: str) -> bool:
-        """Whether a message told of it."""
+        """Whether a message named it."""
         return any(message_id in names for names in self.messages.values())
 
 
 class ShelfHistory(msgspec.Struct, array_like=True):
-    """When a shelf ran empty lately, and when its wholesaler was last told so (0: never).
+    """When a shelf ran empty lately, and when its wholesaler was last notified of it (0: never).
 
-    `over` has the stock-outs that were told and are over, and since when: late events may open them
-    again, and nobody shall hear of them twice.
+    `over` has the stock-outs that were notified and are over, and since when: late events may open
+    them again, and nobody shall hear of them twice.
     """
 
     emptied: list[int] = []

@@ -1,4 +1,4 @@
-"""When something is to be decided about a stock-out, and whether anybody may be told now. Pure.
+"""When something is to be decided about a stock-out, and whether anybody may be notified now. Pure.
 
 Reads alerts and rules and returns times (ms); writing them down is `alerts.lifecycle.lifecycle`'s.
 """
@@ -60,7 +60,7 @@ class Timing:
         return at - steps[alert.step].after if alert.step < len(steps) else alert.since
 
     def held(self, alert: Alert, shelf: ShelfHistory, at: int) -> Held | None:
-        """Why nobody may be told of an alert that is due at a time; None when they may."""
+        """Why nobody may be notified of an alert that is due at a time; None when they may."""
         return (
             self._rules.held(self._wholesaler_id, alert.listed, at)
             or self._flapping(alert, shelf, at)
@@ -77,7 +77,7 @@ class Timing:
         return None
 
     def _flapping(self, alert: Alert, shelf: ShelfHistory, at: int) -> Held | None:
-        """A shelf that runs empty again and again is told of only now and then."""
+        """A shelf that runs empty again and again is notified of only now and then."""
         flapping = self._rules.policy.flapping
         if flapping is None or alert.phase != "open":
             return None
@@ -94,6 +94,6 @@ class Timing:
         emptied = [then for then in shelf.emptied if then > since]
         damped = shelf.notified_at + self._rules.damped_for > since
         # For as long as late events may open them again.
-        told = folded - self._rules.restate_within
-        over = {name: at for name, at in shelf.over.items() if at > told}
+        remembered = folded - self._rules.restate_within
+        over = {name: at for name, at in shelf.over.items() if at > remembered}
         return ShelfHistory(emptied, shelf.notified_at, over) if emptied or damped or over else None

@@ -121,7 +121,7 @@ class _Span(_Table):
 
 
 class Silence(_Span, Matcher):
-    """Nobody is told of these stock-outs for a time."""
+    """Nobody is notified of these stock-outs for a time."""
 
 
 class Maintenance(_Span):
@@ -131,7 +131,7 @@ class Maintenance(_Span):
 
 
 class Leave(_Span):
-    """A wholesaler is away; `instead` is told meanwhile."""
+    """A wholesaler is away; `instead` is notified meanwhile."""
 
     wholesaler: Ids
     instead: Target | None = None
@@ -141,7 +141,7 @@ class QuietHours(_Table):
     """From `start` to `end` (minutes of the day) nobody is written to.
 
     They may span midnight; `days` are those on which they start. What matches one of `except` is
-    told all the same. `zone` None means the readers'.
+    notified all the same. `zone` None means the readers'.
     """
 
     start: ClockTime
@@ -159,14 +159,14 @@ class QuietHours(_Table):
 
 
 class EscalationStep(_Table):
-    """Who is told when nobody has answered for `after` since the first message."""
+    """Who is notified when nobody has answered for `after` since the first message."""
 
     after: Duration
     to: Target
 
 
 class Flapping(_Table):
-    """A shelf that was emptied `incidents` times `within` a time is told less often."""
+    """A shelf that was emptied `incidents` times `within` a time is notified of less often."""
 
     incidents: Annotated[int, Field(ge=2, le=1_000)]
     within: Duration
@@ -182,7 +182,7 @@ class ForWholesaler(_Table):
 
 
 class Policy(_Table):
-    """All of it. What is not given is not done: without any of it each stock-out is told once."""
+    """All of it. What is not given is not done: without any, each stock-out has one message."""
 
     group_wait: Wait | None = None
     group_interval: Annotated[Duration, Field(le=86_400_000)] = 300_000
@@ -219,10 +219,10 @@ class Policy(_Table):
 
     @model_validator(mode="after")
     def _managers_are_known(self) -> Policy:
-        told = [*(s.to for s in self.escalation), *(entry.instead for entry in self.leave)]
-        if "territory_manager" in told and not self.managers:
+        notified = [*(s.to for s in self.escalation), *(entry.instead for entry in self.leave)]
+        if "territory_manager" in notified and not self.managers:
             raise ValueError(
-                "territory_manager is told, but nobody is named: add a table [managers] with "
+                "territory_manager is notified, but nobody is named: add a table [managers] with "
                 'channels by territory, or one for all as "*"'
             )
         return self

@@ -50,7 +50,7 @@ class Nowhere:
 
 
 class Held(NamedTuple):
-    """Why nobody is told now, until when (ms; None: as long as it lasts), and whose word it is.
+    """Why nobody is notified now, until when (ms; None: as long as it lasts), and whose word it is.
 
     `why` is outlet_closed, on_leave, maintenance, silenced, flapping or quiet_hours.
     """
@@ -65,10 +65,10 @@ class AlertRules:
     """A policy, bound to what it speaks of.
 
     `group_wait` in ms holds where the policy says nothing; `zone` is the readers'. `wall` says
-    that event times are those of the clock on the wall, so that what comes late must not be told
+    that event times are those of the clock on the wall, so that what comes late must not go out
     in quiet hours either. `changed` says since when the policy holds (event time) and when it was
     read (wall), both in ms, if there was another before. `restate_within` is how long (ms) late
-    events may change what was told.
+    events may change what somebody was notified of.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class AlertRules:
         return self._group_wait
 
     def resolved_notes(self, wholesaler_id: str) -> bool:
-        """Whether who was told of a stock-out is told of its end."""
+        """Whether who was notified of a stock-out is notified of its end."""
         own = self.policy.wholesalers.get(wholesaler_id)
         if own is not None and own.resolved_notes is not None:
             return own.resolved_notes
@@ -152,7 +152,7 @@ class AlertRules:
         return CHANNEL + next((managers[name] for name in around if name in managers), "")
 
     def held(self, wholesaler_id: str, incident: ListedIncident, at: int) -> Held | None:
-        """Why nobody is told of a stock-out at a time, apart from quiet hours."""
+        """Why nobody is notified of a stock-out at a time, apart from quiet hours."""
         policy = self.policy
         closed_on = self.places.closed_on(incident.outlet_id) if self._minds_closing else None
         if closed_on is not None and at >= _midnight(closed_on, self._zone):
@@ -175,7 +175,7 @@ class AlertRules:
         return None
 
     def quiet(self, wholesaler_id: str, incident: ListedIncident, at: int) -> Held | None:
-        """The quiet hours that `at` is in, unless the stock-out is told all the same."""
+        """The quiet hours that `at` is in, unless it is notified of all the same."""
         hours = self.policy.quiet_hours
         own = self.policy.wholesalers.get(wholesaler_id)
         if own is not None and own.quiet_hours is not None:

@@ -1,4 +1,4 @@
-"""Messages to wholesalers who would rather be told by a channel than by SMS.
+"""Messages to wholesalers who would rather be notified by a channel than by SMS.
 
 A channel takes a message or not, and cannot be asked afterwards. One that does not take it gives
 way to the wholesaler's numbers.

@@ -106,7 +106,7 @@ class _TablePart(BaseModel):
 
 
 class RouteEntry(_TablePart):
-    """What every route has: who is told by it, and how fast it may be; see `Route`."""
+    """What every route has: who is notified by it, and how fast it may be; see `Route`."""
 
     name: Annotated[str, Field(pattern=r"^[\w-]{1,40}$")]
     kind: str

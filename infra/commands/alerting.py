@@ -21,7 +21,7 @@ from infra.settings import load_settings
 from schemas.errors import SendError, SettingsError, UsageError
 
 app = typer.Typer()
-alerts = typer.Typer(help="Who was told of a stock-out, and why.", no_args_is_help=True)
+alerts = typer.Typer(help="Who was notified of a stock-out, and why.", no_args_is_help=True)
 app.add_typer(alerts, name="alerts")
 routes = typer.Typer(help="By which ways messages go.", no_args_is_help=True)
 app.add_typer(routes, name="routes")
@@ -42,7 +42,7 @@ def explain_alerts(
     data: Data = None,
     warehouse: Url = None,
 ) -> None:
-    """Show why somebody was or was not told of a stock-out, with times.
+    """Show why somebody was or was not notified of a stock-out, with times.
 
     Example: `zerostock alerts explain O00017/4G-50/c123 --data state`
     """
@@ -133,7 +133,7 @@ def what_if(
         str | None, typer.Option(help="What the record was made by: event (--data) or wall.")
     ] = None,
     night: Annotated[
-        str, typer.Option(help="Who is told then, local time, is woken.")
+        str, typer.Option(help="Who is notified then, local time, is woken.")
     ] = "22:00-07:00",
     format: Annotated[
         str | None, typer.Option(help="A ClickHouse output format; none is for people.")
@@ -183,7 +183,7 @@ def soon_empty(
         list[str] | None, typer.Option(help="Tell only this one, as often as need be (all).")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be told.")
+        bool, typer.Option("--dry-run", help="Only say what would be notified.")
     ] = False,
 ) -> None:
     """Tell wholesalers, once a day, which shelves will probably be empty before they come.

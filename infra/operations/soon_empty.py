@@ -78,7 +78,7 @@ class Lists(msgspec.Struct, frozen=True):
 
 
 class Evening(NamedTuple):
-    """What was done, line by line, and who should have been told and was not."""
+    """What was done, line by line, and who should have been notified and was not."""
 
     lines: list[str]
     unreached: list[str]
@@ -171,7 +171,7 @@ def tell_evening(
     """Make the lists, tell of them, and keep them.
 
     They are kept last: whoever dies before makes them again, and tells nobody twice. If wholesalers
-    are named, `only` they are told, and managers are not. `dry_run` only says what would be told.
+    are named, `only` they are notified, and managers are not. `dry_run` only shows it.
     """
     policy = load_policy(settings.policy) if settings.policy is not None else Policy()
     cover_days = settings.cover_target / 86_400_000

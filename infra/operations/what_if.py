@@ -278,7 +278,7 @@ def _notices(
     ):
         record = read_record(warehouse, wholesaler_id, period, rules)
         found = replay(record, rules, period.end, final=final)
-        frames.append((_columns(record.told), _columns(found)))
+        frames.append((_columns(record.notified), _columns(found)))
     happened, what_if = zip(*frames, strict=True)
     return pl.concat(happened), pl.concat(what_if)
 
@@ -307,16 +307,18 @@ def read_record(
         for row in warehouse.query(_ANSWERS, only).to_pylist()
         if row["counted_at"] >= since or not there.isdisjoint(about.get(row["message_id"], ()))
     ]
-    told: set[Notice] = set()
+    notified: set[Notice] = set()
     failed: set[Notice] = set()
     stale: dict[Notice, int] = {}
     for row in warehouse.query(_NOTICES, only).to_pylist():
         kind, version = row.pop("kind"), row.pop("version")
         notice = Notice(**row)
-        (told if kind in _WENT_OUT else failed).add(notice)
+        (notified if kind in _WENT_OUT else failed).add(notice)
         if kind == "stale":
             stale[notice] = version
-    return WholesalerRecord(wholesaler_id, changes, answers, about, told, failed - told, stale)
+    return WholesalerRecord(
+        wholesaler_id, changes, answers, about, notified, failed - notified, stale
+    )
 
 
 def _reference(warehouse: Warehouse) -> Reference:

@@ -25,7 +25,7 @@ _INCIDENT: Final = named(
                   / 3600 AS hours
         FROM stock_incidents WHERE incident_id = {id:String})"""
 )
-# One that never was shows nowhere else; who was told of it asks here.
+# One that never was shows nowhere else; who was notified of it asks here.
 _NEVER_WAS: Final = named(
     """(SELECT incident_id, outlet_id, sku, wholesaler_id, opened_at, closed_at, withdrawn,
                toDateTime64(NULL, 3, 'UTC') AS notified_at, toFloat64(0) AS hours

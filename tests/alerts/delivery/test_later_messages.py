@@ -123,7 +123,12 @@ def test_a_manager_hears_the_whole_list_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("channels", "to", "kind", "why"),
     [
-        (None, "channel/north", "failed", "no channels are set up, so that 'north' cannot be told"),
+        (
+            None,
+            "channel/north",
+            "failed",
+            "no channels are set up, so that 'north' cannot be notified",
+        ),
         (FakeChannels("north"), "channel/north", "failed", "channel 'north': no answer"),
         (FakeChannels(), "channel/", "undeliverable", "the policy names no channel"),
     ],

@@ -22,9 +22,10 @@ from tenacity import (
 from alerts.answers.links import Links
 from alerts.delivery.delivery import MessageDelivery
 from alerts.delivery.dispatcher import Dispatcher
+from alerts.delivery.log_receipts import LogReceipts, wholesaler_of
 from alerts.delivery.outbox import Outbox
 from alerts.delivery.ports import Link
-from alerts.delivery.receipts import FileReceipts, LogReceipts, Receipts
+from alerts.delivery.receipts import FileReceipts, Receipts
 from alerts.delivery.refused_numbers import RefusedNumbers
 from alerts.delivery.routes import Route, Routes
 from alerts.lifecycle.stage import RECEIPTS, WholesalerStage, deliver
@@ -390,9 +391,9 @@ def _alerts(settings: Settings) -> faust.App:
 
     app, wholesalers = alerts_app(options, new_wholesalers, act, stop, set_up)
 
-    async def write(wholesaler_id: str, entry: bytes) -> None:
-        partition = topics.partition_of_key(wholesaler_id, options.partitions)
-        await wholesalers.write_through(partition, RECEIPTS + wholesaler_id.encode(), entry)
+    async def write(name: str, entry: bytes) -> None:
+        partition = topics.partition_of_key(wholesaler_of(name), options.partitions)
+        await wholesalers.write_through(partition, RECEIPTS + name.encode(), entry)
 
     receipts.write = write
     if settings.watchdog:

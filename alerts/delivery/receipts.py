@@ -9,24 +9,17 @@ whichever worker is given a wholesaler's partition next, on whichever machine, k
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
-import zlib
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
 
-from schemas.errors import EnvelopeError, InputError, SettingsError
+from schemas.errors import InputError, SettingsError
 from schemas.messages import Message, MessageRecord
-
-#: How long the log keeps a success after its message went out, in ms, and how many of a wholesaler.
-_KEPT: Final = 7 * 86_400_000
-_MOST_KEPT: Final = 500
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -214,143 +207,3 @@ class FileReceipts:
 
 def _message(entry: bytes | None) -> Message | None:
     return None if entry is None else msgspec.json.decode(entry, type=Attempt).message
-
-
-class _Logged(msgspec.Struct, array_like=True):
-    """One wholesaler's entry in the log: the newest receipts by message id."""
-
-    version: int
-    attempts: dict[str, list[Attempt]]
-    successes: dict[str, MessageRecord]
-
-
-#: Writes a wholesaler's entry to the log; returns when it is safe there.
-WriteLog = Callable[[str, bytes], Awaitable[None]]
-
-
-class LogReceipts:
-    """Receipts of the wholesalers whose partitions a worker has, over those of its own disk.
-
-    `write` puts a wholesaler's entry on the log; it raises, or ends the process, if the worker may
-    have been replaced. An entry keeps a success for a week after its message went out. What was
-    restored is read when its wholesaler is first asked for: a worker may start with a million.
-    """
-
-    def __init__(self, local: FileReceipts) -> None:
-        self.local = local
-        self.write: WriteLog | None = None
-        self._entries: dict[str, _Logged] = {}
-        self._packed: dict[str, bytes] = {}
-        self._wholesalers: dict[str, str] = {}
-        self._provider_ids: set[str] = set()
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-
-    def load(self, wholesaler_id: str) -> None:
-        """See `Receipts`. Raises `EnvelopeError` for an entry that cannot be read."""
-        value = self._packed.pop(wholesaler_id, None)
-        if value is not None:
-            try:
-                entry = msgspec.msgpack.decode(zlib.decompress(value), type=_Logged)
-            except (msgspec.MsgspecError, zlib.error) as error:
-                raise EnvelopeError(f"not an entry of receipts: {error}") from None
-            self._entries[wholesaler_id] = entry
-            self._index(wholesaler_id, entry)
-
-    def get(self, message_id: str) -> MessageRecord | None:
-        """See `Receipts`."""
-        entry = self._entries.get(self._wholesalers.get(message_id, ""))
-        logged = entry.successes.get(message_id) if entry is not None else None
-        return logged or self.local.get(message_id)
-
-    def attempts(self, message_id: str) -> list[Attempt]:
-        """See `Receipts`."""
-        if self.get(message_id) is not None:
-            return []
-        entry = self._entries.get(self._wholesalers.get(message_id, ""))
-        logged = entry.attempts.get(message_id, []) if entry is not None else []
-        local = self.local.attempts(message_id)
-        return [*logged, *(a for a in local if not any(map(a.same, logged)))]
-
-    def claimed(self, provider_id: str) -> bool:
-        """See `Receipts`."""
-        if provider_id and provider_id not in self._provider_ids:
-            # Rarely asked, and seldom about a wholesaler whose receipts are at hand.
-            name = provider_id.encode()
-            for wholesaler_id, value in list(self._packed.items()):
-                if name in zlib.decompress(value):
-                    self.load(wholesaler_id)
-        return provider_id in self._provider_ids or self.local.claimed(provider_id)
-
-    async def put(self, record: MessageRecord) -> None:
-        """See `Receipts`."""
-        await self.local.put(record)  # first, as nothing can come between the answer and this
-        entry = self._entry(record.wholesaler_id)
-        if record.message_id in entry.successes:
-            return
-        entry.attempts.pop(record.message_id, None)
-        entry.successes[record.message_id] = record
-        self._index(record.wholesaler_id, entry)
-        await self._log(record.wholesaler_id, record.version)
-
-    async def attempt(self, attempt: Attempt) -> None:
-        """See `Receipts`."""
-        message = attempt.message
-        entry = self._entry(message.wholesaler_id)
-        known = entry.attempts.setdefault(message.message_id, [])
-        if not any(map(attempt.same, known)):
-            known.append(attempt)
-            self._index(message.wholesaler_id, entry)
-            self.local.keep_attempt(attempt)
-            await self._log(message.wholesaler_id, attempt.at)
-
-    async def failed(self, attempt: Attempt) -> None:
-        """See `Receipts`."""
-        message = attempt.message
-        entry = self._entry(message.wholesaler_id)
-        known = entry.attempts.get(message.message_id, [])
-        left = [earlier for earlier in known if not attempt.same(earlier)]
-        self.local.drop_attempt(attempt)
-        if len(left) < len(known):
-            entry.attempts[message.message_id] = left
-            if not left:
-                del entry.attempts[message.message_id]
-            await self._log(message.wholesaler_id, attempt.at)
-
-    def restore(self, wholesaler_id: str, value: bytes) -> None:
-        """Take back an entry of the log. Raises `EnvelopeError` for what is none."""
-        try:
-            beginning = zlib.decompressobj().decompress(value, 2)
-        except zlib.error as error:
-            raise EnvelopeError(f"not an entry of receipts: {error}") from None
-        # A list of three, of which the first is a small number.
-        if beginning[:1] != b"\x93":
-            raise EnvelopeError("not an entry of receipts")
-        if beginning[1:] != b"\x01":
-            raise EnvelopeError(f"receipts of version {beginning[1:].hex()}, expected 1")
-        self._packed[wholesaler_id] = value
-        self._entries.pop(wholesaler_id, None)
-
-    def reset(self) -> None:
-        """Drop what was read from the log: partitions have changed hands."""
-        self._entries.clear()
-        self._packed.clear()
-        self._wholesalers.clear()
-        self._provider_ids.clear()
-
-    def _entry(self, wholesaler_id: str) -> _Logged:
-        self.load(wholesaler_id)
-        return self._entries.setdefault(wholesaler_id, _Logged(1, {}, {}))
-
-    def _index(self, wholesaler_id: str, entry: _Logged) -> None:
-        for message_id in (*entry.attempts, *entry.successes):
-            self._wholesalers[message_id] = wholesaler_id
-        self._provider_ids.update(r.provider_id for r in entry.successes.values() if r.provider_id)
-
-    async def _log(self, wholesaler_id: str, now: int) -> None:
-        if self.write is None:
-            return
-        async with self._turns[wholesaler_id]:
-            entry = self._entry(wholesaler_id)
-            newest = sorted(entry.successes.values(), key=lambda r: r.version)[-_MOST_KEPT:]
-            entry.successes = {r.message_id: r for r in newest if r.version > now - _KEPT}
-            await self.write(wholesaler_id, zlib.compress(msgspec.msgpack.encode(entry), 1))

@@ -11,8 +11,8 @@ from typing import Final
 import msgspec
 import pyarrow as pa
 
+from alerts.delivery.log_receipts import LogReceipts
 from alerts.delivery.outbox import Outbox
-from alerts.delivery.receipts import LogReceipts
 from alerts.lifecycle.grouping import AlertGroup, Change
 from alerts.lifecycle.lifecycle import Steps, advance, defer, note_id
 from alerts.lifecycle.state import WholesalerState, decode, encode, hear, hold

@@ -23,8 +23,9 @@ from alert_harness import (
 
 from alerts.delivery.delivery import MessageDelivery
 from alerts.delivery.dispatcher import Dispatcher
+from alerts.delivery.log_receipts import LogReceipts
 from alerts.delivery.outbox import Outbox, Outcome
-from alerts.delivery.receipts import FileReceipts, LogReceipts
+from alerts.delivery.receipts import FileReceipts
 from alerts.delivery.turns import Breaker, Turns
 from alerts.lifecycle.grouping import AlertGroup
 from schemas.errors import SendError, SendUncertain, SettingsError

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from pathlib import Path
+from random import Random
 
+import msgspec
 import pytest
 from alert_harness import BACKUP, NOW, PHONE, message
 
-from alerts.delivery.receipts import Attempt, FileReceipts, LogReceipts
+from alerts.delivery.log_receipts import LogReceipts, wholesaler_of
+from alerts.delivery.receipts import Attempt, FileReceipts
 from alerts.delivery.refused_numbers import RefusedNumber, RefusedNumbers
 from schemas.errors import InputError
 from schemas.messages import MessageRecord
@@ -66,14 +70,14 @@ def test_two_processes_on_one_file_see_what_the_other_wrote(tmp_path: Path) -> N
 def test_the_log_knows_on_another_machine_what_this_one_sent(tmp_path: Path) -> None:
     log: dict[str, bytes] = {}
 
-    async def write(wholesaler_id: str, entry: bytes) -> None:
-        log[wholesaler_id] = entry
+    async def write(name: str, entry: bytes) -> None:
+        log[name] = entry
 
     async def life(machine: str, *acts: str) -> LogReceipts:
         receipts = LogReceipts(FileReceipts(tmp_path / machine))
         receipts.write = write
-        for wholesaler_id, entry in log.items():
-            receipts.restore(wholesaler_id, entry)
+        for name, entry in log.items():
+            receipts.restore(name, entry)
         receipts.load("w")
         for act in acts:
             await (
@@ -92,7 +96,8 @@ def test_the_log_knows_on_another_machine_what_this_one_sent(tmp_path: Path) -> 
     assert (there.get("m1"), there.attempts("m1")) == (record(), [])
     assert there.claimed("P1")
     unread = LogReceipts(FileReceipts(tmp_path / "c"))
-    unread.restore("w", log["w"])
+    for name, entry in log.items():
+        unread.restore(name, entry)
     assert [unread.claimed(name) for name in ("P1", "P2", "")] == [True, False, False]
     there.reset()
     assert there.get("m1") is None
@@ -102,7 +107,7 @@ def test_what_only_a_disk_knew_is_logged_when_it_is_found(tmp_path: Path) -> Non
     """The worker died between the two."""
     log: list[bytes] = []
 
-    async def write(wholesaler_id: str, entry: bytes) -> None:
+    async def write(name: str, entry: bytes) -> None:
         log.append(entry)
 
     receipts = LogReceipts(FileReceipts(tmp_path / "r"))
@@ -113,6 +118,114 @@ def test_what_only_a_disk_knew_is_logged_when_it_is_found(tmp_path: Path) -> Non
     asyncio.run(receipts.put(found))
     asyncio.run(receipts.put(found))
     assert len(log) == 1
+
+
+class Machine:
+    """A worker on a machine that has no disk of its own worth the name."""
+
+    def __init__(self, folder: Path, log: dict[str, bytes]) -> None:
+        self.receipts = LogReceipts(FileReceipts(folder / f"disk-{Machine.count}"))
+        Machine.count += 1
+        self.receipts.write = self.write
+        self.log, self.writes, self.longest = log, 0, 0
+        for name, entry in log.items():
+            self.receipts.restore(name, entry)
+        self.receipts.load("w")
+
+    count = 0
+
+    async def write(self, name: str, entry: bytes) -> None:
+        assert wholesaler_of(name) == "w"
+        await asyncio.sleep(0)
+        self.log[name] = entry
+        self.writes += 1
+        self.longest = max(self.longest, len(entry))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_newest_receipts_follow_the_partition_at_a_cost_that_does_not_grow(
+    tmp_path: Path, seed: int
+) -> None:
+    dice, log, sent, doubt = Random(seed), dict[str, bytes](), list[str](), set[str]()
+    longest = []
+
+    async def live(acts: int) -> None:
+        machine = Machine(tmp_path, log)
+        for _ in range(acts):
+            name = f"m{len(sent) + len(doubt)}"
+            if dice.random() < 0.9:
+                await machine.receipts.put(record(name, f"P{name}"))
+                sent.append(name)
+            else:
+                tried = msgspec.structs.replace(message(), message_id=name)
+                await machine.receipts.attempt(Attempt(tried, NOW))
+                doubt.add(name)
+            if doubt and dice.random() < 0.1:
+                name = sorted(doubt)[0]
+                doubt.discard(name)
+                await machine.receipts.put(record(name, f"P{name}"))
+                sent.append(name)
+        longest.append(machine.longest)
+
+    for _ in range(12):
+        asyncio.run(live(dice.randint(1, 160)))
+        there = Machine(tmp_path, log).receipts
+        assert all(there.get(name) for name in sent[-480:])
+        assert all(there.claimed(f"P{name}") for name in sent[-480:])
+        assert not any(there.attempts(name) for name in sent[-480:])
+        assert all(there.attempts(name) for name in doubt)
+    assert len(sent) > 600
+    assert max(longest[-3:]) < 3 * max(longest[:3])
+
+
+def test_receipts_that_wait_for_one_write_share_the_next(tmp_path: Path) -> None:
+    log: dict[str, bytes] = {}
+    machine = Machine(tmp_path, log)
+
+    async def work() -> None:
+        await asyncio.gather(*(machine.receipts.put(record(f"m{n}")) for n in range(30)))
+
+    asyncio.run(work())
+    assert machine.writes <= 3
+    there = Machine(tmp_path, log).receipts
+    assert all(there.get(f"m{n}") for n in range(30))
+
+
+def test_a_receipt_whose_write_was_cut_short_is_written_when_it_is_put_again(
+    tmp_path: Path,
+) -> None:
+    log: dict[str, bytes] = {}
+    machine = Machine(tmp_path, log)
+
+    async def work() -> None:
+        putting = asyncio.create_task(machine.receipts.put(record()))
+        await asyncio.sleep(0)
+        putting.cancel()
+        await asyncio.wait([putting])
+        assert not log
+        await machine.receipts.put(record())
+
+    asyncio.run(work())
+    assert Machine(tmp_path, log).receipts.get("m1") == record()
+
+
+def test_an_entry_of_a_version_that_had_one_for_all_is_taken_over(tmp_path: Path) -> None:
+    old = {f"m{n}": record(f"m{n}") for n in range(400)}
+    tried = Attempt(msgspec.structs.replace(message(), message_id="doubt"), NOW)
+    entry = (1, {"doubt": [tried]}, old)
+    log = {"w": zlib.compress(msgspec.msgpack.encode(entry), 1)}
+
+    async def work() -> None:
+        machine = Machine(tmp_path, log)
+        assert machine.receipts.attempts("doubt") == [tried]
+        await machine.receipts.put(record("new"))
+        more = Attempt(msgspec.structs.replace(message(), message_id="more"), NOW)
+        await machine.receipts.attempt(more)
+
+    asyncio.run(work())
+    there = Machine(tmp_path, log).receipts
+    assert all(there.get(name) for name in [*old, "new"])
+    assert all(map(there.attempts, ["doubt", "more"]))
 
 
 @pytest.mark.parametrize("on_disk", [True, False])

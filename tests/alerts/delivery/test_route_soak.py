@@ -14,8 +14,9 @@ from test_outbox import Timeline, number
 
 from alerts.delivery.delivery import MessageDelivery
 from alerts.delivery.dispatcher import Dispatcher
+from alerts.delivery.log_receipts import LogReceipts
 from alerts.delivery.outbox import Outbox, Outcome
-from alerts.delivery.receipts import FileReceipts, LogReceipts
+from alerts.delivery.receipts import FileReceipts
 from alerts.delivery.routes import Route, Routes
 from schemas.errors import SendError, SendUncertain
 from schemas.messages import Message, Receipt

@@ -15,8 +15,9 @@ from lifecycle_harness import MINUTE, START, answer_of, at, closed, opened, rule
 
 from alerts.delivery.delivery import MessageDelivery, Patience
 from alerts.delivery.dispatcher import Dispatcher
+from alerts.delivery.log_receipts import LogReceipts
 from alerts.delivery.outbox import Outbox
-from alerts.delivery.receipts import FileReceipts, LogReceipts
+from alerts.delivery.receipts import FileReceipts
 from alerts.lifecycle.grouping import Change, message_id
 from alerts.lifecycle.stage import RECEIPTS, WholesalerStage, deliver
 from pipelines.core.effects import Effect

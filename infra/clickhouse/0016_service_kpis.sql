@@ -16,5 +16,5 @@ ORDER BY (period, unit_id, kpi);
 
 CREATE OR REPLACE VIEW service_kpis AS
 SELECT * EXCEPT run_id
-FROM service_kpis_rows
+FROM service_kpis_rows ANY LEFT JOIN batch_reach USING (run_id)
 WHERE run_id IN (SELECT run_id FROM batch_current);

@@ -53,6 +53,8 @@ def plain(root: Path, events: list[dict]) -> dict[tuple[str, str], tuple[float, 
 
     rules = load_service_rules(root / "reference")
     known = [event for event in events if event["at"] < END]
+    day = 86_400_000
+    over = min(END, (max(event["at"] for event in events) // day + 1) * day)
     cases, steps, _ = PlainCases(rules).all(known, END)
     opened = [e for e in known if e["type"] == "case_opened"]
     kind_of = {e["case_id"]: e["kind"] for e in opened}
@@ -63,7 +65,7 @@ def plain(root: Path, events: list[dict]) -> dict[tuple[str, str], tuple[float, 
         sums[unit, kpi][1] += denominator
 
     for (case, step, _), (unit, _, due, end) in steps.items():
-        if due is not None and START <= due < END:
+        if due is not None and START <= due < over:
             kept = end is not None and end <= due
             add(unit, f"on_time.{kind_of[case]}.{step}", kept)
     for case in cases.values():
@@ -94,6 +96,27 @@ def test_figures_of_cases_are_those_worked_out_plainly(history: list[dict]) -> N
         assert found.keys() == expected.keys()
         assert all(found[key] == pytest.approx(expected[key]) for key in expected)
         assert all(row["value"] == row["numerator"] / row["denominator"] for row in rows)
+
+
+def test_what_falls_due_after_the_newest_event_is_not_late_yet(tmp_path: Path) -> None:
+    """A visit is due half a working day after Monday, 5 o'clock in Chile: on Wednesday."""
+    opened = parse_time("2026-03-23T20:00:00Z")
+    event = {"type": "case_opened", "event_id": "e", "at": opened, "unit_id": "u1",
+             "case_id": "c", "kind": "visit"}  # fmt: skip
+    exchange(tmp_path / "cut", [event])
+    told = {"type": "rating", "event_id": "r", "at": opened + 3 * 86_400_000, "unit_id": "u1"}
+    exchange(tmp_path / "told", [event, told | {"satisfied": True}])
+    kpis = {
+        name: {
+            row["kpi"]: row["value"]
+            for row in compute_tables("service", tmp_path / name, "2026-03")["service_kpis"]
+        }
+        for name in ("cut", "told")
+    }
+    assert kpis == {
+        "cut": {"repeats": 0},
+        "told": {"repeats": 0, "on_time.visit.go": 0, "satisfaction": 1},
+    }
 
 
 def test_figures_of_halls_and_calls(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -149,6 +149,20 @@ def month_span(period: str, zone: ZoneInfo) -> tuple[int, int]:
         return _midnight(first, zone), _midnight(after, zone)
     except (ValueError, OverflowError) as error:
         raise UsageError(f"a period is a month like 2026-01, not {period!r}") from error
+
+
+def known_until(span: tuple[int, int], zone: ZoneInfo, newest: int | None) -> int:
+    """Up to when a span is known, all ms UTC: to the end of the day of its input's newest event."""
+    start, end = span
+    if newest is None:
+        return start
+    after = datetime.fromtimestamp(newest / 1000, zone).date() + timedelta(days=1)
+    return max(start, min(end, _midnight(after, zone)))
+
+
+def newest_of(times: Iterable[int | None]) -> int | None:
+    """The newest of the times there are: what `known_until` is asked with."""
+    return max((time for time in times if time is not None), default=None)
 
 
 def _midnight(day: date, zone: ZoneInfo) -> int:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import apache_beam as beam
 import polars as pl
 
 from pipelines.batch.attribution import reference_of
 from pipelines.batch.engine.columns import REJECTS, Dataset
-from pipelines.batch.engine.job import Job, Plan
+from pipelines.batch.engine.job import Job, Plan, known_until, newest_of
 from pipelines.batch.engine.sources import FilePart, read_accepted
 from pipelines.batch.engine.tables import ResultTable
 from pipelines.batch.engine.transforms import Results
@@ -49,7 +50,8 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     reference, results, span = reference_of(plan), plan.results, plan.span
     read = plan.chunk_list(pipeline, EVENTS) | "Read events" >> beam.ParDo(
         _Read(reference, results, span)
-    ).with_outputs("openings", "cases", main="records")
+    ).with_outputs("openings", "cases", "newest", main="records")
+    newest = read["newest"] | "Newest" >> beam.CombineGlobally(newest_of)
     openings = (
         read["openings"]
         | "By matter" >> beam.GroupByKey()
@@ -59,7 +61,10 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
         (read["cases"], openings)
         | "All of cases" >> beam.Flatten()
         | "By case" >> beam.GroupByKey()
-        | "Fold" >> beam.FlatMap(_fold, reference, span, results)
+        | "Fold"
+        >> beam.FlatMap(
+            _fold, reference, span, plan.options.zone, results, beam.pvalue.AsSingleton(newest)
+        )
     )
     records = (
         read["records"]
@@ -76,7 +81,8 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
 
 
 class _Read(beam.DoFn):  # type: ignore[misc]
-    """Event files → shares of records by event; on the side openings by matter, events by case."""
+    """Event files → shares of records by event; on the side openings by matter, events by case,
+    and the newest time."""
 
     def __init__(self, reference: Reference, results: Results, span: tuple[int, int]) -> None:
         self._reference, self._results, self._span = reference, results, span
@@ -94,6 +100,7 @@ class _Read(beam.DoFn):  # type: ignore[misc]
                 if isinstance(event, ServiceEvent) and event.at < self._span[1]:
                     yield from self._event(event, source, row)
             times = [event.at for _, event in some.others if isinstance(event, ServiceEvent)]
+            yield beam.pvalue.TaggedOutput("newest", newest_of(times))
             self._results.reach("events", name, pl.Series(times, dtype=pl.Int64))
             self._results.count(name, source, some.count)
             self._results.refuse(name, pl.DataFrame(rejects, schema=REJECTS, orient="row"))
@@ -137,7 +144,9 @@ def _fold(
     group: tuple[str, Iterable[_OfCase]],
     reference: Reference,
     span: tuple[int, int],
+    zone: ZoneInfo,
     results: Results,
+    newest: int | None,
 ) -> Iterator[tuple[tuple[str, str], tuple[float, float]]]:
     case_id, events = group[0], {event.event_id: event for _, event in group[1]}
     result = fold(case_id, events.values(), Deadlines(reference.service), span[1])
@@ -146,7 +155,8 @@ def _fold(
     ]
     if rejects:
         results.refuse(f"case-{case_id}", pl.DataFrame(rejects, schema=REJECTS, orient="row"))
-    for share in figures.of_case(result, *span):
+    known = known_until(span, zone, newest)
+    for share in figures.of_case(result, *span, known):
         yield (share.unit_id, share.kpi), (float(share.numerator), float(share.denominator))
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -20,7 +19,7 @@ import polars as pl
 
 from pipelines.batch.attribution import reference_of, with_seller
 from pipelines.batch.engine.deduplicate import deduplicate
-from pipelines.batch.engine.job import Job, Plan
+from pipelines.batch.engine.job import Job, Plan, known_until, newest_of
 from pipelines.batch.engine.transforms import (
     FramePart,
     JoinedRows,
@@ -63,15 +62,6 @@ class _Month:
     zone: str
     use: str
 
-    def known_until(self, newest: int | None) -> int:
-        """The end of the day of the newest event: silence beyond it is not known. ms UTC."""
-        if newest is None:
-            return self.start
-        zone = ZoneInfo(self.zone)
-        after = datetime.fromtimestamp(newest / 1000, zone).date() + timedelta(days=1)
-        midnight = datetime(after.year, after.month, after.day, tzinfo=zone)
-        return max(self.start, min(self.end, int(midnight.timestamp() * 1000)))
-
 
 def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     options, results = plan.options, plan.results
@@ -96,7 +86,7 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     newest = (
         (calls["newest"], events["newest"])
         | "Newest of each" >> beam.Flatten()
-        | "Newest" >> beam.CombineGlobally(_newest)
+        | "Newest" >> beam.CombineGlobally(newest_of)
     )
     placements = together(
         "Placements once", [events["placed"]], [placed], partial(placements_once, results=results)
@@ -130,10 +120,6 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
             | f"Add up {name}" >> beam.CombineGlobally(SumFrames(keys)).without_defaults()
             | f"Write {name}" >> beam.Map(finish, results)
         )
-
-
-def _newest(times: Iterable[int | None]) -> int | None:
-    return max((time for time in times if time is not None), default=None)
 
 
 def _uses_of_calls(
@@ -245,7 +231,8 @@ def _judge(
         )
         .with_columns(cohort=_day_time("first_use", month.zone).dt.strftime("%Y-%m"))
     )
-    until = month.known_until(newest)
+    # Silence beyond what is known is none.
+    until = known_until((month.start, month.end), ZoneInfo(month.zone), newest)
     subscribers = subscribers.filter(pl.col("first_use") < until).with_columns(
         churn.standing(month.start, until, month.inactive_days, month.silent_days)
     )

@@ -31,13 +31,14 @@ class Share(NamedTuple):
     denominator: float
 
 
-def of_case(result: Folded, start: int, end: int) -> Iterator[Share]:
-    """What a case adds to the figures of the month from `start` to `end` (ms)."""
+def of_case(result: Folded, start: int, end: int, known: int) -> Iterator[Share]:
+    """What a case adds to the figures of the month from `start` to `end`, which is known up to
+    `known` (ms): whether a step that is due later will be in time nobody can tell yet."""
     case = result.case
     if case is None:
         return
     for step in result.steps:
-        if step.due_at is not None and start <= step.due_at < end:
+        if step.due_at is not None and start <= step.due_at < min(end, known):
             kept = step.finished_at is not None and step.finished_at <= step.due_at
             yield Share(step.unit_id, f"on_time.{case.kind}.{step.step}", kept, 1)
     if start <= case.opened_at < end:

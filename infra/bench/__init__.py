@@ -15,6 +15,7 @@ from schemas.errors import UsageError
 
 NAMES = (
     "stream",
+    "run",
     "ingest",
     "latency",
     "recovery",

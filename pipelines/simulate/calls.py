@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 
 from pipelines.simulate.city import City
 from pipelines.simulate.demand import CALLS
-from pipelines.simulate.plan import HOUR_MS, CityPlan
+from pipelines.simulate.plan import DAY_MS, HOUR_MS, CityPlan
 from pipelines.simulate.trade import FirstCall, Used
 
 Ints = NDArray[np.int64]
 
-#: Calls a SIM makes on its first day, at most; it is shared out by the hour.
+#: Calls a SIM makes a day, if so many are made at all; they are shared out by the hour.
 _CALLS_A_DAY = 8
+#: How many of the calls are of SIMs that shops sold, at most.
+_OUR_SHARE = 0.8
+#: Share of SIMs that are given up, and after how long, on average.
+_GIVEN_UP, _GIVEN_UP_AFTER_MS = 0.15, 10 * DAY_MS
 _SLICE_ROWS = 400_000
 _LONG_CALL_S = 90
 
@@ -31,6 +35,7 @@ class Subscribers:
         self._imsi = _outsiders(plan, city, self._rng)
         self._home = self._rng.integers(0, len(city.cells), len(self._imsi))
         self._written = 0
+        self._sold = _SoldSims(plan, city)
 
     def calls(self, rows: int, start: int, end: int, used: list[Used]) -> pl.DataFrame:
         """`rows` calls in [start, end), the SIMs that came into use before it among them.
@@ -38,22 +43,15 @@ class Subscribers:
         Columns: at (ms), call_id, imsi, msisdn, duration_s, cell (number), charge_fen.
         """
         rng = self._rng
-        before = len(used)
-        while before and used[before - 1].at >= start:
-            before -= 1
         share = CALLS[(start - self._plan.start_ms) // HOUR_MS % 24] / sum(CALLS)
-        ours = before * _CALLS_A_DAY * share * (end - start) / HOUR_MS
-        ours = min(int(ours), rows // 2)
+        wanted = _CALLS_A_DAY * share * (end - start) / HOUR_MS
+        our_imsi, our_home = self._sold.callers(used, start, wanted, int(rows * _OUR_SHARE))
         # Squared: a few people do most of the talking.
-        who = (rng.random(rows - ours) ** 2 * len(self._imsi)).astype(np.int64)
-        sims = rng.integers(0, before, ours) if ours else np.empty(0, np.int64)
-        imsi, home = [self._imsi[who]], [self._home[who]]
-        if ours:
-            picked, at_row = np.unique(sims, return_inverse=True)
-            imsi.append(np.array([self._city.imsi(used[i].sim) for i in picked])[at_row])
-            home.append(np.array([used[i].cell for i in picked])[at_row])
+        who = (rng.random(rows - len(our_imsi)) ** 2 * len(self._imsi)).astype(np.int64)
         frame = self._rows(
-            rng.integers(start, end, rows), np.concatenate(imsi), np.concatenate(home)
+            rng.integers(start, end, rows),
+            np.concatenate([self._imsi[who], our_imsi]),
+            np.concatenate([self._home[who], our_home]),
         )
         number = pl.int_range(self._written, self._written + rows, dtype=pl.Int64)
         self._written += rows
@@ -84,6 +82,41 @@ class Subscribers:
                 "charge_fen": np.where(free, 0, -(-duration // 60) * 19),
             }
         )
+
+
+class _SoldSims:
+    """The SIMs in use that shops sold, in the order of their first use, and whose turn it is.
+
+    They call in turns, so that who falls silent has given the SIM up.
+    """
+
+    def __init__(self, plan: CityPlan, city: City) -> None:
+        self._city = city
+        self._rng = np.random.default_rng([plan.seed, 4])
+        self._sims = np.empty((3, 0), np.int64)  # imsi, home, when it is given up
+        self._turn = 0
+
+    def callers(self, used: list[Used], start: int, each: float, most: int) -> tuple[Ints, Ints]:
+        """(IMSIs, homes) of the next calls of SIMs in use before `start`: `each` as many, at most
+        `most`."""
+        new = self._sims.shape[1]
+        fresh = []
+        while new < len(used) and used[new].at < start:
+            fresh.append((self._city.imsi(used[new].sim), used[new].cell, used[new].at))
+            new += 1
+        if fresh:
+            more = np.array(fresh, np.int64).T
+            after = DAY_MS + self._rng.exponential(_GIVEN_UP_AFTER_MS, len(fresh))
+            stays = self._rng.random(len(fresh)) >= _GIVEN_UP
+            more[2] = np.where(stays, np.iinfo(np.int64).max, more[2] + after.astype(np.int64))
+            self._sims = np.concatenate([self._sims, more], axis=1)
+        calling = self._sims[:2, self._sims[2] > start]
+        count = min(int(calling.shape[1] * each), most)
+        if not count:
+            return self._sims[0, :0], self._sims[1, :0]
+        turns = (self._turn + np.arange(count)) % calling.shape[1]
+        self._turn = (self._turn + count) % calling.shape[1]
+        return calling[0, turns], calling[1, turns]
 
 
 def rows_a_slice(plan: CityPlan) -> list[tuple[int, int, int]]:

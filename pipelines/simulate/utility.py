@@ -1,6 +1,6 @@
 """The power company beside the operator: a grid with its meters, customers with bills and payments,
-for the month in which the city's days lie. Modest in size, with thieves, broken meters, late payers
-and a bank that books some days wrongly; those planted are listed in truth/utility.csv.
+for the month in which most of the city's days lie. Modest in size, with thieves, broken meters,
+late payers and a bank that books some days wrongly; those planted are in truth/utility.csv.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ _SEGMENTS = {
     "property_manager": (0.02, 8_000, 0.30),
     "demolition_site": (0.01, 4_000, 0.60),
 }
+#: Registers of those who pay by the hour, with their shares of what is used.
+_REGISTERS = (("peak", 0.45), ("flat", 0.35), ("valley", 0.2))
+#: What a roof feeds in, beside what is used below it.
+_FED_IN = 0.3
 _CHANNELS = ("counter", "bank", "wechat", "alipay", "agent")
 
 
@@ -41,11 +45,17 @@ class CityUnit:
 
 @dataclass
 class Customer:
+    """`kwh` a month are used; some pay by the hour, some feed in, of some nobody reads the meter
+    any more."""
+
     id: str
     unit: str
     segment: str
     hall: str
     kwh: float
+    by_the_hour: bool
+    fed_in: float
+    unread: bool
 
 
 @dataclass
@@ -60,7 +70,7 @@ class Grid:
 def write_utility(plan: CityPlan, folder: Path) -> None:
     """The input files of the batch jobs; customer readings in Parquet, all else in CSV."""
     rng = seeded(plan.seed, "utility")
-    month = plan.start.replace(day=1)
+    month = (plan.start + timedelta(days=plan.days // 2)).replace(day=1)
     grid = _grid(rng, areas=max(4, min(60, plan.outlets // 60)))
     write_csv(
         folder / "grid_units.csv",
@@ -73,17 +83,19 @@ def write_utility(plan: CityPlan, folder: Path) -> None:
         _boundary_readings(rng, grid, month),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    columns = ("meter_id", "customer_id", "unit_id", "start", "end", "kwh", "quality")
-    readings = pl.DataFrame(
-        list(_customer_readings(rng, grid, month)), schema=columns, orient="row"
+    columns = (
+        *("meter_id", "customer_id", "unit_id", "start", "end", "kwh", "quality"),
+        *("register", "direction"),
     )
+    kinds = dict.fromkeys(columns, pl.String) | {"kwh": pl.Float64}
+    readings = pl.DataFrame(list(_customer_readings(rng, grid, month)), kinds, orient="row")
     readings.write_parquet(folder / "customer_readings.parquet")
     write_csv(
         folder / "customers.csv",
         ("customer_id", "segment", "hall_id"),
         ((c.id, c.segment, c.hall) for c in grid.customers),
     )
-    _write_money(rng, grid, month, folder)
+    _write_money(seeded(plan.seed, "money"), grid, month, folder)
     write_csv(folder.parent / "truth" / "utility.csv", ("planted", "id"), sorted(grid.planted))
 
 
@@ -125,7 +137,16 @@ def _customers(rng: Random, unit: CityUnit, known: int) -> Iterator[Customer]:
     for number in range(known + 1, known + 26):
         segment = rng.choices(names, [share for share, _, _ in _SEGMENTS.values()])[0]
         kwh = round(_SEGMENTS[segment][1] * rng.lognormvariate(0, 0.4), 2)
-        yield Customer(f"K{number:06d}", unit.id, segment, f"H{rng.randrange(1, 7)}", kwh)
+        yield Customer(
+            f"K{number:06d}",
+            unit.id,
+            segment,
+            f"H{rng.randrange(1, 7)}",
+            kwh,
+            by_the_hour=segment in {"commercial", "industrial"} and number % 3 == 0,
+            fed_in=round(_FED_IN * kwh, 2) if segment == "residential" and number % 25 == 7 else 0,
+            unread=number % 151 == 13,
+        )
 
 
 def _next_month(month: date) -> date:
@@ -139,13 +160,16 @@ def _midnight(day: date) -> datetime:
 def _boundary_readings(rng: Random, grid: Grid, month: date) -> Iterator[tuple[object, ...]]:
     """Three readings a meter, the first begins and the last ends outside the month."""
     begin, end = month, _next_month(month)
+    fed_in: defaultdict[str, float] = defaultdict(float)
+    for customer in grid.customers:
+        fed_in[customer.unit] += customer.fed_in
     cuts = [begin - timedelta(2), begin + timedelta(9), begin + timedelta(19), end + timedelta(3)]
     per_day = (end - begin).days
     for number, unit in enumerate(grid.units):
         if unit.level == "transformer_area" and number % 19 == 12:
             grid.planted.append(("no_supply_reading", unit.id))
             continue
-        flows = [("in", unit.supplied)]
+        flows = [("in", unit.supplied - fed_in[unit.id])]
         if unit.level in {"region", "voltage"}:  # What passes through is metered twice.
             through = unit.supplied * rng.uniform(0.02, 0.1)
             flows = [("in", unit.supplied + through), ("out", through)]
@@ -163,23 +187,40 @@ def _boundary_readings(rng: Random, grid: Grid, month: date) -> Iterator[tuple[o
 
 
 def _customer_readings(rng: Random, grid: Grid, month: date) -> Iterator[tuple[object, ...]]:
-    """A reading a customer and month, or two that meet on a day within it."""
+    """A reading a register of each customer's meter and month, or two that meet on a day within it;
+    and one of the month before."""
     begin, end = month, _next_month(month)
-    days = (end - begin).days
+    before, days = (begin - timedelta(days=1)).replace(day=1), (end - begin).days
     for customer in grid.customers:
         cuts = [begin, end] if rng.random() < 0.8 else [begin, begin + timedelta(14), end]
-        for first, last in pairwise(cuts):
-            kwh: float | None = round(customer.kwh * (last - first).days / days, 3)
-            quality = rng.choices(("measured", "estimated", "missing"), (95, 4, 1))[0]
+        if customer.unread:
+            grid.planted.append(("unread", customer.id))
+            cuts = [begin]
+        for first, last in pairwise([before, *cuts]):
+            share = (last - first).days / days
+            quality = "measured"
+            if first >= begin:
+                quality = rng.choices(("measured", "estimated", "missing"), (955, 40, 5))[0]
             if quality == "missing":
-                kwh = None
                 grid.planted.append(("missing_reading", customer.id))
-            meter = customer.id.replace("K", "M")
             span = (_midnight(first).isoformat(), _midnight(last).isoformat())
-            row = (meter, customer.id, customer.unit, *span, kwh, quality)
-            yield row
-            if rng.random() < 0.01:
+            for register, direction, used in _registers(customer):
+                kwh = None if quality == "missing" else round(used * share, 3)
+                meter = customer.id.replace("K", "M"), customer.id, customer.unit
+                row = (*meter, *span, kwh, quality, register, direction)
                 yield row
+                if rng.random() < 0.01:
+                    yield row
+
+
+def _registers(customer: Customer) -> Iterator[tuple[str | None, str, float]]:
+    """(register, direction, kWh a month) of a meter."""
+    if customer.by_the_hour:
+        yield from ((name, "use", customer.kwh * share) for name, share in _REGISTERS)
+    else:
+        yield None, "use", customer.kwh
+    if customer.fed_in:
+        yield None, "feed_in", customer.fed_in
 
 
 def _write_money(rng: Random, grid: Grid, month: date, folder: Path) -> None:

@@ -43,7 +43,8 @@ def test_columns_are_those_of_the_contract(folder: Path, name: str) -> None:
 
 def test_customer_readings_are_columnar(folder: Path) -> None:
     frame = pl.read_parquet(folder / "customer_readings.parquet")
-    assert frame.columns == ["meter_id", "customer_id", "unit_id", "start", "end", "kwh", "quality"]
+    columns = ["meter_id", "customer_id", "unit_id", "start", "end", "kwh", "quality"]
+    assert frame.columns == [*columns, "register", "direction"]
     assert frame.schema["kwh"] == pl.Float64
     missing = frame.filter(pl.col("quality") == "missing")
     assert missing.height == missing["kwh"].null_count() > 0
@@ -73,12 +74,23 @@ def test_areas_lose_what_was_planted(folder: Path) -> None:
         inside = min(end, month.replace(month=4)) - max(start, month)
         sign = 1 if row["direction"] == "in" else -1
         supplied[row["unit_id"]] += sign * float(row["kwh"]) * (inside / (end - start))
-    readings = pl.read_parquet(folder / "customer_readings.parquet").unique()
-    holes = planted["missing_reading"]
-    sold = dict(readings.group_by("unit_id").agg(pl.col("kwh").sum()).iter_rows())
+    every = pl.read_parquet(folder / "customer_readings.parquet").unique()
+    readings = every.filter(pl.col("start") >= month.isoformat())
+    of_month, before = set(readings["customer_id"]), set(every["customer_id"])
+    assert before - of_month == planted["unread"] != set()
+    holes = planted["missing_reading"] | planted["unread"]
+    kwh = every.group_by("unit_id", "direction").agg(pl.col("kwh").sum())
+    assert set(kwh["direction"]) == {"use", "feed_in"}
+    used = readings.filter(direction="use")
+    sold = dict(used.group_by("unit_id").agg(pl.col("kwh").sum()).iter_rows())
+    for unit, fed_in in (
+        readings.filter(direction="feed_in").group_by("unit_id").agg(pl.sum("kwh")).iter_rows()
+    ):
+        if unit in supplied:
+            supplied[unit] += fed_in
     full = {
         unit
-        for (unit, ids) in readings.group_by("unit_id").agg("customer_id").iter_rows()
+        for (unit, ids) in every.group_by("unit_id").agg("customer_id").iter_rows()
         if not holes & set(ids)
     }
     assert planted["no_supply_reading"] == sold.keys() - supplied.keys()

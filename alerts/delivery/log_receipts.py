@@ -64,7 +64,7 @@ class _Page:
 _Entries = dict[int, _LoggedDoubt | _LoggedSuccesses]
 
 
-class _Ledger:
+class _WholesalerReceipts:
     """One wholesaler's entries by number, and which one successes go to now."""
 
     def __init__(self, entries: _Entries) -> None:
@@ -145,7 +145,7 @@ class LogReceipts:
     def __init__(self, local: FileReceipts) -> None:
         self.local = local
         self.write: WriteLog | None = None
-        self._ledgers: dict[str, _Ledger] = {}
+        self._ledgers: dict[str, _WholesalerReceipts] = {}
         self._packed: defaultdict[str, dict[int, bytes]] = defaultdict(dict)
         self._wholesalers: dict[str, str] = {}
         self._provider_ids: set[str] = set()
@@ -164,7 +164,7 @@ class LogReceipts:
                 entries[number] = msgspec.msgpack.decode(zlib.decompress(value), type=kind)
             except (msgspec.MsgspecError, zlib.error) as error:
                 raise EnvelopeError(f"not an entry of receipts: {error}") from None
-        ledger = self._ledgers[wholesaler_id] = _Ledger(entries)
+        ledger = self._ledgers[wholesaler_id] = _WholesalerReceipts(entries)
         for entry in entries.values():
             self._wholesalers.update(dict.fromkeys(entry.successes, wholesaler_id))
             self._provider_ids.update(r.provider_id for r in entry.successes.values())
@@ -258,11 +258,11 @@ class LogReceipts:
         self._wholesalers.clear()
         self._provider_ids.clear()
 
-    def _ledger(self, wholesaler_id: str) -> _Ledger:
+    def _ledger(self, wholesaler_id: str) -> _WholesalerReceipts:
         self.load(wholesaler_id)
         ledger = self._ledgers.get(wholesaler_id)
         if ledger is None:
-            ledger = self._ledgers[wholesaler_id] = _Ledger({})
+            ledger = self._ledgers[wholesaler_id] = _WholesalerReceipts({})
         return ledger
 
     async def _log(self, wholesaler_id: str, number: int, now: int) -> None:

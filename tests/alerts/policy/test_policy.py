@@ -61,7 +61,7 @@ def test_nothing_is_a_policy_too() -> None:
         ('[[escalation]]\nafter = "2h"\nto = "backup_phone"\n[[escalation]]\nafter = "1h"\n'
          'to = "backup_phone"', "line 1: escalation: each step must come later"),
         ('[[escalation]]\nafter = "1m"\nto = "territory_manager"',
-         "territory_manager is told, but nobody is named: add a table [managers]"),
+         "territory_manager is notified, but nobody is named: add a table [managers]"),
         ('[quiet_hours]\nstart = "9pm"\nend = "07:00"', 'line 2: quiet_hours.start: not a time of'),
         ('[quiet_hours]\nstart = "07:00"\n# x\nend = "07:00"',
          "line 4: quiet_hours.end: is the same"),

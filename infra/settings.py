@@ -82,52 +82,55 @@ class Settings(BaseSettings):
     partitions: int = 2
     """Of every topic, and so the most workers of a kind. Cannot be changed once topics exist."""
     replication: int = 1
-    """Copies of each topic. Less than 3 on a cluster: a broker that is lost may take messages along."""
+    """Copies of each topic. Less than 3 on a cluster: a broker that is lost may take messages
+    along.
+    """
     clock: Literal["event", "wall"] | None = None
-    """wall: events come as they happen; event: files are replayed by their own times. None: wall with
-    a `warehouse`, event without.
+    """wall: events come as they happen; event: files are replayed by their own times. None: wall
+    with a `warehouse`, event without.
     """
     disorder: Duration = 60_000
-    """How late a source's events may come. Too small: first uses are late, and corrected afterwards;
-    too large: every message waits that long. `zerostock sources list` measures what fits.
+    """How late a source's events may come. Too small: first uses are late, and corrected
+    afterwards; too large: every message waits that long. `zerostock sources list` measures what
+    fits.
     """
     restate_within: Duration = RESTATE_WITHIN
-    """How old an event may be that still corrects what was recorded. Too small: late paperwork changes
-    the stock only; larger: more state.
+    """How old an event may be that still corrects what was recorded. Too small: late paperwork
+    changes the stock only; larger: more state.
     """
     idle_after: Duration = 30_000
-    """The silence after which a live source moves on with the clock. Too small: a source with pauses
-    comes late; too large: it holds up all others for that long.
+    """The silence after which a live source moves on with the clock. Too small: a source with
+    pauses comes late; too large: it holds up all others for that long.
     """
     absent_after: Duration = 600_000
-    """The silence after which another reader puts a reader's sources on record as absent. Too small: a
-    restart makes its events late; too large: nobody is notified until then.
+    """The silence after which another reader puts a reader's sources on record as absent. Too
+    small: a restart makes its events late; too large: nobody is notified until then.
     """
     watchdog: Annotated[Duration, Field(ge=0)] = 0
     """How often a made-up outlet of a live feed runs empty, to prove the whole chain; 0: never."""
     watchdog_within: Annotated[Duration, Field(ge=1_000)] = 300_000
     """The time in which that outlet must come through before it alarms."""
     ahead: Duration = 300_000
-    """How far ahead of the reader's clock a live event may be; others are dead letters. Too large: one
-    wrong clock makes all that comes after it late.
+    """How far ahead of the reader's clock a live event may be; others are dead letters. Too large:
+    one wrong clock makes all that comes after it late.
     """
     group_wait: Duration = 60_000
     """How long a wholesaler's stock-outs are gathered into one message. 0: each at once."""
     cover_target: Duration = 14 * 86_400_000
     """How many days a delivery should last: how many cards a message says to bring."""
     stale_after: Duration = 6 * 3_600_000
-    """A live message older than this is not sent but recorded as `stale`. Too small: an outage of the
-    provider loses messages; too large: wholesalers drive to shops that were refilled.
+    """A live message older than this is not sent but recorded as `stale`. Too small: an outage of
+    the provider loses messages; too large: wholesalers drive to shops that were refilled.
     """
     commit_interval: Duration = 1_000
     """How much work is done again after a kill. Too small: less a second."""
     session_timeout: Duration = 10_000
-    """The silence after which a worker's partitions go to another. Too small: a busy worker loses them
-    for nothing; too large: they stand still for that long after a death.
+    """The silence after which a worker's partitions go to another. Too small: a busy worker loses
+    them for nothing; too large: they stand still for that long after a death.
     """
     sms: str = "console"
-    """The way messages go without `routes`: console, file:PATH, twilio, or the name of a sender that a
-    package of yours brings.
+    """The way messages go without `routes`: console, file:PATH, twilio, or the name of a sender
+    that a package of yours brings.
     """
     routes: Annotated[Path | None, BeforeValidator(lambda path: path or None)] = None
     """The table of routes (TOML), see routes.md."""
@@ -148,8 +151,8 @@ class Settings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     """The address they listen on. Nobody has to log in: keep it within your network."""
     stall_after: Duration = 60_000
-    """The time without progress, while messages wait, after which /healthz fails; a worker ends after
-    twice as long. Too small: a slow warehouse ends workers.
+    """The time without progress, while messages wait, after which /healthz fails; a worker ends
+    after twice as long. Too small: a slow warehouse ends workers.
     """
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""

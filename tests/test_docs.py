@@ -14,6 +14,9 @@ import pytest
 from typer.main import get_command
 
 from infra.cli import app
+from infra.reference_pages import PAGES as REFERENCE
+from infra.reference_pages import SECTIONS
+from infra.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -51,6 +54,18 @@ def test_links_lead_somewhere(page: Path) -> None:
         there = (page.parent / target).resolve() if target else page
         assert there.exists(), f"{page.name} links to {link}"
         assert not anchor or anchor in anchors(there), f"{page.name} links to {link}"
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_the_reference_is_what_the_program_says(name: str) -> None:
+    page = (ROOT / "docs" / name).read_text()
+    assert page == REFERENCE[name](), "write it anew: python -m infra.reference_pages"
+
+
+def test_every_setting_says_what_it_means() -> None:
+    fields = Settings.model_fields
+    assert all(field.description for field in fields.values())
+    assert set(SECTIONS) <= set(fields)
 
 
 @pages

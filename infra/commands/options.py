@@ -29,7 +29,7 @@ GroupWait = Annotated[
 ]
 Sms = Annotated[str | None, typer.Option(help="console (default), file:PATH or twilio.")]
 Routes = Annotated[
-    Path | None, typer.Option(help="TOML file: by which ways messages go; see docs/alerts.md.")
+    Path | None, typer.Option(help="TOML file: by which ways messages go; see docs/routes.md.")
 ]
 Policy = Annotated[
     Path | None, typer.Option(help="TOML file: whom to notify when; see docs/alerts.md.")

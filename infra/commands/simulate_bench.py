@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from infra.bench import NAMES
 from schemas.errors import UsageError
 
 app = typer.Typer()
@@ -75,7 +76,7 @@ def simulate(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(
     sizes: typer.Context,
-    name: Annotated[str, typer.Argument(help="Which benchmark; see docs/performance.md.")],
+    name: Annotated[str, typer.Argument(help=f"{', '.join(NAMES)}; see docs/performance.md.")],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
     """Run a benchmark, beside the machine's limit and a peer.

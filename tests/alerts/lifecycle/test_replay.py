@@ -33,7 +33,7 @@ def lived(history: list[Change], answers: list[Heard], became: dict[int, str]) -
     ahead, coming = sorted(history, key=lambda c: c.at), sorted(answers, key=lambda a: a.at)
     counted: list[HeardAnswer] = []
     about: dict[str, list[str]] = {}
-    told: set[Notice] = set()
+    notified: set[Notice] = set()
     failed: set[Notice] = set()
     stale: dict[Notice, int] = {}
     knew: set[tuple[str, str]] = set()
@@ -53,7 +53,7 @@ def lived(history: list[Change], answers: list[Heard], became: dict[int, str]) -
                 if group.kind == "resolved" and known not in knew:
                     continue
                 if outcome == "sent":
-                    told.add(notice)
+                    notified.add(notice)
                     knew.add(known)
                     continue
                 failed.add(notice)
@@ -65,7 +65,7 @@ def lived(history: list[Change], answers: list[Heard], became: dict[int, str]) -
             counted.append(HeardAnswer(mark, answer))
             hear(state, answer, mark)
     return WholesalerRecord(
-        "w", sorted(history, key=lambda c: c.at), counted, about, told, failed, stale
+        "w", sorted(history, key=lambda c: c.at), counted, about, notified, failed, stale
     )
 
 
@@ -78,9 +78,9 @@ def test_the_policy_that_ran_gives_what_happened(
     day: tuple[list[Change], list[Heard]], became: dict[int, str]
 ) -> None:
     record = lived(*day, became)
-    if record.failed and not record.told:
+    if record.failed and not record.notified:
         record = lived(*day, {})  # An address that took nothing is another test's.
-    assert replay(record, RULES, END + 1, final=False) == record.told
+    assert replay(record, RULES, END + 1, final=False) == record.notified
 
 
 @settings(max_examples=60, deadline=None)
@@ -99,8 +99,8 @@ def test_another_policy_decides_as_if_it_had_run(history: list[Change], other: o
 def test_an_address_that_takes_nothing_takes_nothing(history: list[Change]) -> None:
     record = lived(history, [], {})
     deaf = record._replace(
-        told={n for n in record.told if n.to != "phone"},
-        failed={n for n in record.told if n.to == "phone"},
+        notified={n for n in record.notified if n.to != "phone"},
+        failed={n for n in record.notified if n.to == "phone"},
     )
     if not deaf.failed:
         return

@@ -182,11 +182,13 @@ def _stock(settings: Settings) -> faust.App:
     live = live_reference(settings)
     batches = live.tables.batches
     # Which SIMs are ours comes by the log, in order with what is said of them.
-    registry = metrics.CountedSimRegistry(cards=live.tables.cards)
+    registry = metrics.CountedSimRegistry()
     registry.reserve(
         np.array([int(batch.first_imsi) for batch in batches], np.int64),
         np.array([batch.count for batch in batches], np.int64),
     )
+    blocks = np.unique(topics.block_of(live.tables.cards.imsis))
+    registry.reserve(blocks * topics.SIM_BLOCK, np.ones(len(blocks), np.int64))
     app = stock_app(stream_options(settings), registry, live.holder, lambda: live.tables.service)
     watch_reference(app, live, lambda _: None)
     return app

@@ -7,14 +7,16 @@ digit, which takes no part in running on. Lists are arrays, no object a card: so
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Int64s = npt.NDArray[np.int64]
+_Texts = npt.NDArray[Any]
 
 _TAIL = re.compile(r"[0-9]*\Z")
 
@@ -68,13 +70,16 @@ class CardList:
     def __init__(
         self, iccids: Sequence[str] = (), imsis: Sequence[int] = (), skus: Sequence[str] = ()
     ) -> None:
-        numbers = np.array(imsis, np.int64)
-        order = np.argsort(numbers)
+        names, sku = np.unique(np.array(skus, np.str_), return_inverse=True)
+        self._hold(np.array(iccids, "S22"), np.array(imsis, np.int64), names, sku)
+
+    def _hold(self, iccids: _Texts, imsis: Int64s, names: _Texts, sku: Int64s) -> None:
+        order = np.argsort(imsis)
         #: Ascending.
-        self.imsis: Int64s = numbers[order]
-        self._names, sku = np.unique(np.array(skus, np.str_), return_inverse=True)
-        self._sku = sku.astype(np.int16 if len(self._names) < 2**15 else np.int32)[order]
-        self._iccid = np.array(iccids, "S22")[order]
+        self.imsis: Int64s = imsis[order]
+        self._names = names
+        self._sku = sku.astype(np.int16 if len(names) < 2**15 else np.int32)[order]
+        self._iccid = iccids[order]
         self._by_iccid = np.argsort(self._iccid).astype(np.int32)
 
     def __len__(self) -> int:
@@ -85,6 +90,48 @@ class CardList:
         """Bytes that the cards take."""
         arrays = (self.imsis, self._sku, self._iccid, self._by_iccid)
         return sum(array.nbytes for array in arrays)
+
+    @property
+    def iccids(self) -> list[str]:
+        """The number printed on each card, in the order of `imsis`."""
+        found: list[str] = self._iccid.astype(np.str_).tolist()
+        return found
+
+    @property
+    def skus(self) -> list[str]:
+        """Each card's SKU, likewise."""
+        found: list[str] = self._names[self._sku].tolist()
+        return found
+
+    def filter(self, kept: npt.NDArray[np.bool_]) -> CardList:
+        """Some of the cards; `kept` has an entry a card, in the order of `imsis`."""
+        found = CardList()
+        found._hold(self._iccid[kept], self.imsis[kept], self._names, self._sku[kept])
+        return found
+
+    def without(self, other: CardList) -> CardList:
+        """Those that have neither number in common with a card of another list."""
+        return self.filter(~(other.listed(self.imsis) | np.isin(self._iccid, other._iccid)))
+
+    def joined(self, other: CardList) -> CardList:
+        """Both lists in one."""
+        names, codes = np.unique(np.concatenate([self._names, other._names]), return_inverse=True)
+        ours, theirs = codes[: len(self._names)], codes[len(self._names) :]
+        found = CardList()
+        found._hold(
+            np.concatenate([self._iccid, other._iccid]),
+            np.concatenate([self.imsis, other.imsis]),
+            names,
+            np.concatenate([ours[self._sku], theirs[other._sku]]),
+        )
+        return found
+
+    def fingerprint(self) -> str:
+        """A hash of all of it."""
+        digest = hashlib.blake2b(digest_size=8)
+        for part in (self.imsis, self._iccid, self._sku, self._names):
+            digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()
 
     def imsi_of(self, iccid: str) -> int | None:
         """The IMSI of a card; None if it is not listed."""

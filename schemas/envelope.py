@@ -68,6 +68,9 @@ SIM_RANGES = pa.schema(
     ]
 )
 
+#: Cards whose numbers follow no rule, likewise, each in the partition of its SIM's block.
+SIM_CARDS = pa.schema([("imsi", pa.int64()), ("iccid", pa.string()), ("sku", pa.string())])
+
 #: A SIM came to a shelf or left it. A row with `known_at` after `at` restates history; of rows with
 #: one `movement_id` the one known last holds, and says with `withdrawn` that it never was.
 MOVEMENTS = pa.schema(
@@ -316,6 +319,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "unregistered_uses": USES,
     "placements": PLACEMENTS,
     "sim_ranges": SIM_RANGES,
+    "sim_cards": SIM_CARDS,
     "movements": MOVEMENTS,
     "incidents": INCIDENTS,
     "answers": ANSWERS,
@@ -338,7 +342,10 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
 
 #: The kinds of rows that a topic carries; watermarks without rows travel on all.
 KINDS: Final[dict[str, tuple[str, ...]]] = {
-    topics.SIM_EVENTS: ("uses", "late_uses", "unregistered_uses", "placements", "sim_ranges"),
+    topics.SIM_EVENTS: (
+        *("uses", "late_uses", "unregistered_uses", "placements"),
+        *("sim_ranges", "sim_cards"),
+    ),
     topics.STOCK_MOVEMENTS: ("movements",),
     topics.STOCK_INCIDENTS: ("incidents", "answers", "policies"),
     topics.STOCK_LEVELS: ("levels",),

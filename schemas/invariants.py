@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.cards import iccid_in, series_of
 from schemas.fields import TIME_END
@@ -79,8 +80,19 @@ def violation(rows: pa.RecordBatch) -> str | None:
             return f"count goes past a block of {SIM_BLOCK} SIMs in some row"
     if "range_start" in rows.schema.names and (why := _no_cards(rows)) is not None:
         return why
+    if rows.schema.names == ["imsi", "iccid", "sku"] and (why := _no_card(rows)) is not None:
+        return why
     if "incident_ids" in rows.schema.names and rows["incident_ids"].flatten().null_count:
         return "incident_ids has a gap in some row"
+    return None
+
+
+def _no_card(rows: pa.RecordBatch) -> str | None:
+    """Why single cards cannot be: a number that is none, or a SIM that comes twice."""
+    if not pc.all(pc.match_substring_regex(rows["iccid"], "^[0-9A-F]{18,22}$")).as_py():
+        return "iccid is no card's number in some row"
+    if pc.count_distinct(rows["imsi"]).as_py() < rows.num_rows:
+        return "imsi comes twice"
     return None
 
 

@@ -27,7 +27,7 @@ from pipelines.ingest.check import Checked, Format, believable, check
 from pipelines.ingest.feeds import HTTP, SCHEME
 from pipelines.ingest.feeds.messages import MessageFormat, check_messages, format_of
 from pipelines.ingest.mapping.mapping import Mapping
-from pipelines.ingest.pack import announcement, pack_chunk, sim_ranges_of
+from pipelines.ingest.pack import announcement, pack_chunk, sim_cards_of, sim_ranges_of
 from pipelines.ingest.pack import dead_letters as dead_letter_envelopes
 from pipelines.ingest.positions import Position
 from pipelines.ingest.post import EnvelopeSink
@@ -36,6 +36,7 @@ from pipelines.ingest.reading.files import Chunk, SourceFile
 from pipelines.ingest.reading.opening import NotYet, Unreadable, Vanished, open_file
 from pipelines.ingest.reference import LoadedReference, load_reference, reference_fingerprint
 from pipelines.ingest.source_clock import SourceClock
+from schemas.cards import CardList
 from schemas.envelope import NO_WATERMARK, Header
 from schemas.errors import InputError
 from schemas.fields import TIME_END
@@ -113,8 +114,24 @@ def recheck(
             checked = _check(few, how, believable(live))
             _recheck_lines(few, checked, loaded, partitions, result)
     if result.effects:  # The readers say so, too, perhaps not yet.
-        result.effects = sim_ranges_of(loaded.reference, partitions) + result.effects
+        result.effects = [
+            *sim_ranges_of(loaded.reference, partitions),
+            *sim_cards_of(_cards_of(result.effects, loaded.reference.cards), partitions),
+            *result.effects,
+        ]
     return result
+
+
+def _cards_of(effects: list[Effect], cards: CardList) -> CardList:
+    """Those that rows are about."""
+    about = [
+        effect.rows[name].to_numpy()
+        for effect in effects
+        if effect.rows is not None
+        for name in ("imsi", "first_imsi")
+        if name in effect.rows.schema.names
+    ]
+    return cards.filter(np.isin(cards.imsis, np.concatenate([np.empty(0, np.int64), *about])))
 
 
 def _recheck_reference(

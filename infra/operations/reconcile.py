@@ -188,8 +188,7 @@ def _empty(input: Path, watched: set[str], partitions: int = 1) -> Rebuild:
         [
             SimRange(int(b.first_imsi), b.count, b.sku, b.first_iccid, b.luhn)
             for b in reference.batches
-        ],
-        reference.cards,
+        ]
     )
     return Rebuild(registry, reference.holder, frozenset(watched), partitions)
 

@@ -23,7 +23,14 @@ from pipelines.ingest.check import AHEAD, Checked, RefusedLine, believable, noth
 from pipelines.ingest.feeds.feed import Checking, Feed, Item
 from pipelines.ingest.live_reference import LiveReference
 from pipelines.ingest.mapping.mapping import Mapping as ExportMapping
-from pipelines.ingest.pack import Packed, announcement, dead_letters, pack_chunk, sim_ranges_of
+from pipelines.ingest.pack import (
+    Packed,
+    announcement,
+    dead_letters,
+    pack_chunk,
+    sim_cards_of,
+    sim_ranges_of,
+)
 from pipelines.ingest.positions import Position, fingerprint, has_more, position_of_all
 from pipelines.ingest.post import EnvelopeSink, KafkaSink
 from pipelines.ingest.reading.archive import name_in, put_away, use_archive
@@ -34,6 +41,7 @@ from pipelines.ingest.sent_uses import SentUses
 from pipelines.ingest.source_clock import Disorder
 from pipelines.ingest.sources import Source, SourceRecords, SourceState, Status
 from pipelines.ingest.watchdog import Watchdog
+from schemas.cards import CardList
 from schemas.envelope import NO_WATERMARK, Header
 from schemas.errors import InputError
 from schemas.reference import Reference
@@ -51,6 +59,9 @@ LOOK_EVERY = 0.5
 #: in the time after which it counts as absent.
 HEARTBEAT_EVERY = 1_000
 ALIVE_SHARE = 8
+
+#: The list of cards, as positions name it.
+CARDS = "reference/sims.csv"
 
 #: Seconds that the chunk under way is given when reading is to stop.
 STOP_WITHIN = 2.0
@@ -206,6 +217,7 @@ class _Reading:
         self.positions: dict[str, Position] = {}
         self._unkept: dict[str, Position] = {}
         self.sent_uses = SentUses()
+        self._said_cards = CardList()
         self._complained: set[str] = set()
         self._states: dict[str, tuple[int, int]] = {}
         self._kept = time.monotonic()
@@ -270,10 +282,25 @@ class _Reading:
     async def _take_up(self, loaded: LoadedReference) -> None:
         """Say which SIMs are ours before any row about them, and what of the tables is refused."""
         await self.post.send(sim_ranges_of(loaded.reference, self.post.partitions))
+        await self._say_cards(loaded.reference.cards)
         for line in loaded.refused:
             self.report.refused[line.reason.split(":")[0]] += 1
             refused = [(line.line, line.reason, line.payload)]
             await self.post.send(dead_letters(line.source, refused, self.post.partitions))
+
+    async def _say_cards(self, cards: CardList) -> None:
+        """The same of cards of a list, which may be long: what is on record is not said again."""
+        known = self.positions.get(CARDS)
+        print_ = cards.fingerprint()
+        if known is not None and known.fingerprint == print_:
+            self._said_cards = cards
+        new = cards.filter(~self._said_cards.listed(cards.imsis))
+        if not len(new):
+            return
+        await self.post.send(sim_cards_of(new, self.post.partitions))
+        self.positions[CARDS] = Position(CARDS, len(cards), print_, done=True)
+        await self.post.keep({CARDS: self.positions[CARDS]})
+        self._said_cards = cards
 
     def _move_on(self, ended_at: int) -> None:
         """See that the end of this reading is later than the end of the one before.

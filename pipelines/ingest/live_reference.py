@@ -20,8 +20,8 @@ class LiveReference:
     """The tables in `folder`; `look` takes up files that changed and have settled since.
 
     A set of tables that cannot be used as a whole is reported once and passed over: what was known
-    before holds until it is mended. A SIM batch whose row is gone stays registered: its cards are
-    still on shelves. Raises what `load_reference` raises, when it is made.
+    before holds until it is mended. A SIM batch or a listed card whose row is gone stays
+    registered: it is still on shelves. Raises what `load_reference` raises, when it is made.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,7 +49,7 @@ class LiveReference:
             return False
         self._taken = self._seen
         try:
-            self.loaded = load_reference(self.folder, self.tables.batches)
+            self.loaded = load_reference(self.folder, self.tables)
         except InputError as error:
             log.error(  # noqa: TRY400 - a user's mistake, not ours
                 "the reference tables changed and cannot be used, the old ones hold: %s", error

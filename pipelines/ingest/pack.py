@@ -18,8 +18,10 @@ from pipelines.ingest.sim_ranges import Placed, sim_ranges
 from pipelines.ingest.source_clock import SourceClock
 from pipelines.ingest.times import Bools, Int64s
 from schemas import topics
+from schemas.cards import CardList
 from schemas.envelope import (
     LATE_USES,
+    SIM_CARDS,
     USES,
     Header,
 )
@@ -173,6 +175,19 @@ def sim_ranges_of(reference: Reference, partitions: int) -> list[Effect]:
         for partition in range(partitions)
         for some in _to_size(rows.batch())
     ]
+
+
+def sim_cards_of(cards: CardList, partitions: int) -> list[Effect]:
+    """Which listed cards are ours, each to the partition of its SIM, likewise."""
+    found: list[Effect] = []
+    partition_of = partition_of_block(block_of(cards.imsis), partitions)
+    for partition in np.unique(partition_of).tolist():
+        some = cards.filter(partition_of == partition)
+        columns = [pa.array(column) for column in (some.imsis, some.iccids, some.skus)]
+        rows = pa.record_batch(columns, schema=SIM_CARDS)
+        header = Header("sim_cards")
+        found += [Effect(topics.SIM_EVENTS, partition, header, few) for few in _to_size(rows)]
+    return found
 
 
 def announcement(header: Header, partitions: int) -> list[Effect]:

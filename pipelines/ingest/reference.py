@@ -59,12 +59,12 @@ class LoadedReference:
     refused: list[RefusedLine]
 
 
-def load_reference(folder: Path, known_batches: Iterable[tables.SimBatch] = ()) -> LoadedReference:
+def load_reference(folder: Path, known: Reference | None = None) -> LoadedReference:
     """Read all tables of `reference/`.
 
-    Of SIM batches known before, those that are no longer in the table are kept: their cards are
-    still on shelves. One that has a SIM in common with a batch in the table was corrected, and is
-    not kept.
+    Of SIM batches and listed cards `known` before, those that are no longer in their table are
+    kept: they are still on shelves. One that has a SIM in common with a row of the table was
+    corrected, and is not kept.
 
     A row that cannot be used is refused and the others go on. Raises `InputError`, in one line
     that says what to do, for a missing file or column and for batches that overlap.
@@ -78,6 +78,8 @@ def load_reference(folder: Path, known_batches: Iterable[tables.SimBatch] = ()) 
         else []
         for name, model in _MODELS.items()
     }
+    known = known or Reference()
+    batches = _with_known(list(dict.fromkeys(rows["sim_batches"])), known.batches)
     return LoadedReference(
         Reference(
             territories={r.territory_id: r for r in rows["territories"]},
@@ -85,9 +87,9 @@ def load_reference(folder: Path, known_batches: Iterable[tables.SimBatch] = ()) 
             wholesalers={r.wholesaler_id: r for r in rows["wholesalers"]},
             outlets={r.outlet_id: r for r in rows["outlets"]},
             assignments=rows["assignments"],
-            batches=_with_known(list(dict.fromkeys(rows["sim_batches"])), known_batches),
+            batches=batches,
             hand_overs=list({row.hand_over_id: row for row in rows["hand_overs"]}.values()),
-            cards=_cards(folder / "sims.csv", rows["sim_batches"], refused),
+            cards=_cards_with_known(folder / "sims.csv", batches, refused, known.cards),
             units={row.unit_id: row for row in rows["units"]},
             service_targets={
                 (row.unit_id or "", row.kpi): row.target for row in rows["service_targets"]
@@ -111,7 +113,17 @@ def _with_known(
     return batches + gone
 
 
-def _cards(path: Path, batches: list[tables.SimBatch], refused: list[RefusedLine]) -> CardList:
+def _cards_with_known(
+    path: Path, batches: list[tables.SimBatch], refused: list[RefusedLine], known: CardList
+) -> CardList:
+    in_batches = Reference(batches=list(batches))
+    cards = _cards(path, in_batches, refused)
+    gone = known.without(cards)
+    gone = gone.filter(~in_batches.registered(gone.imsis))
+    return cards.joined(gone) if len(gone) else cards
+
+
+def _cards(path: Path, in_batches: Reference, refused: list[RefusedLine]) -> CardList:
     """The cards of `sims.csv`, in columns: there may be millions."""
     if not path.exists():
         return CardList()
@@ -136,7 +148,7 @@ def _cards(path: Path, batches: list[tables.SimBatch], refused: list[RefusedLine
         ),
     ).to_numpy(zero_copy_only=False)
     numbers = pc.if_else(pa.array(good), imsis, "0").cast(pa.int64()).to_numpy()
-    registered = Reference(batches=list(batches)).registered(numbers) & good
+    registered = in_batches.registered(numbers) & good
     first = np.ones(len(numbers), bool)
     for column in (iccids.to_numpy(zero_copy_only=False), numbers):
         first &= np.isin(np.arange(len(numbers)), np.unique(column, return_index=True)[1])

@@ -18,7 +18,7 @@ from oracle.stream_harness import IMSIS, RANGES, holder
 from pipelines.core.effects import Effect
 from pipelines.core.stock.sim_registry import UNUSED, SimRange, SimRegistry
 from pipelines.core.stock.sim_stage import SimStage
-from schemas.envelope import PLACEMENTS, SIM_RANGES, USES, Header
+from schemas.envelope import PLACEMENTS, SIM_CARDS, SIM_RANGES, USES, Header
 from schemas.topics import SIM_BLOCK, block_of
 
 NEAR = sorted({imsi + step for imsi in IMSIS for step in (-SIM_BLOCK, -1, 0, 1, SIM_BLOCK)})
@@ -93,6 +93,23 @@ def test_it_does_not_matter_how_sims_became_known(log: list[Step], data: st.Data
     expected = work(log, RANGES, [])
     announced = [ranges(RANGES)] * data.draw(st.integers(1, 2))
     assert work([*announced, *log], early, [len(announced) + d for d in deaths]) == expected
+
+
+@given(log=facts(), data=st.data())
+def test_nor_whether_they_are_a_batch_or_cards_of_a_list(
+    log: list[Step], data: st.DataObject
+) -> None:
+    deaths = data.draw(st.lists(st.integers(1, len(log)), unique=True))
+    rows = [
+        {"imsi": imsi, "iccid": r.iccids([imsi])[0], "sku": r.sku}
+        for r in RANGES
+        for imsi in range(r.first_imsi, r.first_imsi + r.count)
+    ]
+    cards = Header("sim_cards"), pa.RecordBatch.from_pylist(rows, schema=SIM_CARDS)
+    announced = [cards] * data.draw(st.integers(1, 2))
+    assert work([*announced, *log], [], [len(announced) + d for d in deaths]) == work(
+        log, RANGES, []
+    )
 
 
 @given(

@@ -71,6 +71,9 @@ GOOD: dict[str, Callable[[int], dict[str, Any]]] = {
         "range_start": FIRST + i * 1_000, "sims": 1 + i, "sku": "prepaid",
         "first_iccid": "8986001000000000000", "luhn": False,
     },
+    "sim_cards": lambda i: {
+        "imsi": FIRST + i * 10**6, "iccid": f"89860010000000A{i:05}", "sku": "prepaid",
+    },
     "movements": lambda i: {
         "movement_id": f"d{i}/8986/delivery", "at": T + i, "known_at": T + i, "outlet_id": "o1",
         "sku": "prepaid", "imsi": FIRST + i, "iccid": "8986001000000000000",

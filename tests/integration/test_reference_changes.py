@@ -28,6 +28,7 @@ LATER = {
     "outlets": TABLES["outlets"] + "o2,New shop,kiosk,t,,\n",
     "assignments": TABLES["assignments"] + "o2,v,2026-01-01T00:00:00Z\n",
     "sim_batches": f"{BATCHES}b2,std,{THERE},460001000000500,100\n",
+    "sims": "iccid,imsi,sku\n8986001A000000000777,460001000700000,std\n",
 }
 
 
@@ -65,9 +66,12 @@ def test_changed_tables_and_policies_count_at_once_and_rows_that_are_gone_end_no
     for name, text in TABLES.items():
         (city / "reference" / f"{name}.csv").write_text(text)
     delivery(city, "d1", 3_600, "o", "w", HERE)
-    # What only later rows make sense of: two cards brought to a new shop, and one of them used.
+    # What only later rows make sense of: three cards brought to a new shop, and two of them used.
     delivery(city, "d3", 1_800, "o2", "v", THERE + 2, count=2)
+    listed = {"outlet_id": "o2", "wholesaler_id": "v", "iccids": ["8986001A000000000777"]}
+    say(city, "delivery", "d4", 1_700, **listed)
     say(city, "activation", "x3", 900, imsi="460001000000502")
+    say(city, "activation", "x5", 800, imsi="460001000700000")
     command = [*ZEROSTOCK, "run", "--input", city, "--data", data, "--follow", "--clock", "wall"]
     command += [
         "--sms",
@@ -119,7 +123,9 @@ def test_changed_tables_and_policies_count_at_once_and_rows_that_are_gone_end_no
     assert rows(data, "SELECT reason LIKE 'unknown_outlet: o2%' FROM dead_letters") == [(1,)]
     sold = "SELECT event_id, delta FROM stock_movements WHERE outlet_id = 'o2' ORDER BY at, iccid"
     assert rows(data, sold) == [
-        ("d3", 1), ("d3", 1), ("x3", -1), ("d2", 1), ("x2", -1), ("x4", -1)
+        ("d3", 1), ("d3", 1), ("d4", 1), ("x3", -1), ("x5", -1), ("d2", 1), ("x2", -1), ("x4", -1)
     ]  # fmt: skip
+    shown = "SELECT iccid FROM stock_movements WHERE event_id = 'x5'"
+    assert rows(data, shown) == [("8986001A000000000777",)]
     assert rows(data, "SELECT event_id FROM anomalies WHERE kind != 'late'") == []
     assert rows(data, "SELECT outlet_id FROM outlets ORDER BY outlet_id") == [("o",), ("o2",)]

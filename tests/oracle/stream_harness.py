@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import astuple
 from random import Random
 
@@ -18,6 +19,7 @@ from schemas.envelope import (
     LATE_USES,
     NO_WATERMARK,
     PLACEMENTS,
+    SIM_CARDS,
     SIM_RANGES,
     USES,
     Header,
@@ -132,57 +134,96 @@ def envelopes_of(
     return logs
 
 
+def iccid_of(imsi: int, listed: Collection[SimRange] = ()) -> str:
+    """The number on a card; of a `listed` range the cards follow no rule."""
+    found = next(r for r in RANGES if r.first_imsi <= imsi < r.first_imsi + r.count)
+    return f"8986{imsi * 7919 % 10**15:015}A" if found in listed else found.iccids([imsi])[0]
+
+
+def cards_message(imsis: list[int], listed: Collection[SimRange]) -> bytes:
+    """What a reader sends of listed cards."""
+    rows = [{"imsi": i, "iccid": iccid_of(i, listed), "sku": sku_of(i)} for i in imsis]
+    return pack(Header("sim_cards"), pa.RecordBatch.from_pylist(rows, schema=SIM_CARDS))
+
+
 def ranges_message(ranges: list[SimRange]) -> bytes:
     """What a reader sends of batches that it knows."""
     rows = [dict(zip(SIM_RANGES.names, astuple(r), strict=True)) for r in ranges]
     return pack(Header("sim_ranges"), pa.RecordBatch.from_pylist(rows, schema=SIM_RANGES))
 
 
-def batches_come_later(logs: list[list[bytes]], random: Random) -> list[list[bytes]]:
+def batches_come_later(
+    logs: list[list[bytes]], random: Random, listed: Collection[SimRange] = ()
+) -> list[list[bytes]]:
     """The same input of readers that learn of each batch at some moment only.
 
     Before that its uses are somebody else's, and its placements dead letters, which are sent again
-    once they can be accepted. Batches are named again and again.
+    once they can be accepted. Batches are named again and again. Those `listed` are none: each of
+    their cards is known by itself.
     """
     found: list[list[bytes]] = []
-    for log in logs:
-        since = {r: random.randint(0, len(log)) for r in RANGES}
+    for partition, log in enumerate(logs):
+        since: dict[SimRange | int, int] = {}
+        for r in RANGES:
+            for unit in [r.first_imsi + i for i in range(r.count)] if r in listed else [r]:
+                if isinstance(unit, SimRange) or _home(unit, len(logs)) == partition:
+                    since[unit] = random.randint(0, len(log))
         told: list[bytes] = []
-        letters: dict[SimRange, list[dict]] = {r: [] for r in RANGES}
+        letters: dict[SimRange | int, list[dict]] = {unit: [] for unit in since}
         for moment in range(len(log) + 1):
-            for r in [r for r in RANGES if since[r] == moment]:
-                told += [ranges_message([r])] * random.randint(1, 2)
-                random.shuffle(letters[r])
-                for row in letters[r]:
+            new = [unit for unit in since if since[unit] == moment]
+            random.shuffle(new)
+            told += _naming(new, listed) * random.randint(1, 2)
+            for unit in new:
+                random.shuffle(letters[unit])
+                for row in letters[unit]:
                     batch = pa.RecordBatch.from_pylist([row], schema=PLACEMENTS)
                     told.append(pack(Header("placements"), batch))
             if random.random() < 0.1:
-                told.append(ranges_message([r for r in RANGES if since[r] <= moment]))
+                told += _naming([u for u in since if since[u] <= moment], listed)
             if moment < len(log):
-                told += _told_without(
-                    log[moment], {r for r in RANGES if since[r] > moment}, letters
-                )
+                unknown = {unit for unit in since if since[unit] > moment}
+                told += _told_without(log[moment], unknown, letters, listed)
         found.append(told)
     return found
 
 
+def _home(imsi: int, partitions: int) -> int:
+    return partition_of_block(block_of(imsi), partitions)
+
+
+def _naming(units: list[SimRange | int], listed: Collection[SimRange]) -> list[bytes]:
+    """The messages that name batches, and listed cards."""
+    ranges = [u for u in units if isinstance(u, SimRange)]
+    cards = [u for u in units if isinstance(u, int)]
+    return [ranges_message(ranges)] * bool(ranges) + [cards_message(cards, listed)] * bool(cards)
+
+
 def _told_without(
-    data: bytes, unknown: set[SimRange], letters: dict[SimRange, list[dict]]
+    data: bytes,
+    unknown: set[SimRange | int],
+    letters: dict[SimRange | int, list[dict]],
+    listed: Collection[SimRange],
 ) -> list[bytes]:
-    """An envelope as a reader has it who does not know some batches."""
+    """An envelope as a reader has it who does not know some batches and cards."""
     header, rows = unpack(data)
     if rows is None:
         return [data]
     known, others = [], []
     for row in rows.to_pylist():
-        imsi = row["imsi" if "imsi" in row else "first_imsi"]
-        batch = next(r for r in RANGES if r.first_imsi <= imsi < r.first_imsi + r.count)
-        if batch not in unknown:
-            known.append(row)
-        elif header.kind == "placements":
-            letters[batch].append(row | {"known_at": row["at"]})
-        else:
-            others.append({name: row[name] for name in USES.names})
+        name = "imsi" if "imsi" in row else "first_imsi"
+        batch = next(r for r in RANGES if r.first_imsi <= row[name] < r.first_imsi + r.count)
+        parts = [row]
+        if batch in listed and name == "first_imsi":  # cards of a list are named one by one
+            parts = [row | {name: row[name] + i, "count": 1} for i in range(row["count"])]
+        for part in parts:
+            unit = part[name] if batch in listed else batch
+            if unit not in unknown:
+                known.append(part)
+            elif header.kind == "placements":
+                letters[unit].append(part | {"known_at": part["at"]})
+            else:
+                others.append({column: part[column] for column in USES.names})
     told = [pack(header, pa.RecordBatch.from_pylist(known, schema=rows.schema))] if known else []
     if others:
         batch = pa.RecordBatch.from_pylist(others, schema=USES)

@@ -48,14 +48,15 @@ class SimRegistry:
     all SIMs that are not registered; it reads as used since ever, hence never as a candidate.
     """
 
-    def __init__(self, ranges: Iterable[SimRange] = (), cards: CardList | None = None) -> None:
+    def __init__(self, ranges: Iterable[SimRange] = ()) -> None:
         self._ranges: list[SimRange] = []
         self._range_starts: list[int] = []
         self._blocks: Int64s = np.empty(0, np.int64)  # in the order of their slots
         self.first_use: Int64s = np.ones(1, np.int64)
-        self._cards = cards if cards is not None else CardList()
+        #: Each less than half as long as the one before, so that adding stays cheap.
+        self._cards: list[CardList] = []
+        self._find_runs()
         self.extend(ranges)
-        self._make_room(np.unique(block_of(self._cards.imsis)))
 
     def extend(self, ranges: Iterable[SimRange]) -> None:
         """Register more SIMs; what is registered already stays as it is.
@@ -76,6 +77,27 @@ class SimRegistry:
             wanted.append(np.arange(block_of(some.first_imsi), last + 1))
         self._make_room(np.concatenate(wanted))
 
+    def add_cards(self, cards: CardList) -> CardList:
+        """Register single cards; the new ones among them. Of one IMSI the card named first holds.
+
+        An IMSI in a range is that range's.
+        """
+        new = cards.filter(~self._listed(cards.imsis))
+        if not len(new):
+            return new
+        self._make_room(np.unique(block_of(new.imsis)))
+        some = new
+        while self._cards and len(self._cards[-1]) <= 2 * len(some):
+            some = self._cards.pop().joined(some)
+        self._cards.append(some)
+        return new
+
+    def _listed(self, imsis: Int64s) -> npt.NDArray[np.bool_]:
+        found = np.zeros(len(imsis), np.bool_)
+        for cards in self._cards:
+            found |= cards.listed(imsis)
+        return found
+
     def reserve(self, imsis: Int64s, counts: Int64s) -> None:
         """Give slots to ranges of SIMs at once, that may be registered: growing later is dear."""
         ends = block_of(imsis + counts - 1) + 1
@@ -85,8 +107,13 @@ class SimRegistry:
     def _make_room(self, blocks: Int64s) -> None:
         """Give slots to blocks that have none; `first_use` becomes another array."""
         new = np.setdiff1d(blocks, self._blocks)
+        if not len(new):
+            return
         self._blocks = np.concatenate([self._blocks, new])
         self.first_use = np.concatenate([self.first_use, np.zeros(len(new) * SIM_BLOCK, np.int64)])
+        self._find_runs()
+
+    def _find_runs(self) -> None:
         slots = np.argsort(self._blocks)
         numbers = self._blocks[slots]
         breaks = np.flatnonzero((np.diff(numbers) != 1) | (np.diff(slots) != 1)) + 1
@@ -104,9 +131,19 @@ class SimRegistry:
         return len(self.first_use) - 1
 
     def reset(self, partition: int, partitions: int) -> None:
-        """Take all SIMs of a partition for unused: what is known of them will be read again."""
+        """Take all SIMs of a partition for unused: what is known of them will be read again.
+
+        So will its listed cards, which are ours from their place in the log on.
+        """
         mine = partition_of_block(self._blocks, partitions) == partition
         self.first_use[1:].reshape(-1, SIM_BLOCK)[mine] = UNUSED
+        others = [
+            cards.filter(partition_of_block(block_of(cards.imsis), partitions) != partition)
+            for cards in self._cards
+        ]
+        self._cards = []
+        for cards in others:
+            self.add_cards(cards)
 
     def slots(self, imsis: Int64s) -> Int64s:
         """The slot of each IMSI in `first_use`, shape as `imsis`; 0 outside all blocks."""
@@ -142,8 +179,10 @@ class SimRegistry:
         index = bisect_right(self._range_starts, imsi) - 1
         if index >= 0 and imsi < self._ranges[index].first_imsi + self._ranges[index].count:
             return self._ranges[index]
-        card = self._cards.card(imsi)
-        return SimRange(imsi, 1, card[1], card[0]) if card is not None else None
+        for cards in self._cards:
+            if (card := cards.card(imsi)) is not None:
+                return SimRange(imsi, 1, card[1], card[0])
+        return None
 
     def iccid(self, imsi: int) -> str:
         """The number printed on a registered SIM's card; `KeyError` for any other."""

@@ -35,6 +35,7 @@ from pipelines.core.stock.sim_registry import UNUSED, Int64s, SimRange, SimRegis
 from pipelines.core.stock.unregistered import UNREGISTERED_KEY, UnregisteredUses
 from pipelines.core.watermarks import source_watermark
 from schemas import topics
+from schemas.cards import CardList
 from schemas.envelope import NO_WATERMARK
 from schemas.topics import block_of, partition_of_key
 
@@ -42,9 +43,19 @@ from schemas.topics import block_of, partition_of_key
 _RANGES = -1
 RANGES_KEY = b"ranges"
 
+#: The part that has the cards of lists that are ours; it is written before all blocks, too.
+_CARDS = -2
+CARDS_KEY = b"cards/"
+
+#: Cards that an entry of the state table holds at most.
+_ENTRY_CARDS = 2_000
+
 #: The part that has the uses of SIMs in no batch; it is written after all blocks, so that a use is
 #: in the block that took it before it is gone from here.
 _UNREGISTERED = 2**62
+
+#: IMSIs, ICCIDs and SKUs.
+_StoredCards = tuple[list[int], list[str], list[str]]
 
 
 class SimStage(Stage[int]):
@@ -68,6 +79,8 @@ class SimStage(Stage[int]):
         self.blocks: dict[int, Block] = {}
         self.ranges: set[SimRange] = set()
         self.unregistered = UnregisteredUses()
+        self._new_cards: list[CardList] = []
+        self._card_entries = 0
         self._due: list[tuple[int, int]] = []
 
     # Taking facts in
@@ -81,6 +94,17 @@ class SimStage(Stage[int]):
             self._hold_placements(rows)
         elif kind == "sim_ranges":
             self._register(rows)
+        elif kind == "sim_cards":
+            self._register_cards(rows)
+
+    def _register_cards(self, rows: pa.RecordBatch) -> None:
+        """Take listed cards for ours from here on in the log, likewise."""
+        imsis = rows["imsi"].to_numpy()
+        cards = CardList(rows["iccid"].to_pylist(), imsis, rows["sku"].to_pylist())
+        if len(new := self.registry.add_cards(cards)):
+            self._new_cards.append(new)
+            self._dirty.add(_CARDS)
+        self._recall(imsis, imsis + 1)
 
     def _register(self, rows: pa.RecordBatch) -> None:
         """Take SIMs for ours from here on in the log, whatever the reference tables say later."""
@@ -289,15 +313,32 @@ class SimStage(Stage[int]):
     def _entries(self, part: int) -> Iterator[tuple[bytes, bytes]]:
         if part == _RANGES:
             yield RANGES_KEY, msgspec.msgpack.encode(sorted(self.ranges, key=astuple))
+        elif part == _CARDS:
+            yield from self._entries_of_cards()
         elif part == _UNREGISTERED:
             yield from self.unregistered.snapshot()
         else:
             yield from self.blocks[part].entries(self.restate_within)
 
+    def _entries_of_cards(self) -> Iterator[tuple[bytes, bytes]]:
+        """Each card is written once: entries are added, and none is written again."""
+        new, self._new_cards = self._new_cards, []
+        for cards in new:
+            columns = cards.imsis.tolist(), cards.iccids, cards.skus
+            for start in range(0, len(cards), _ENTRY_CARDS):
+                some = [column[start : start + _ENTRY_CARDS] for column in columns]
+                yield CARDS_KEY + b"%d" % self._card_entries, msgspec.msgpack.encode(some)
+                self._card_entries += 1
+
     def _restore(self, key: bytes, value: bytes) -> None:
         if key == RANGES_KEY:
             self.ranges = set(msgspec.msgpack.decode(value, type=list[SimRange]))
             self.registry.extend(self.ranges)
+            return
+        if key.startswith(CARDS_KEY):
+            imsis, iccids, skus = msgspec.msgpack.decode(value, type=_StoredCards)
+            self.registry.add_cards(CardList(iccids, imsis, skus))
+            self._card_entries = max(self._card_entries, int(key.removeprefix(CARDS_KEY)) + 1)
             return
         if key.startswith(UNREGISTERED_KEY):
             self.unregistered.restore(key, value)

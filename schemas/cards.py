@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 Int64s = npt.NDArray[np.int64]
-_Texts = npt.NDArray[Any]
+_Array = npt.NDArray[Any]
 
 _TAIL = re.compile(r"[0-9]*\Z")
 
@@ -73,7 +73,7 @@ class CardList:
         names, sku = np.unique(np.array(skus, np.str_), return_inverse=True)
         self._hold(np.array(iccids, "S22"), np.array(imsis, np.int64), names, sku)
 
-    def _hold(self, iccids: _Texts, imsis: Int64s, names: _Texts, sku: Int64s) -> None:
+    def _hold(self, iccids: _Array, imsis: Int64s, names: _Array, sku: _Array) -> None:
         order = np.argsort(imsis)
         #: Ascending.
         self.imsis: Int64s = imsis[order]

@@ -56,7 +56,9 @@ def _facts(found: Look) -> list[str]:
     facts = [lines[found.kind], f"{counted(found.rows, 'row')} looked at"]
     if found.malformed:
         facts.append(f"{counted(found.malformed, 'line')} with another number of columns")
-    if found.disorder_ms:
+    if found.by_end:
+        facts.append('rows are in the order in which calls end: ordered_by = "end" of a [[source]]')
+    elif found.disorder_ms:
         seconds = -(-found.disorder_ms // 1_000)
         facts.append(f"times run back by up to {seconds:,} s: give at least --disorder {seconds}s")
     elif found.disorder_ms == 0:

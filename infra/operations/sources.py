@@ -41,10 +41,12 @@ async def list_sources(settings: Settings, console: Console) -> None:
             *(printable(name), state.status, _time(state.watermark), _time(state.seen)),
             *(f"{measured.rows:,}", f"{measured.late:,}"),
             *(format_duration(measured.quantile(share)) for share in (0.5, 0.99)),
-            *(format_duration(measured.most), format_duration(state.disorder)),
+            *(format_duration(measured.most), _bound(state)),
         )
     console.print(table)
     console.print("median, 99 %, most: how far behind the newest row before them rows come")
+    if any(state.longest for state in states.values()):
+        console.print("+: the longest call, of sources whose rows come in the order of call ends")
     for line in advice({n: (s.measured, s.disorder) for n, s in sorted(states.items())}):
         console.print(f"[yellow]note:[/yellow] {line}", soft_wrap=True)
 
@@ -97,6 +99,11 @@ def _states_of_run(data: Path, partitions: int) -> dict[str, SourceState]:
         return {}
     (entries,) = snapshot.entries[INGEST_POSITIONS]
     return dict(filter(None, (noted_source(*entry) for entry in entries.items())))
+
+
+def _bound(state: SourceState) -> str:
+    longest = f" + {format_duration(state.longest)}" if state.longest else ""
+    return format_duration(state.disorder) + longest
 
 
 def _time(at: int) -> str:

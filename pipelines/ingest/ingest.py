@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import logging
 import socket
 import time
@@ -368,12 +369,13 @@ class _Reading:
 
     def _open(self, name: str, now: int) -> Source:
         options = self.options
-        disorder, idle_after = options.disorder_ms, options.idle_after_ms
+        disorder, idle_after, by_end = options.disorder_ms, options.idle_after_ms, False
         if options.mapping is not None:
             bounds = options.mapping.bounds_of(name)
             disorder = disorder if bounds.disorder is None else bounds.disorder
             idle_after = idle_after if bounds.idle_after is None else bounds.idle_after
-        source = self.sources[name] = Source(name, disorder, idle_after, now)
+            by_end = bounds.ordered_by == "end"
+        source = self.sources[name] = Source(name, disorder, idle_after, now, by_end)
         self.records.resume(source)
         return source
 
@@ -518,7 +520,7 @@ class _Reading:
 
         A feed comes in its own order, and stands where the last of its sources was.
         """
-        checking = Checking(self.threads, self._before)
+        checking = Checking(self.threads, self._before, self._is_by_end)
         streams = {name: self._items(source) for name, source in self.sources.items()}
         streams |= {feed.name: feed.items(checking) for feed in self.feeds}
         stands = {feed.name: NO_WATERMARK for feed in self.feeds}
@@ -543,6 +545,10 @@ class _Reading:
             for task in ready.values():
                 task.cancel()
             await asyncio.gather(*ready.values(), return_exceptions=True)
+
+    def _is_by_end(self, name: str) -> bool:
+        """Whether a source's rows come in the order in which calls end."""
+        return self.sources[name].clock.by_end
 
     def _before(self) -> int:
         """Where times end that a row may have by now, ms."""
@@ -579,8 +585,10 @@ class _Reading:
         """The chunks of a file in their order, read one by one, checked beside each other."""
         loop = asyncio.get_running_loop()
         checking: deque[asyncio.Future[tuple[Chunk, Checked]]] = deque()
+        detail = self._is_by_end(opened.source)
         while chunk := await loop.run_in_executor(self.threads, opened.read):
-            checking.append(loop.run_in_executor(self.threads, opened.check, chunk, self._before()))
+            check = partial(opened.check, chunk, self._before(), detail=detail)
+            checking.append(loop.run_in_executor(self.threads, check))
             if len(checking) == READERS:
                 yield await checking.popleft()
         while checking:
@@ -597,7 +605,8 @@ class _Reading:
         await self.post.send(dead_letters(file.name, refused, self.post.partitions))
 
     async def _post(self, source: Source, reference: Reference, item: Item) -> None:
-        chunk = item.chunk
+        # Only once all of a chunk is sent has its source come so far: it may be cut off by a stop.
+        chunk, clock = item.chunk, copy.deepcopy(source.clock)
         if chunk.damage is not None:
             log.error("%s cannot be read: %s", item.name, chunk.damage)
             packed = Packed([], [(chunk.first_line, f"malformed: {chunk.damage}", b"")])
@@ -605,7 +614,7 @@ class _Reading:
             packed = pack_chunk(
                 item.checked,
                 source.name,
-                source.clock,
+                clock,
                 reference,
                 self.post.partitions,
                 item.name,
@@ -615,6 +624,7 @@ class _Reading:
             source.found_at = self.options.now()
         await self.post.send(packed.effects)
         await self.post.send(dead_letters(item.name, packed.refused, self.post.partitions))
+        source.clock = clock
         self._count(packed, item)
         self.progress(self.report)
         position = item.position(source.clock.newest)
@@ -639,7 +649,10 @@ class _Reading:
         if self._unkept and time.monotonic() - self._kept >= every:
             unkept, self._unkept = self._unkept, {}
             unsafe, self._unsafe = self._unsafe, []
-            await self.post.keep(unkept)
+            now = self.options.now()
+            longer = [s for s in self.sources.values() if self.records.lacks(s)]
+            states = {s.name: self.records.record(s, "open", now) for s in longer}
+            await self.post.keep(unkept, states)
             for safe, refused in unsafe:
                 safe(refused)
             self._kept = time.monotonic()

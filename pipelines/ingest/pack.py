@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.core.effects import Effect, RowBuilder
 from pipelines.core.stock.placement import PlacementType
@@ -15,7 +16,7 @@ from pipelines.ingest.check import Checked
 from pipelines.ingest.sent_uses import SentUses
 from pipelines.ingest.service.rows import service_rows
 from pipelines.ingest.sim_ranges import Placed, sim_ranges
-from pipelines.ingest.source_clock import SourceClock
+from pipelines.ingest.source_clock import LONGEST_CALL, SourceClock
 from pipelines.ingest.times import Bools, Int64s
 from schemas import topics
 from schemas.cards import CardList
@@ -69,7 +70,8 @@ def pack_chunk(
     times = np.concatenate([checked.at, np.array([e.at for _, e, _ in others], np.int64)])
     order = np.argsort(lines, kind="stable")
     known = np.empty(len(lines), np.int64)
-    known[order] = clock.known_at(times[order])
+    lasted = _lasted(checked, len(others))[order] if clock.by_end else None
+    known[order] = clock.known_at(times[order], lasted)
     ours = reference.registered(checked.imsis)
     packed = Packed([], checked.refused + refused, outsiders=outsiders + int((~ours).sum()))
     batches: dict[int, list[tuple[str, pa.RecordBatch]]] = {p: [] for p in range(partitions)}
@@ -132,6 +134,15 @@ def pack_chunk(
             for some in _to_size(rows.batch())
         ]
     return packed
+
+
+def _lasted(checked: Checked, others: int) -> Int64s:
+    """How long each row's call lasted, ms, and 0 for all other events behind them."""
+    found = np.zeros(len(checked.at) + others, np.int64)
+    if checked.detail is not None:
+        seconds = pc.fill_null(checked.detail["duration_s"], 0).to_numpy()
+        found[: len(seconds)] = np.minimum(seconds * 1_000, LONGEST_CALL)
+    return found
 
 
 def dead_letters(name: str, refused: list[tuple[int, str, bytes]], partitions: int) -> list[Effect]:

@@ -166,8 +166,9 @@ class KafkaSink:
         self, positions: dict[str, Position], sources: Mapping[str, SourceState] | None = None
     ) -> None:
         """See `EnvelopeSink`."""
-        notes = [(name.encode(), encode(position)) for name, position in positions.items()]
-        notes += [(source_key(n), msgspec.json.encode(s)) for n, s in (sources or {}).items()]
+        # Sources first: from a position on their longest call must be known.
+        notes = [(source_key(n), msgspec.json.encode(s)) for n, s in (sources or {}).items()]
+        notes += [(name.encode(), encode(position)) for name, position in positions.items()]
         try:
             await self._flush()
             for key, note in notes:

@@ -75,35 +75,52 @@ class Disorder(msgspec.Struct):
         return next((bound for bound in _SETTINGS if bound >= needed), needed)
 
 
+#: No call counts for longer, ms: what says so is a slip, and would hold all back.
+LONGEST_CALL: Final = 86_400_000
+
+
 @dataclass
 class SourceClock:
     """How far a source's events have come.
 
     `newest` is its newest accepted time, `floor` a watermark that holds whatever the rows say: one
     on record from an earlier reader, or one that followed from silence. All in ms.
+
+    Rows that come `by_end` are written when calls end: `newest` is the newest end, and what is
+    still to come began up to the `longest` call that was seen before that.
     """
 
     disorder: int
     newest: int = NO_WATERMARK
     floor: int = NO_WATERMARK
     measured: Disorder = field(default_factory=Disorder)
+    by_end: bool = False
+    longest: int = 0
 
     @property
     def watermark(self) -> int:
         """Nothing in time is to come from below this."""
         if self.newest == NO_WATERMARK:
             return self.floor
-        return max(self.newest - self.disorder, self.floor)
+        return max(self.newest - self.disorder - self.longest, self.floor)
 
-    def known_at(self, at: Int64s) -> Int64s:
+    def known_at(self, at: Int64s, lasted: Int64s | None = None) -> Int64s:
         """When rows in this order count: at their time, or at the watermark they came too late for.
 
-        Moves the clock on; shapes as `at`, ms.
+        Moves the clock on; shapes as `at`, ms. `lasted` is how long calls were, of rows `by_end`.
+        The longest of these rows counts from their first on, so that it is not late itself.
         """
-        before = np.maximum.accumulate(np.concatenate([[self.newest], at]))
+        written = at
+        if self.by_end and lasted is not None and len(at):
+            lasted = np.clip(lasted, 0, LONGEST_CALL)
+            written = at + lasted
+            self.floor = self.watermark  # which a longer call must not take back
+            self.longest = max(self.longest, int(lasted.max()))
+        before = np.maximum.accumulate(np.concatenate([[self.newest], written]))
         self.newest = int(before[-1])
-        marks = np.where(before == NO_WATERMARK, NO_WATERMARK, before - self.disorder)
+        bound = self.disorder + self.longest
+        marks = np.where(before == NO_WATERMARK, NO_WATERMARK, before - bound)
         known: Int64s = np.maximum(at, np.maximum(marks, self.floor)[:-1])
-        behind = np.where(before[:-1] == NO_WATERMARK, 0, np.maximum(before[:-1] - at, 0))
+        behind = np.where(before[:-1] == NO_WATERMARK, 0, np.maximum(before[:-1] - written, 0))
         self.measured.add(behind, int((known > at).sum()))
         return known

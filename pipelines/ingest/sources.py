@@ -25,7 +25,8 @@ class SourceState(msgspec.Struct, frozen=True):
 
     `watermark` never falls. `reader` is who reads it, `seen` its clock (ms) at that time. Of an
     ended source there is no more for now; an absent one has a reader that is down; a retired one
-    is gone. None of these holds anything back.
+    is gone. None of these holds anything back. `longest` is the longest call (ms) of a source whose
+    rows come in the order of their ends, 0 of others.
     """
 
     watermark: int = NO_WATERMARK
@@ -34,6 +35,7 @@ class SourceState(msgspec.Struct, frozen=True):
     seen: int = 0
     disorder: int = 0
     measured: Disorder = msgspec.field(default_factory=Disorder)
+    longest: int = 0
 
 
 class Source:
@@ -43,9 +45,11 @@ class Source:
     (ms) it must be looked at in vain to be silent.
     """
 
-    def __init__(self, name: str, disorder: int, idle_after: int, found_at: int) -> None:
+    def __init__(
+        self, name: str, disorder: int, idle_after: int, found_at: int, by_end: bool = False
+    ) -> None:
         self.name = name
-        self.clock = SourceClock(disorder)
+        self.clock = SourceClock(disorder, by_end=by_end)
         self.idle_after = idle_after
         self.files: list[SourceFile] = []
         self.found_at = found_at
@@ -54,7 +58,7 @@ class Source:
         """The watermark that follows from looking in vain for long enough, if it is a new one."""
         if now - self.found_at < self.idle_after:
             return None
-        mark = now - max(self.idle_after, self.clock.disorder)
+        mark = now - max(self.idle_after, self.clock.disorder) - self.clock.longest
         return mark if mark > self.clock.watermark else None
 
 
@@ -87,18 +91,22 @@ class SourceRecords:
         if state is not None:
             source.clock.floor = max(source.clock.floor, state.watermark)
             source.clock.measured = copy.deepcopy(state.measured)
+            source.clock.longest = state.longest if source.clock.by_end else 0
 
     def record(self, source: Source, status: Status, now: int) -> SourceState:
         """The state to put on record for a source of this reader."""
         clock = source.clock
         state = SourceState(
-            clock.watermark, status, self.reader, now, clock.disorder, clock.measured
+            *(clock.watermark, status, self.reader, now),
+            *(clock.disorder, clock.measured, clock.longest),
         )
         self.states[source.name] = state
         return state
 
-    def silent_mark(self, source: Source, now: int) -> int | None:
-        """The watermark that follows from looking in vain for long enough, if it is a new one."""
+    def lacks(self, source: Source) -> bool:
+        """Whether a longer call was seen than is on record."""
+        state = self.states.get(source.name)
+        return source.clock.longest > (0 if state is None else state.longest)
 
     def left_behind(self, own: Container[str]) -> list[str]:
         """Open sources that an earlier run of this reader had and this one has not."""

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ingest_harness import FIRST_IMSI, HEADER, INGEST, ListPost, make_reference, put
+from ingest_harness import (
+    FIRST_ICCID,
+    FIRST_IMSI,
+    HEADER,
+    INGEST,
+    ListPost,
+    make_reference,
+    put,
+)
+from oracle.plain_fold import Fact, fold
+from oracle.stream_harness import Rig
 
+from pipelines.core.effects import Effect
 from pipelines.ingest import IngestOptions, read_directory
 from pipelines.ingest.mapping.mapping import Mapping, load_mapping
 from schemas import topics
-from schemas.envelope import NO_WATERMARK, Header, unpack
+from schemas.envelope import NO_WATERMARK, Header, pack, unpack
 
 NOON = 1_772_409_600_000
 IDLE, DISORDER, ABSENT = 5_000, 2_000, 60_000
@@ -63,9 +77,22 @@ def city(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def call(number: int, at: int) -> str:
-    when = datetime.fromtimestamp(at / 1_000, UTC).isoformat(timespec="milliseconds")
-    return f"C{number},{when},{FIRST_IMSI + number},,1,17-4,1\n"
+def iso(at: int) -> str:
+    return datetime.fromtimestamp(at / 1_000, UTC).isoformat(timespec="milliseconds")
+
+
+def call(number: int, at: int, lasts: int = 1) -> str:
+    return f"C{number},{iso(at)},{FIRST_IMSI + number},,{lasts},17-4,1\n"
+
+
+def delivery_line(fact: Fact) -> str:
+    (imsi,) = fact.imsis
+    row = {"type": "delivery", "event_id": fact.event_id, "at": iso(fact.at), "count": 1}
+    iccid = str(FIRST_ICCID + imsi - FIRST_IMSI)
+    return (
+        json.dumps(row | {"outlet_id": fact.outlet, "wholesaler_id": "W1", "first_iccid": iccid})
+        + "\n"
+    )
 
 
 def write(city: Path, source: str, *lines: str) -> None:
@@ -91,9 +118,13 @@ class Reader:
 
 @asynccontextmanager
 async def following(
-    city: Path, post: ListPost, clock: Clock, mapping: Mapping | None = None
+    city: Path,
+    post: ListPost,
+    clock: Clock,
+    mapping: Mapping | None = None,
+    dies: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[Reader]:
-    """A reader at work; it is down afterwards."""
+    """A reader at work; it is down afterwards, and said nothing of that if it `dies`."""
     stop = asyncio.Event()
     options = IngestOptions(
         disorder_ms=DISORDER,
@@ -110,8 +141,11 @@ async def following(
         await reader.at(clock.now)
         yield reader
     finally:
+        if dies():
+            reading.cancel()
         stop.set()
-        await reading
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading
 
 
 def headers(post: ListPost, partition: int = 0) -> list[Header]:
@@ -174,6 +208,143 @@ def test_a_source_may_have_bounds_of_its_own(city: Path, tmp_path: Path) -> None
 
     asyncio.run(work())
     assert [known - at for _, _, at, known in post.uses()] == [0, 0, 1]
+
+
+BY_END = """
+[[source]]
+name = "cdr/*"
+disorder = "2m"
+idle_after = "90m"
+ordered_by = "end"
+"""
+MINUTE, HOUR = 60_000, 3_600_000
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32), seen=st.booleans())
+def test_by_the_end_of_calls_a_call_is_late_only_if_it_began_before_any_as_long_was_seen(
+    seed: int, seen: bool
+) -> None:
+    """Two switches upload what ended each hour, calls of hours among it; the reader dies.
+
+    If a call of five hours was seen before, none is late; else history comes right all the same.
+    """
+    random = Random(seed)
+    calls = [
+        (s, NOON + random.randrange(8 * HOUR // 1_000) * 1_000, random.choice([9, 9, 300]), card)
+        for card, s in enumerate(random.choices("ab", k=40))
+    ]
+    calls = [(s, at, random.randrange(top * 60), card) for s, at, top, card in calls]
+    if seen:
+        calls += [(s, NOON - 5 * HOUR, 5 * 3_600, 100 + n) for n, s in enumerate("ab")]
+    written = sorted(calls, key=lambda c: c[1] + 1_000 * c[2] + random.randrange(2 * MINUTE))
+    facts = [
+        Fact(NOON - 9 * HOUR + n, f"D{n}", "delivery", (FIRST_IMSI + n,), random.choice("OP") + "1")
+        for n in range(0, 40, 3)
+    ]
+    facts += [Fact(at, f"C{card}", "use", (FIRST_IMSI + card,)) for _, at, _, card in calls]
+    # By switch, after each upload: the newest end and the longest call, ms.
+    heard: dict[str, list[tuple[int, int]]] = {"a": [(0, 0)], "b": [(0, 0)]}
+    before: dict[str, list[tuple[int, int]]] = {}
+    post, clock = ListPost(), Clock()
+
+    async def work(city: Path, mapping: Mapping) -> None:
+        left = written
+        while left:
+            async with following(city, post, clock, mapping, lambda: random.random() < 0.5) as at:
+                for _ in range(random.randint(1, 4)):
+                    until = clock.now
+                    some = [c for c in left if c[1] + 1_000 * c[2] <= until]
+                    left = [c for c in left if c not in some]
+                    before.update((f"C{card}", heard[s][:]) for s, _, _, card in some)
+                    for s in "ab":
+                        lines = [call(n, t, lasts) for x, t, lasts, n in some if x == s]
+                        put(city / f"cdr/{s}/{until}.csv", "".join([HEADER + "\n", *lines]))
+                    for s, t, lasts, _ in some:
+                        end, longest = heard[s][-1]
+                        lasted = 1_000 * lasts
+                        heard[s].append((max(end, t + lasted), max(longest, lasted)))
+                    await at.at(clock.now + HOUR)
+
+    with TemporaryDirectory() as folder:
+        city = Path(folder)
+        make_reference(city)
+        shops = "outlet_id,name,kind,territory_id,opened_on,closed_on\nO1,O,k,T1,,\nP1,P,k,T1,,\n"
+        put(city / "reference/outlets.csv", shops)
+        put(city / "events/1.ndjson", "".join(map(delivery_line, facts[:14])))
+        asyncio.run(work(city, load_mapping(put(city / "map.toml", BY_END))))
+
+    began = {f"C{card}": (at, 1_000 * lasts) for _, at, lasts, card in calls}
+    known = {}  # what is read again after a death may be late where its first copy was not
+    for name, _, at, when in post.uses():
+        known[name] = min(when - at, known.get(name, when - at))
+    late = {name for name, behind in known.items() if behind}
+    for name in late:
+        at, lasted = began[name]
+        marks = [e - longest - 2 * MINUTE for e, longest in before[name] if longest < lasted]
+        assert max(marks, default=0) > at
+    assert not (seen and late)
+    end = [pack(Header("none", s, NOON + 99 * HOUR, True)) for s in ("cdr/a", "cdr/b", "events")]
+    logs = [[d for t, p, d in post.sent if (t, p) == (topics.SIM_EVENTS, n)] for n in (0, 1)]
+    rig = Rig([log + end for log in logs], seed, known=[])
+    rig.run()
+    truth = fold(facts, lambda _: "PREPAID")
+    assert rig.movements() == truth.movements
+    assert rig.incidents() == truth.incidents
+
+
+def test_what_a_stop_cut_off_is_not_late_when_it_is_read_again(city: Path) -> None:
+    """A chunk waits for workers that are far behind when the reader is told to stop."""
+    post, clock = ListPost(), Clock()
+    times = [NOON + second * 1_000 for second in range(0, 600, 10)]
+
+    async def work() -> None:
+        async with following(city, post, clock) as reader:
+            taken = asyncio.Event()
+            stuck = post.send
+
+            async def waits(effects: list[Effect]) -> None:
+                if any(e.header.kind == "uses" for e in effects):
+                    taken.set()
+                    await asyncio.Event().wait()
+                await stuck(effects)
+
+            post.send = waits  # type: ignore[method-assign]
+            clock.now = times[-1]
+            write(city, "cdr/a", *(call(n, at) for n, at in enumerate(times)))
+            await taken.wait()
+            reader.stop.set()
+        post.send = stuck  # type: ignore[method-assign]
+        async with following(city, post, clock) as reader:
+            await reader.at(clock.now + 1_000)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(INGEST, "STOP_WITHIN", 0.05)
+        asyncio.run(work())
+    assert sorted(at for _, _, at, _ in post.uses()) == times
+    assert all(known == at for _, _, at, known in post.uses())
+
+
+def test_a_silent_source_by_end_stays_back_by_its_longest_call_across_restarts(city: Path) -> None:
+    post, clock = ListPost(), Clock()
+    mapping = load_mapping(put(city / "map.toml", BY_END))
+    write(city, "cdr/a", call(1, NOON - 3 * HOUR, 3 * 3_600), call(2, NOON - MINUTE, 60))
+
+    async def work() -> None:
+        async with following(city, post, clock, mapping, lambda: True) as reader:
+            await reader.at(NOON + MINUTE)
+            assert marks(post, "cdr/a")[-1] == NOON - 2 * MINUTE - 3 * HOUR
+        assert post.states["cdr/a"].longest == 3 * HOUR, "on record with what was read"
+        async with following(city, post, clock, mapping) as reader:
+            await reader.at(NOON + 4 * HOUR)
+            assert marks(post, "cdr/a")[-1] == NOON + 4 * HOUR - 90 * MINUTE - 3 * HOUR
+            # A slip of the switch holds nobody back for ever.
+            write(city, "cdr/a", call(3, NOON + 3 * HOUR, 10**9))
+            await reader.at(NOON + 5 * HOUR)
+        assert post.states["cdr/a"].longest == 24 * HOUR
+
+    asyncio.run(work())
+    assert not any(known - at for _, _, at, known in post.uses())
 
 
 def test_heartbeats_are_few(city: Path) -> None:

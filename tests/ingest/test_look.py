@@ -110,3 +110,14 @@ def test_a_mapping_that_fits_no_file_is_told(tmp_path: Path, city: Path) -> None
 def test_a_look_at_nothing_says_so(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(InputError, match="is empty"):
         look(put(tmp_path / "a.csv", content))
+
+
+@pytest.mark.parametrize("by_end", [True, False])
+def test_a_file_in_the_order_in_which_calls_end_is_known(tmp_path: Path, by_end: bool) -> None:
+    calls = [(minute, 7 * minute % 50) for minute in range(30)]
+    calls.sort(key=sum if by_end else lambda c: -c[1])
+    rows = [f"C{m},2026-03-02T09:{m:02}:00Z,{FIRST_IMSI + m},{60 * lasts}" for m, lasts in calls]
+    path = put(tmp_path / "a.csv", "\n".join(["call_id,start_time,imsi,duration_s", *rows]) + "\n")
+    assert look(path).by_end == by_end
+    said = CliRunner().invoke(app, ["look", str(path)]).output
+    assert ('ordered_by = "end"' in said) == by_end

@@ -41,10 +41,11 @@ def test_the_first_export_that_fits_is_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "export: is missing"),
-        ("export = []", "export: List should have at least 1 item"),
+        ("", "give an [[export]], or a [[source]]"),
+        ("export = []", "give an [[export]], or a [[source]]"),
         ("[export]\n", "export: Input should be a valid list"),
-        ("[[exports]]\n", "export: is missing"),
+        ("[[exports]]\n", "exports: is not a key of mapping files"),
+        ("[[source]]\nname = 'a'\nordered_by = 'time'\n", "source[1].ordered_by: Input should be"),
         ("[[export]]\n[[export]]\nfile = '*'\n", "export[2].file: is not a key of mapping files"),
         ("[[export]]\ndelimiter = '||'\n", "export[1].delimiter: must be one ASCII character"),
         ("[[export]]\ndelimiter = ' '\n", "export[1].delimiter: must be one ASCII character"),

@@ -34,10 +34,12 @@ class Item:
 
 @dataclass(frozen=True)
 class Checking:
-    """How rows are to be checked: in which threads, and where times end (ms) by now."""
+    """How rows are to be checked: in which threads, where times end (ms) by now, and of which
+    sources all columns are wanted, whose rows come in the order in which calls end."""
 
     threads: Executor
     before: Callable[[], int]
+    by_end: Callable[[str], bool]
 
 
 class Feed(Protocol):

@@ -95,10 +95,11 @@ class HttpFeed:
                 count = sum(post.count for post in some)
                 chunk = Chunk(start, count, data=b"".join(post.lines for post in some))
                 # Numbered from the feeder's first line, which no byte order mark stands before.
-                judge = partial(check, chunk, Format("ndjson"), checking.before())
+                source = HTTP + feeder
+                detail = checking.by_end(source)
+                judge = partial(check, chunk, Format("ndjson"), checking.before(), detail=detail)
                 checked = await loop.run_in_executor(checking.threads, judge)
                 self._lines[feeder] = start + count - 1
-                source = HTTP + feeder
                 yield Item(
                     source,
                     source,

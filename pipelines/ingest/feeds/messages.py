@@ -62,25 +62,30 @@ def format_of(topic: str, export: Export | None) -> MessageFormat:
 
 
 def check_messages(
-    values: Sequence[bytes | None], offsets: Int64s, how: MessageFormat, before: int
+    values: Sequence[bytes | None],
+    offsets: Int64s,
+    how: MessageFormat,
+    before: int,
+    *,
+    detail: bool = False,
 ) -> tuple[int, Checked]:
     """How many rows some messages have, and what they come to; times end at `before` (ms).
 
-    Never raises for what a message holds.
+    `detail` keeps all columns. Never raises for what a message holds.
     """
     absent = [number for number, value in enumerate(values) if value is None]
     if absent:
         kept = np.delete(np.arange(len(values)), absent)
         some = [value for value in values if value is not None]
-        count, checked = check_messages(some, offsets[kept], how, before)
+        count, checked = check_messages(some, offsets[kept], how, before, detail=detail)
         gone: list[RefusedLine] = [(int(offsets[number]), TOMBSTONE, b"") for number in absent]
         checked.refused = sorted(checked.refused + gone, key=lambda refused: refused[0])
         return count + len(absent), checked
     present = [value for value in values if value is not None]
     if how.kind == "csv" or how.export is None:
-        return _check_lines(present, offsets, how, before)
+        return _check_lines(present, offsets, how, before, detail)
     records, wrong = _avro(present, how.export) if how.kind == "avro" else _objects(present)
-    return _check_records(records, wrong, present, offsets, how.export, before)
+    return _check_records(records, wrong, present, offsets, how.export, before, detail)
 
 
 #: Signs that a message may be more than a line: a list, a file of Avro, a line's end of its own.
@@ -88,7 +93,7 @@ _ODD: Final = (b"\r", b"\n[", _CONTAINER, BOM)
 
 
 def _check_lines(
-    values: list[bytes], offsets: Int64s, how: MessageFormat, before: int
+    values: list[bytes], offsets: Int64s, how: MessageFormat, before: int, detail: bool
 ) -> tuple[int, Checked]:
     data = b"\n".join(values) + b"\n"
     if count_lines(data) != len(values) or data[:1] == b"[" or any(o in data for o in _ODD):
@@ -106,7 +111,7 @@ def _check_lines(
         form = Format("csv", dialect, export)
     else:
         form = Format("ndjson")
-    checked = check(Chunk(0, len(offsets), data=data), form, before)
+    checked = check(Chunk(0, len(offsets), data=data), form, before, detail=detail)
     return len(offsets), _renumbered(checked, offsets)
 
 
@@ -223,6 +228,7 @@ def _check_records(
     offsets: Int64s,
     export: Export,
     before: int,
+    detail: bool,
 ) -> tuple[int, Checked]:
     checked = nothing()
     if records:
@@ -233,7 +239,8 @@ def _check_records(
         }
         chunk = Chunk(0, len(records), rows=pa.record_batch(columns))
         checked = _renumbered(
-            check(chunk, Format("parquet", export=export), before), offsets[numbers]
+            check(chunk, Format("parquet", export=export), before, detail=detail),
+            offsets[numbers],
         )
     # As it came, not as it was understood.
     checked.refused = [

@@ -173,7 +173,14 @@ class TopicFeed:
             for number, some in self._ready.items():
                 left -= len(some[0])
                 source = self._partitions[number].source
-                check = partial(_checked, source, *some, self._format, checking.before())
+                check = partial(
+                    _checked,
+                    source,
+                    *some,
+                    self._format,
+                    checking.before(),
+                    checking.by_end(source),
+                )
                 waiting.append(loop.run_in_executor(checking.threads, check))
             # What was lost stands between what was read before and what is read from now on.
             while self._lost:
@@ -446,8 +453,9 @@ def _checked(
     places: list[int],
     how: MessageFormat,
     before: int,
+    detail: bool,
 ) -> Item:
-    rows, checked = check_messages(values, np.array(places, np.int64), how, before)
+    rows, checked = check_messages(values, np.array(places, np.int64), how, before, detail=detail)
     size = sum(len(value) for value in values if value is not None)
     chunk = Chunk(places[0], rows, places[-1] + 1)
     return _item(source, chunk, checked, size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -60,7 +61,10 @@ class Column:
 
 @dataclass
 class Look:
-    """What was found in the first rows of a file; `disorder_ms` is how far its times run back."""
+    """What was found in the first rows of a file; `disorder_ms` is how far its times run back.
+
+    `by_end` says that the ends of calls run back by less than half of that.
+    """
 
     kind: str
     form: TextForm = field(default_factory=TextForm)
@@ -72,6 +76,7 @@ class Look:
     skip_lines: int = 0
     skip_starting: list[str] = field(default_factory=list)
     disorder_ms: int | None = None
+    by_end: bool = False
 
 
 def look(path: Path) -> Look:
@@ -153,12 +158,25 @@ def _with_times(found: Look) -> Look:
     start = _place(found, "start_time")
     if start is not None and start.time_format is not None:
         times = [_moment(value, start.time_format) for value in start.values if value]
-        newest, back = times[0], 0.0
-        for at in times:
-            newest = max(newest, at)
-            back = max(back, newest - at)
+        back = _runs_back(times)
         found.disorder_ms = round(back * 1_000)
+        lasted = _place(found, "duration_s")
+        if lasted is not None and len(times) == len(lasted.values):
+            with contextlib.suppress(ValueError):
+                pairs = zip(times, lasted.values, strict=True)
+                found.by_end = (
+                    2 * _runs_back([at + float(value or 0) for at, value in pairs]) < back
+                )
     return found
+
+
+def _runs_back(times: list[float]) -> float:
+    """How far behind the newest before it a time comes at most, s."""
+    newest, back = times[0], 0.0
+    for at in times:
+        newest = max(newest, at)
+        back = max(back, newest - at)
+    return back
 
 
 def _formats_of(values: list[str]) -> Iterator[str]:

@@ -18,6 +18,7 @@ A file holds one `[[export]]` a kind of export, the first whose `files` fit a fi
     name = "cdr/switch-a"
     disorder = "2h"
     idle_after = "90m"
+    ordered_by = "end"
 """
 
 from __future__ import annotations
@@ -364,19 +365,27 @@ Duration = Annotated[int, BeforeValidator(_duration), Field(ge=0)]
 class SourceBounds(_Strict):
     """How late events of some sources may come, where it is not as everywhere; durations in ms.
 
-    `name` is a source like `cdr/switch-a`, or a pattern like `cdr/*`.
+    `name` is a source like `cdr/switch-a`, or a pattern like `cdr/*`. Rows `ordered_by` "end" are
+    written when calls end, hours after their time perhaps.
     """
 
     name: str
     disorder: Duration | None = None
     idle_after: Duration | None = None
+    ordered_by: Literal["start", "end"] = "start"
 
 
 class Mapping(_Strict):
     """The exports that a mapping file describes, and what is particular to sources."""
 
-    export: Annotated[list[Export], Field(min_length=1)]
+    export: list[Export] = []
     source: list[SourceBounds] = []
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Mapping:
+        if not self.export and not self.source:
+            raise ValueError("give an [[export]], or a [[source]]")
+        return self
 
     def bounds_of(self, source: str) -> SourceBounds:
         """The first bounds whose name fits a source."""
@@ -422,4 +431,4 @@ def _in_words(error: ValidationError) -> str:
         "missing": "is missing",
         "extra_forbidden": "is not a key of mapping files",
     }.get(first["type"], first["msg"].removeprefix("Value error, "))
-    return f"{key.removeprefix('.')}: {what}"
+    return f"{key.removeprefix('.')}: {what}" if key else what

@@ -216,9 +216,9 @@ def test_a_case_is_forgotten_long_after_it_was_closed(both) -> None:
     city = Cases(both[0], 1, 1)
     city.read(events, 0)
     city.run()
-    assert list(city.stages[1].stage._cases)
+    assert list(city.stages[1].stage._parts)
     for day in (30, 90, 91, 92, 93, 94):
         city.say(Header("none", "events", at + day * 86_400_000))
         city.run()
-    assert not list(city.stages[1].stage._cases)
+    assert not list(city.stages[1].stage._parts)
     assert all(not value for key, value in city.stages[1].table.items() if key != b"watermarks")

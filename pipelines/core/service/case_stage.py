@@ -8,8 +8,8 @@ version of its rows. Cases are kept packed, as bytes: there may be millions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from heapq import heapify, heappop, heappush
+from collections.abc import Callable
+from heapq import heappush
 from itertools import groupby
 
 import msgspec
@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from pipelines.core.effects import Effect, RowBuilder, WatermarkUpdate, envelopes
 from pipelines.core.service.case_rows import as_line, read_rows
-from pipelines.core.service.cases import Deadlines, Folded, Happened, fold
-from pipelines.core.service.packed import PackedParts
-from pipelines.core.stage import RESTATE_WITHIN, Stage
+from pipelines.core.service.cases import Folded, Happened, fold
+from pipelines.core.service.packed import PackedStage
+from pipelines.core.stage import RESTATE_WITHIN
 from pipelines.core.watermarks import partition_watermark
 from schemas import topics
 from schemas.envelope import Header
@@ -50,10 +50,11 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Case).decode
 
 
-class CaseStage(Stage[str]):
-    """One partition of cases; `rules` gives the rules as they are now."""
+class CaseStage(PackedStage):
+    """One partition of cases."""
 
     watermark_rule = staticmethod(partition_watermark)
+    prefix = b"c/"
 
     def __init__(
         self,
@@ -62,22 +63,15 @@ class CaseStage(Stage[str]):
         rules: Callable[[], ServiceRules],
         restate_within: int = RESTATE_WITHIN,
     ) -> None:
-        super().__init__("cases", partition, partitions)
-        self._rules = rules
-        self._deadlines = Deadlines(rules())
-        self._restate_within = restate_within
-        self._cases = PackedParts()
-        #: When to look at a case again, and those to look at whatever the time.
-        self._due: list[tuple[int, str]] = []
-        self._other_rules: set[str] = set()
+        super().__init__("cases", partition, partitions, rules, restate_within)
 
     def _hold(self, kind: str, rows: pa.RecordBatch) -> None:
         if kind != "case_events":
             return
         for case_id, event in read_rows(rows):
-            if event.known_at < self._cases.done_until(case_id):
+            if event.known_at < self._parts.done_until(case_id):
                 continue
-            packed = self._cases.get(case_id)
+            packed = self._parts.get(case_id)
             case = _decode(packed) if packed is not None else _Case()
             known = _newest(case, event.event_id)
             if known is None:
@@ -89,28 +83,21 @@ class CaseStage(Stage[str]):
             ):
                 continue  # given twice, or the echo of a crash
             case.held.append(event)
-            self._cases.put(case_id, _encode(case))
+            self._parts.put(case_id, _encode(case))
             self._dirty.add(case_id)
             heappush(self._due, (event.known_at, case_id))
 
     def advance(self) -> list[Effect]:
         """Fold all that the watermark has passed; the envelopes that say so, in order."""
         before = self.emitted
-        self._dirty |= self._cases.settle(self.watermarks.reached)
-        if (rules := self._rules()) is not self._deadlines.rules:
-            self._deadlines = Deadlines(rules)
-            self._other_rules = set(self._cases)
+        self._begin()
         waiting = bool(self._due) and self._due[0][0] < self.watermarks.reached
         if (update := self._update(force=waiting or bool(self._other_rules))) is None:
             return []
-        due, self._other_rules = self._other_rules, set()
-        while self._due and self._due[0][0] < update.watermark:
-            due.add(heappop(self._due)[1])
         cases, steps = RowBuilder("cases"), RowBuilder("case_steps")
         letters = RowBuilder("dead_letters")
-        for case_id in sorted(due):
-            if (packed := self._cases.get(case_id)) is not None:
-                self._fold(case_id, _decode(packed), update.watermark, cases, steps, letters)
+        for case_id, packed in self._due_before(update.watermark):
+            self._fold(case_id, _decode(packed), update.watermark, cases, steps, letters)
         effects: list[Effect] = []
         for start in range(0, len(letters), _LETTERS):
             some = letters.batch().slice(start, _LETTERS)
@@ -141,7 +128,7 @@ class CaseStage(Stage[str]):
         ):
             return  # Its kind is not known yet, or no longer: it stays as it is.
         if case.over and wakes and not due:
-            self._cases.forget(case_id, watermark)
+            self._parts.forget(case_id, watermark)
             self._dirty.add(case_id)
             return
         case.held = [event for event in case.held if event.known_at >= watermark]
@@ -159,7 +146,7 @@ class CaseStage(Stage[str]):
         case.events = sorted(events.values(), key=lambda event: event.order)
         case.rules = self._deadlines.rules.fingerprint
         self._say(case, result, watermark, cases, steps)
-        self._cases.put(case_id, _encode(case))
+        self._parts.put(case_id, _encode(case))
         self._dirty.add(case_id)
         times = [event.known_at for event in case.held]
         times += [case.wake] if case.wake is not None else []
@@ -221,23 +208,10 @@ class CaseStage(Stage[str]):
                 steps.add(**_never(state.case_id, name, n), withdrawn=True, version=case.version)
         case.said = said
 
-    def _entries(self, part: str) -> Iterator[tuple[bytes, bytes]]:
-        yield b"c/" + part.encode(), self._cases.entry(part)
-
-    def _restore(self, key: bytes, value: bytes) -> None:
-        name = key[2:].decode()
-        packed = self._cases.restore(name, value)
-        if packed is None:
-            return
+    def _waits(self, packed: bytes) -> tuple[str | None, list[int]]:
         case = _decode(packed)
-        if case.rules != self._deadlines.rules.fingerprint:
-            self._other_rules.add(name)
-        else:
-            self._other_rules.discard(name)
-        self._due += [(event.known_at, name) for event in case.held]
-        if case.wake is not None:
-            self._due.append((case.wake, name))
-        heapify(self._due)
+        times = [event.known_at for event in case.held]
+        return case.rules, times + ([case.wake] if case.wake is not None else [])
 
 
 def _newest(case: _Case, event_id: str) -> Happened | None:

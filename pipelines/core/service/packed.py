@@ -8,9 +8,15 @@ written together with watermarks that have passed it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from heapq import heapify, heappop
+from typing import ClassVar
 
+from pipelines.core.service.cases import Deadlines
+from pipelines.core.stage import Stage
 from schemas.envelope import NO_WATERMARK
+from schemas.service.rules import ServiceRules
 
 _MARKED = b"\0"  # begins no msgpack array
 _MARK = 9  # bytes of a mark
@@ -76,3 +82,64 @@ class PackedParts:
         if value:
             self._parts[name] = value
         return value or None
+
+
+class PackedStage(Stage[str]):
+    """A stage whose state is packed parts; `rules` gives the rules as they are now.
+
+    What it says of a part is said by rules, and is looked at again when these become others.
+    """
+
+    #: Begins the keys of the state table.
+    prefix: ClassVar[bytes]
+
+    def __init__(
+        self,
+        kind: str,
+        partition: int,
+        partitions: int,
+        rules: Callable[[], ServiceRules],
+        restate_within: int,
+    ) -> None:
+        super().__init__(kind, partition, partitions)
+        self._rules = rules
+        self._deadlines = Deadlines(rules())
+        self._restate_within = restate_within
+        self._parts = PackedParts()
+        #: When to look at a part again, and those to look at whatever the time.
+        self._due: list[tuple[int, str]] = []
+        self._other_rules: set[str] = set()
+
+    @abstractmethod
+    def _waits(self, packed: bytes) -> tuple[str | None, list[int]]:
+        """By whose fingerprint of rules a part was said (None: not yet), and when it is due."""
+
+    def _begin(self) -> None:
+        """What an advance begins with: forget what is done, and take the rules as they are now."""
+        self._dirty |= self._parts.settle(self.watermarks.reached)
+        if (rules := self._rules()) is not self._deadlines.rules:
+            self._deadlines = Deadlines(rules)
+            self._other_rules = set(self._parts)
+
+    def _due_before(self, watermark: int) -> Iterator[tuple[str, bytes]]:
+        """The parts to look at now, in order."""
+        due, self._other_rules = self._other_rules, set()
+        while self._due and self._due[0][0] < watermark:
+            due.add(heappop(self._due)[1])
+        for name in sorted(due):
+            if (packed := self._parts.get(name)) is not None:
+                yield name, packed
+
+    def _entries(self, part: str) -> Iterator[tuple[bytes, bytes]]:
+        yield self.prefix + part.encode(), self._parts.entry(part)
+
+    def _restore(self, key: bytes, value: bytes) -> None:
+        name = key.removeprefix(self.prefix).decode()
+        packed = self._parts.restore(name, value)
+        rules, times = self._waits(packed) if packed is not None else (None, [])
+        if rules not in (None, self._deadlines.rules.fingerprint):
+            self._other_rules.add(name)
+        else:
+            self._other_rules.discard(name)
+        self._due += [(at, name) for at in times]
+        heapify(self._due)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from heapq import heapify, heappop, heappush
+from heapq import heappush
 from itertools import groupby
 
 import msgspec
@@ -18,8 +18,8 @@ import pyarrow as pa
 from pipelines.core.effects import Effect, RowBuilder, WatermarkUpdate, envelopes
 from pipelines.core.service.case_rows import add_row, read_rows
 from pipelines.core.service.cases import Deadlines, Happened
-from pipelines.core.service.packed import PackedParts
-from pipelines.core.stage import RESTATE_WITHIN, Stage
+from pipelines.core.service.packed import PackedStage
+from pipelines.core.stage import RESTATE_WITHIN
 from pipelines.core.watermarks import source_watermark
 from schemas import topics
 from schemas.fields import TIME_END
@@ -78,10 +78,11 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Matter).decode
 
 
-class RepeatStage(Stage[str]):
-    """One partition of case-events; `rules` gives the rules as they are now."""
+class RepeatStage(PackedStage):
+    """One partition of case-events."""
 
     watermark_rule = staticmethod(source_watermark)
+    prefix = b"m/"
 
     def __init__(
         self,
@@ -90,15 +91,8 @@ class RepeatStage(Stage[str]):
         rules: Callable[[], ServiceRules],
         restate_within: int = RESTATE_WITHIN,
     ) -> None:
-        super().__init__("repeats", partition, partitions)
-        self._rules = rules
-        self._deadlines = Deadlines(rules())
-        self._restate_within = restate_within
+        super().__init__("repeats", partition, partitions, rules, restate_within)
         self._passing: list[tuple[str, Happened]] = []
-        #: Packed: there may be millions of matters.
-        self._matters = PackedParts()
-        self._due: list[tuple[int, str]] = []
-        self._other_rules: set[str] = set()
 
     def _hold(self, kind: str, rows: pa.RecordBatch) -> None:
         if kind != "case_events":
@@ -108,26 +102,23 @@ class RepeatStage(Stage[str]):
             if key is None:
                 self._passing.append((case_id, event))
                 continue
-            if event.known_at < self._matters.done_until(key):
+            if event.known_at < self._parts.done_until(key):
                 continue
-            packed = self._matters.get(key)
+            packed = self._parts.get(key)
             matter = _decode(packed) if packed is not None else _Matter()
             if any(one.event.event_id == event.event_id for one in matter.openings):
                 continue
             known_at = max(event.known_at, self.watermarks.reached)
             event = msgspec.structs.replace(event, known_at=known_at)  # noqa: PLW2901
             matter.openings.append(_Opening(case_id, event))
-            self._matters.put(key, _encode(matter))
+            self._parts.put(key, _encode(matter))
             self._dirty.add(key)
             heappush(self._due, (known_at, key))
 
     def advance(self) -> list[Effect]:
         """Say what the openings repeat that the watermark has passed, and pass on all else."""
         before = self.emitted
-        self._dirty |= self._matters.settle(self.watermarks.reached)
-        if (rules := self._rules()) is not self._deadlines.rules:
-            self._deadlines = Deadlines(rules)
-            self._other_rules = set(self._matters)
+        self._begin()
         passing, self._passing = self._passing, []
         update = self._update(force=bool(passing or self._other_rules))
         if update is None and passing:  # before any source was heard of
@@ -137,12 +128,7 @@ class RepeatStage(Stage[str]):
         rows: dict[int, RowBuilder] = defaultdict(lambda: RowBuilder("case_events"))
         for case_id, event in passing:
             add_row(rows[partition_of_key(case_id, self.partitions)], case_id, event)
-        due, self._other_rules = self._other_rules, set()
-        while self._due and self._due[0][0] < update.watermark:
-            due.add(heappop(self._due)[1])
-        for key in sorted(due):
-            if (packed := self._matters.get(key)) is None:
-                continue
+        for key, packed in self._due_before(update.watermark):
             for case_id, event in self._matter(key, _decode(packed), update.watermark):
                 add_row(rows[partition_of_key(case_id, self.partitions)], case_id, event)
         effects: list[Effect] = []
@@ -165,9 +151,9 @@ class RepeatStage(Stage[str]):
             yield from self._restated(sorted(known, key=lambda one: one.order), watermark - 1)
         kept = [one for one in openings if self._matters_until(one.event) >= watermark]
         if kept:
-            self._matters.put(key, _encode(_Matter(rules, kept)))
+            self._parts.put(key, _encode(_Matter(rules, kept)))
         else:
-            self._matters.forget(key, watermark)
+            self._parts.forget(key, watermark)
         self._dirty.add(key)
 
     def _restated(self, known: list[_Opening], known_at: int) -> Iterator[tuple[str, Happened]]:
@@ -187,18 +173,7 @@ class RepeatStage(Stage[str]):
             ends = self._deadlines.due(kind, kind.repeat_within, event.at) or TIME_END
         return max(ends, event.known_at) + self._restate_within
 
-    def _entries(self, part: str) -> Iterator[tuple[bytes, bytes]]:
-        yield b"m/" + part.encode(), self._matters.entry(part)
-
-    def _restore(self, key: bytes, value: bytes) -> None:
-        name = key[2:].decode()
-        packed = self._matters.restore(name, value)
-        matter = _decode(packed) if packed is not None else _Matter()
-        if matter.openings and matter.rules != self._deadlines.rules.fingerprint:
-            self._other_rules.add(name)
-        else:
-            self._other_rules.discard(name)
-        for one in matter.openings:
-            if one.repeat_of is None:
-                self._due.append((one.event.known_at, name))
-        heapify(self._due)
+    def _waits(self, packed: bytes) -> tuple[str | None, list[int]]:
+        matter = _decode(packed)
+        times = [one.event.known_at for one in matter.openings if one.repeat_of is None]
+        return (matter.rules if matter.openings else None), times

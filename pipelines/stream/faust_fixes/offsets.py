@@ -59,8 +59,9 @@ class Offsets:
     async def turn(self, message: Message) -> Turn:
         """Whether it is a message's turn.
 
-        Raises `BrokerError` if messages between it and the one before were never delivered,
-        `LostState` if the state does not cover what was committed.
+        Raises `BrokerError` if messages between it and the one before were never delivered, or the
+        topic is another than it was; `LostState` if the state does not cover what was committed, or
+        covers more than there is.
         """
         generation = self._app.consumer_generation_id
         if generation != self._generation:
@@ -76,6 +77,8 @@ class Offsets:
                 self._astray.setdefault(message.tp, time.monotonic())
                 return Turn.OUT_OF_ORDER
             self._astray.pop(message.tp, None)
+        if message.offset < expected:
+            await self._refuse_if_made_anew(message.tp, expected)
         if message.offset > expected:
             raise BrokerError(
                 f"{message.topic}/{message.partition}: offsets {expected} to {message.offset - 1}"
@@ -103,6 +106,8 @@ class Offsets:
                     f" state in {kept} reaches only {reached:,}: entries of it were lost; stop the"
                     " workers, run `zerostock rebuild`, then start them again"
                 )
+            await self._refuse_if_made_anew(tp, reached + 1)
+        await self._refuse_if_made_anew(tp, expected)
         if earliest > expected:
             log.critical(
                 "%s/%d: Kafka has deleted offsets %d to %d, which were never read;"
@@ -111,3 +116,29 @@ class Offsets:
             )
             LOST.labels(tp.topic).inc(earliest - expected)
         return max(expected, earliest)
+
+    async def _refuse_if_made_anew(self, tp: TP, expected: int) -> None:
+        """Stop if a log ends before what was read of it: it was deleted and begun anew.
+
+        Its first messages would else be taken for some that were seen. What the warehouse has is
+        right all the same, so without state the work begins anew, at the next start.
+        """
+        consumer = self._app.consumer
+        # The end as the last fetch had it; asked for, the embedded broker reports it too low.
+        if (consumer.highwater(tp) or 0) >= expected:
+            return
+        end = (await consumer.highwaters(tp))[tp] or 0
+        if end >= expected:
+            return
+        what = (
+            f"{tp.topic}/{tp.partition} was read up to offset {expected - 1:,} and ends at"
+            f" {end - 1:,}: the topic was deleted and made anew"
+        )
+        if self._reached is not None:
+            raise LostState(
+                f"{what}; stop the workers, run `zerostock rebuild`, then start them again"
+            )
+        thread = consumer._thread
+        beginning = {TopicPartition(tp.topic, tp.partition): 0}
+        await thread.call_thread(thread._ensure_consumer().commit, beginning)
+        raise BrokerError(f"{what}; the next start reads it from its beginning")

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.core.effects import Effect
+from pipelines.core.service.cases import CASE_REFUSALS
 from pipelines.files import replace_file
 from pipelines.ingest.check import Checked, Format, believable, check
 from pipelines.ingest.feeds import HTTP, SCHEME
@@ -99,6 +100,12 @@ def recheck(
         if source.startswith("reference/"):
             _recheck_reference(source, some, loaded, result)
             continue
+        result.refused += [
+            (dead, f"{dead.reason} (its case decides, and takes it back once it fits)")
+            for dead in some
+            if dead.reason.startswith(CASE_REFUSALS)
+        ]
+        some = [dead for dead in some if not dead.reason.startswith(CASE_REFUSALS)]
         lines = [dead for dead in some if dead.payload]
         result.refused += [
             (dead, f"{dead.reason} (not a line: the whole file has to be replaced)")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infra.dead_letters.replay import (
     DeadLetter,
@@ -19,13 +22,17 @@ from infra.dead_letters.replay import (
     waiting,
 )
 from infra.operations.reconcile import MemoryPost
+from pipelines.core.service.case_rows import as_line
+from pipelines.core.service.cases import Deadlines, Happened, fold
 from pipelines.core.stock.placement import LATE
 from pipelines.core.stock.rebuild import Rebuild
 from pipelines.core.stock.sim_registry import SimRange, SimRegistry
 from pipelines.ingest import IngestOptions, read_directory
 from pipelines.ingest.mapping.mapping import load_mapping
-from pipelines.ingest.reference import load_reference
+from pipelines.ingest.reference import LoadedReference, load_reference
 from schemas.errors import InputError
+from schemas.reference import Reference, Unit
+from schemas.service.rules import CaseKind, Limit, ServiceRules, StepRule
 
 TABLES = {
     "territories": "territory_id,name,parent_id\nt,T,\n",
@@ -87,6 +94,41 @@ def test_lines_of_json_are_judged_one_by_one(city: Path) -> None:
     assert {effect.header.source for effect in found.effects} == {""}
     kinds = [(effect.header.kind, effect.rows.num_rows) for effect in found.effects]
     assert kinds == [("sim_ranges", 1), ("sim_ranges", 1), ("uses", 1), ("placements", 1)]
+
+
+HOUR = Limit(3_600_000, False)
+COMPLAINT = CaseKind("complaint", "", ("low", "high"), HOUR, (StepRule("accept", (HOUR, HOUR)),))
+DETAILS: dict[str, dict[str, Any]] = {
+    "case_opened": {"kind": "complaint", "unit_id": "u"},
+    "case_step": {"step": "accept"},
+    "case_step ": {"step": "visit"},
+    "case_answered": {},
+    "case_closed": {"outcome": "done"},
+    "case_reopened": {"reason": "again"},
+}
+
+
+@given(st.lists(st.sampled_from(sorted(DETAILS)), min_size=1, max_size=8))
+def test_what_a_case_refused_is_not_accepted_by_a_replay_that_cannot_tell(
+    said: list[str],
+) -> None:
+    """It would go off the list of open letters, and count for nothing all the same."""
+    events = [
+        Happened(1_772_355_600_000 + n, f"k{n}", kind.strip(), 0, DETAILS[kind], "events/a", n)
+        for n, kind in enumerate(said)
+    ]
+    rules = ServiceRules({}, {"complaint": COMPLAINT})
+    refused = fold("c", events, Deadlines(rules), 2**62).refused
+    letters = [
+        letter("events/a.ndjson", as_line("c", event), event.position, refused[event.event_id])
+        for event in events
+        if event.event_id in refused
+    ]
+    reference = Reference(units={"u": Unit(unit_id="u", name="U", kind="hall")}, service=rules)
+    found = recheck(letters, Path("nowhere"), None, 1, tables=LoadedReference(reference, []))
+    assert (found.accepted, found.effects) == ([], [])
+    assert [dead for dead, _ in found.refused] == letters
+    assert all("its case decides" in why for _, why in found.refused)
 
 
 def test_a_line_of_csv_is_read_with_its_files_header(city: Path) -> None:

@@ -137,6 +137,11 @@ def fold(case_id: str, events: Iterable[Happened], deadlines: Deadlines, until: 
     return ledger.result(until)
 
 
+#: How the reasons begin for which a case refuses events. It takes a refusal back by itself, once
+#: what is known of the case by then lets the event in.
+CASE_REFUSALS: Final = ("unknown_case:", "closed_case:", "out_of_turn:", "unknown_step: a ")
+
+
 class _Work:
     """A step under way or done."""
 

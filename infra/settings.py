@@ -118,6 +118,10 @@ class Settings(BaseSettings):
     """How long a wholesaler's stock-outs are gathered into one message. 0: each at once."""
     cover_target: Duration = 14 * 86_400_000
     """How many days a delivery should last: how many cards a message says to bring."""
+    worth: Annotated[float, Field(ge=0)] = 1.0
+    """Lost sales from which on `soon-empty` announces a shelf. Too small: vans drive for nothing;
+    too large: shelves run empty untold.
+    """
     stale_after: Duration = 6 * 3_600_000
     """A live message older than this is not sent but recorded as `stale`. Too small: an outage of
     the provider loses messages; too large: wholesalers drive to shops that were refilled.

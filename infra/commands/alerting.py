@@ -168,8 +168,9 @@ def soon_empty(
         str | None, typer.Option(help="Day whose evening it is, YYYY-MM-DD (the last known).")
     ] = None,
     worth: Annotated[
-        float, typer.Option(min=0.0, help="Announce shelves that will lose so many sales or more.")
-    ] = 1.0,
+        float | None,
+        typer.Option(min=0.0, help="Announce shelves that will lose so many sales or more (1)."),
+    ] = None,
     policy: Policy = None,
     cover: Annotated[
         str | None, typer.Option(help="How long what is brought shall last (14d).")
@@ -207,10 +208,11 @@ def soon_empty(
         warehouse=warehouse,
         clock=clock,
         cover_target=cover,
+        worth=worth,
         policy=policy,
         **ways(sms, routes),
     )
-    evening = run_soon_empty(settings, day, worth, only=wholesaler or (), dry_run=dry_run)
+    evening = run_soon_empty(settings, day, settings.worth, only=wholesaler or (), dry_run=dry_run)
     typer.echo("\n".join(evening.lines))
     if evening.unreached:
         raise SendError(f"not reached: {', '.join(evening.unreached)}")

@@ -80,10 +80,10 @@ def _run_timed(settings: Settings, job: str, **how: Any) -> RunReport:
     """A job, or the evening's lists. Raises `SendError` when the evening reached not everybody."""
     if job != EVENING:
         return run_job(job, **how)
-    from infra.operations.soon_empty import WORTH, tell_evening  # brings Faust along
+    from infra.operations.soon_empty import tell_evening  # brings Faust along
 
     began = time.monotonic()
-    evening = tell_evening(how["warehouse"], settings, how["as_of"], WORTH)
+    evening = tell_evening(how["warehouse"], settings, how["as_of"], settings.worth)
     for line in evening.lines:
         how["progress"](line)
     if evening.unreached:

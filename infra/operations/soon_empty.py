@@ -48,9 +48,6 @@ if TYPE_CHECKING:
 #: The channel that hears of doubted stock.
 MANAGERS: Final = "fallback"
 
-#: Lost sales from which on a shelf is announced, unless another number is asked for.
-WORTH: Final = 1.0
-
 _DAYS_OF_HISTORY: Final = 90
 _MOST_NAMED: Final = 50
 

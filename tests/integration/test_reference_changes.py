@@ -120,7 +120,7 @@ def test_changed_tables_and_policies_count_at_once_and_rows_that_are_gone_end_no
         assert process.wait(60) == 0, log.read_text()
     assert stock(data) == {("o", "std"): 0, ("o2", "std"): 0}
     assert rows(data, "SELECT count() FROM dead_letters_open") in ([(0,)], [("0",)])
-    assert rows(data, "SELECT reason LIKE 'unknown_outlet: o2%' FROM dead_letters") == [(1,)]
+    assert rows(data, "SELECT reason LIKE 'unknown_outlet: o2%' FROM dead_letters") == [(1,), (1,)]
     sold = "SELECT event_id, delta FROM stock_movements WHERE outlet_id = 'o2' ORDER BY at, iccid"
     assert rows(data, sold) == [
         ("d3", 1), ("d3", 1), ("d4", 1), ("x3", -1), ("x5", -1), ("d2", 1), ("x2", -1), ("x4", -1)

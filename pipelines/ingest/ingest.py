@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from pipelines.core.watchdog import WATCHDOG
 from pipelines.ingest.check import AHEAD, Checked, RefusedLine, believable, nothing
@@ -63,6 +64,7 @@ ALIVE_SHARE = 8
 
 #: The list of cards, as positions name it.
 CARDS = "reference/sims.csv"
+CARDS_AT_ONCE = 100_000
 
 #: Seconds that the chunk under way is given when reading is to stop.
 STOP_WITHIN = 2.0
@@ -298,7 +300,10 @@ class _Reading:
         new = cards.filter(~self._said_cards.listed(cards.imsis))
         if not len(new):
             return
-        await self.post.send(sim_cards_of(new, self.post.partitions))
+        part = np.arange(len(new)) // CARDS_AT_ONCE
+        for number in range(int(part[-1]) + 1):
+            some = new.filter(part == number)
+            await self.post.send(sim_cards_of(some, self.post.partitions))
         self.positions[CARDS] = Position(CARDS, len(cards), print_, done=True)
         await self.post.keep({CARDS: self.positions[CARDS]})
         self._said_cards = cards

@@ -92,6 +92,15 @@ def test_lost_state_stops_its_worker_and_a_rebuild_brings_all_back(
     assert cluster.sms.read_text().startswith(before)
     assert_equals_truth(cluster.data, cluster.sms, read_truth(tmp_path / "city"))
 
+    # Made anew, a topic begins with offsets that were read already, of other messages.
+    asyncio.run(empty(kafka.bootstrap, "sim-events"))
+    first = envelope.pack(envelope.Header("none", "reader", 1))
+    asyncio.run(send(kafka.bootstrap, "sim-events", first))
+    stock.start()
+    wait_until(lambda: not stock.child.running, "the stock worker to stop", timeout=120)
+    last = stock.child.tail(1).strip()
+    assert "ends at 0: the topic was deleted and made anew; stop the workers, run" in last
+
 
 def test_what_a_newer_version_wrote_stops_a_worker_and_stays(
     tmp_path: Path,

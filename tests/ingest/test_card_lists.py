@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ingest_harness import FIRST_ICCID, FIRST_IMSI, ListPost, put, read
+from ingest_harness import FIRST_ICCID, FIRST_IMSI, INGEST, ListPost, put, read
 
 from pipelines.core.stock.sim_registry import SimRegistry
 from pipelines.ingest.live_reference import LiveReference
@@ -105,8 +105,9 @@ def said(post: ListPost) -> dict[int, tuple[str, str]]:
 
 
 def test_a_list_is_said_once_before_what_it_is_about_and_then_what_is_new_in_it(
-    city: Path,
+    city: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(INGEST, "CARDS_AT_ONCE", 20)
     put(city / "reference/sims.csv", sims_csv())
     iccids = list(LISTED)
     put(city / "events/a.ndjson", delivery(1, iccids=iccids[:3]))

@@ -11,7 +11,16 @@ from typing import Annotated, Final
 import typer
 from setproctitle import setproctitle
 
-from infra.commands import alerting, dead_letters, desk, jobs, simulate_bench, stream, warehouse
+from infra.commands import (
+    alerting,
+    dead_letters,
+    desk,
+    jobs,
+    keeping,
+    simulate_bench,
+    stream,
+    warehouse,
+)
 from schemas.errors import UsageError, ZerostockError
 
 app = typer.Typer(
@@ -29,6 +38,7 @@ _TASKS: Final = {
     "Show them in a browser": desk,
     "Compute monthly figures": jobs,
     "Find out what is wrong": dead_letters,
+    "Keep it for years": keeping,
     "Try it out, measure it": simulate_bench,
 }
 for task, part in _TASKS.items():

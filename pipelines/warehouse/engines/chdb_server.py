@@ -36,6 +36,9 @@ def _load() -> Any:
 session = _load()
 
 _MEMORY = ":memory:"
+
+#: Follows the path of a server to the only folder it may write backups to.
+BACKUP = ".backup"
 _lock = threading.RLock()
 _path = _MEMORY
 _users = 0
@@ -59,7 +62,10 @@ class Connection:
                 raise BusyError(f"this process has {_path} open already; close it first")
             try:
                 # A config file that is not there, for the same reason as in `_load`.
-                self._session: Any = session.Session(f"{path}?config-file=/nonexistent.xml")
+                options = "config-file=/nonexistent.xml"
+                if path != _MEMORY:
+                    options += f"&backups.allowed_path={path}{BACKUP}"
+                self._session: Any = session.Session(f"{path}?{options}")
             except RuntimeError as error:
                 raise WarehouseError(one_line(error)) from None
             _path = path

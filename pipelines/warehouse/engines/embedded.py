@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from pipelines.files import OwnerLock
 from pipelines.warehouse.engines.arrow import plain
-from pipelines.warehouse.engines.chdb_server import Connection, directory, reader
+from pipelines.warehouse.engines.chdb_server import BACKUP, Connection, directory, reader
 from pipelines.warehouse.sql.guard import check_table_name, reading
-from pipelines.warehouse.sql.parameters import bind, identifier
+from pipelines.warehouse.sql.parameters import bind, identifier, quoted
 from schemas.errors import WarehouseDown
 
 # One thread keeps the rows of a batch in order: of rows with the same version the last one wins.
@@ -82,6 +82,27 @@ class Embedded:
         with self._using(), self._writing:
             self._writer.run(bind(sql, parameters))
 
+    def back_up(self) -> Path:
+        """Write all tables, each as it is at one moment, to a folder beside them; where that is.
+
+        Rows may come meanwhile. Raises `WarehouseError`, also while the folder is there already.
+        """
+        folder = Path(f"{self._path}{BACKUP}")
+        self._in_own_session(f"BACKUP DATABASE default TO {_file(folder)}")
+        return folder
+
+    def restore(self, folder: Path) -> None:
+        """Read what `back_up` wrote, into a warehouse without tables."""
+        self._in_own_session(f"RESTORE DATABASE default FROM {_file(folder)}")
+
+    def _in_own_session(self, sql: str) -> None:
+        with self._using():
+            session = Connection(self._path, readonly=False)
+            try:
+                session.run(sql)
+            finally:
+                session.close()
+
     def end_queries(self) -> None:
         """Cancel the queries under way (not the inserts); they fail with `WarehouseError`."""
         killer = Connection(self._path, readonly=False)
@@ -132,3 +153,7 @@ class Embedded:
             with self._state:
                 self._users -= 1
                 self._state.notify_all()
+
+
+def _file(folder: Path) -> str:
+    return f"File({quoted(str(folder))})"

@@ -72,6 +72,10 @@ class LoopbackClient:
             stream.write_table(rows)
         self._ask("POST", f"/insert/{table}", written.getvalue())
 
+    def back_up(self) -> Path:
+        """As `Embedded.back_up`, by the owner."""
+        return Path(self._ask("POST", "/back-up", b"").decode())
+
     def ask_to_leave(self) -> None:
         """Ask the owner to give the warehouse up. Raises `WarehouseError` if it will not."""
         self._ask("POST", "/leave", b"", timeout=5)

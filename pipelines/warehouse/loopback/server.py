@@ -71,6 +71,7 @@ class LoopbackServer:
                 web.post("/query", self._query),
                 web.post("/insert/{table}", self._insert),
                 web.post("/leave", self._leave),
+                web.post("/back-up", self._back_up),
             ]
         )
         # The owner handles signals, and requests are not logged.
@@ -132,6 +133,16 @@ class LoopbackServer:
         # Not awaited: leaving stops this very server.
         threading.Thread(target=self._leave_now, name="warehouse-leave", daemon=True).start()
         return web.Response()
+
+    async def _back_up(self, request: web.Request) -> web.StreamResponse:
+        self._admit(request)
+        owned = self._warehouse
+        if not isinstance(owned, Embedded):
+            return web.Response(status=400, text="this warehouse has no folder of its own")
+        try:
+            return web.Response(text=str(await _in_thread(owned.back_up)))
+        except ZerostockError as error:
+            return web.Response(status=400, text=str(error))
 
     async def _ask(self, question: QueryRequest) -> bytes:
         return await _in_thread(lambda: self._warehouse.query_bytes(question.sql, question.format))

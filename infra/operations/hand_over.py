@@ -74,7 +74,7 @@ def add_hand_over(
     outlets = _taken(reference_of(settings), entry.hand_over_id)
     return (
         f"{entry.hand_over_id}: {counted(len(outlets), 'outlet')} of {leaving} go to {successor}"
-        f" from {_iso(valid_from)} on; workers know when they are started again"
+        f" from {_iso(valid_from)} on; running workers know within ten seconds"
     )
 
 

@@ -26,8 +26,8 @@ SERVICE = "MG" + "1" * 32
 @dataclass(frozen=True)
 class Step:
     """What happens to one POST. `accept`: a message is made of it. Then the answer: None is the
-    usual one, "hang" never comes, "cut" closes the connection, else (status, code, headers) or
-    (status, text).
+    usual one, "hang" never comes, "slow" is the usual one after a second, "cut" closes the
+    connection, else (status, code, headers) or (status, text).
     """
 
     accept: bool = False
@@ -36,6 +36,7 @@ class Step:
 
 ACCEPT = Step(True)
 LOST = Step(True, "hang")
+SLOW = Step(True, "slow")
 CUT_AFTER = Step(True, "cut")
 CUT_BEFORE = Step(False, "cut")
 
@@ -50,7 +51,7 @@ class Twilio:
     """The server's memory; `script` holds the steps of the next POSTs, then all are accepted.
 
     Messages accepted become visible in lists after `lag` more list requests. `queued` leaves them
-    without a date of sending, as in a queue that is full.
+    without a date of sending, as in a queue that is full. While it is `down` it hangs up on all.
     """
 
     script: list[Step] = field(default_factory=list)
@@ -61,6 +62,7 @@ class Twilio:
     lists: int = 0
     lag: int = 0
     queued: bool = False
+    down: bool = False
     prefix: str = ""
     url: str = ""
 
@@ -104,6 +106,8 @@ class Twilio:
     # The resource
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
+        if self.down:
+            return await self._answer(request, CUT_BEFORE, None, 0)
         if (refusal := _unauthorised(request)) is not None:
             return refusal
         form = {k: str(v) for k, v in (await request.post()).items()}
@@ -136,6 +140,8 @@ class Twilio:
         return message
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
+        if self.down:
+            return await self._answer(request, CUT_BEFORE, None, 0)
         if (refusal := _unauthorised(request)) is not None:
             return refusal
         self.lists += 1
@@ -165,7 +171,9 @@ class Twilio:
     async def _answer(
         self, request: web.Request, step: Step, usual: Any, status: int
     ) -> web.StreamResponse:
-        if step.answer is None:
+        if step.answer == "slow":
+            await asyncio.sleep(1)
+        if step.answer in (None, "slow"):
             return web.json_response(usual, status=status)
         if step.answer == "hang":
             await self._ended.wait()

@@ -94,14 +94,16 @@ def meters_of(
     """
     names, none = ["meter_id", "unit_id"], pl.lit(0, pl.Int64)
     now = frame.filter(overlaps(*span))
+    # Here and not in the groups below, where the look-up would be made anew for each of them.
     read = pl.lit(1) if counted.height == now.height else pl.col(ROW).is_in(counted[ROW].implode())
+    now = now.with_columns(read.cast(pl.Int64).alias("read"))
     amount = (pl.col("quality") != "missing") & (pl.col("kwh") >= 0)
     past = frame.filter(overlaps(*before), amount, pl.col("end") > pl.col("start"))
     return pl.concat(
         [
             now.group_by(names).agg(
                 rows=pl.len().cast(pl.Int64),
-                read=read.cast(pl.Int64).sum(),
+                read=pl.col("read").sum(),
                 read_before=none,
                 before=none,
             ),

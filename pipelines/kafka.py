@@ -8,6 +8,7 @@ from ssl import SSLCertVerificationError
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.codec import lz4_encode
 from aiokafka.conn import AIOKafkaConnection, collect_hosts
 from aiokafka.errors import (
     KafkaError,
@@ -16,6 +17,15 @@ from aiokafka.errors import (
 )
 
 from schemas.errors import BrokerDown, BrokerError
+
+
+def compress_lightly() -> None:
+    """Have this process' producers use lz4's fast level.
+
+    aiokafka has no setting for it and uses the one that packs best: it takes twelve times as long,
+    a seventh of a stock worker's time, for 4 % fewer bytes of an envelope.
+    """
+    lz4_encode.__defaults__ = (1,)
 
 
 async def check_login(

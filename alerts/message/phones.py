@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import phonenumbers
 
 
+@lru_cache(maxsize=1 << 16)  # a tenth of the alerts worker's time, for a few thousand numbers
 def usable(number: str) -> str:
     """The number in E.164, or '' when no phone can have it.
 

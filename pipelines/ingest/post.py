@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from pipelines.core.effects import Effect
 from pipelines.ingest.positions import Position, encode, noted, noted_source, source_key
 from pipelines.ingest.sources import SourceState
-from pipelines.kafka import check_login, read_to_end
+from pipelines.kafka import check_login, compress_lightly, read_to_end
 from schemas.envelope import pack
 from schemas.errors import BrokerError
 from schemas.topics import INGEST_POSITIONS, SIM_EVENTS
@@ -70,6 +70,7 @@ class KafkaSink:
 
     async def __aenter__(self) -> KafkaSink:
         await check_login(self._broker, self._security)
+        compress_lightly()
         self._producer = AIOKafkaProducer(
             bootstrap_servers=self._broker,
             acks="all",

@@ -8,6 +8,7 @@ import tempfile
 import faust
 from mode.utils.queues import FlowControlEvent
 
+from pipelines.kafka import compress_lightly
 from pipelines.stream.faust_fixes.consumer import SteadyConsumer
 from pipelines.stream.options import StreamOptions
 from schemas import topics
@@ -50,6 +51,7 @@ class SteadyFlow(FlowControlEvent):  # type: ignore[misc]  # mode ships no types
 
 def new_app(worker: str, options: StreamOptions) -> faust.App:
     """An application without web server, leader topic or hidden buffers."""
+    compress_lightly()
     app = faust.App(
         group_id(worker),
         broker=f"kafka://{options.broker}",

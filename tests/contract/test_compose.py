@@ -20,7 +20,7 @@ from infra.settings import Settings
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
 COMPOSE = INFRA / "compose.yaml"
-OURS = {"migrate", "stock", "alerts", "warehouse", "ingest"}
+OURS = {"migrate", "stock", "alerts", "warehouse", "ingest", "intake"}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def settings_of(file: Path) -> dict[str, str]:
 
 def test_a_compose_client_accepts_it(tmp_path):
     environment = {"ZEROSTOCK_CITY": "/srv/city", "ZEROSTOCK_CLICKHOUSE_PASSWORD": "not-this-one"}
-    config = ["--project-directory", str(INFRA), "-f"]
+    config = ["--project-directory", str(INFRA), "--profile", "intake", "-f"]
     if _works("docker", "compose", "version"):
         command = ["docker", "compose", *config, str(COMPOSE), "config"]
     elif shutil.which("docker-compose"):

@@ -1,7 +1,7 @@
-"""Call records a second from files through all checks to the broker, by kind of file.
+"""Call records a second through all checks to the broker, by kind of file and by other ways in.
 
-Limits: parsing the same file with Arrow and looking at nothing. Peer: the models that decide what
-is accepted, asked about a line at a time.
+Limits: parsing the same file with Arrow, fetching the same topic, taking the same requests, and
+looking at nothing. Peer: the models that decide what is accepted, asked about a line at a time.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,12 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
+from infra.bench.common.feeds import fetch_rate, fill_topic, intake_rates, read_topic
 from infra.bench.common.harness import Harness
 from infra.bench.common.report import Measurement, of_runs
 from infra.bench.common.seeded_state import SeededState
 from infra.bench.common.traffic import Traffic, call_ids, make_traffic
-from pipelines.ingest import IngestOptions, ingest
+from pipelines.ingest import IngestOptions, IngestReport, ingest
 from schemas.errors import ZerostockError
 from schemas.events import Refused, accept
 
@@ -31,9 +33,14 @@ _PEER_LINES = 100_000
 
 
 def run(
-    *, cdrs: int = 1_000_000, sims: int = 1_000_000, runs: int = 3, broker: str | None = None
+    *,
+    cdrs: int = 1_000_000,
+    posted: int = 200_000,
+    sims: int = 1_000_000,
+    runs: int = 3,
+    broker: str | None = None,
 ) -> Iterator[Measurement]:
-    """The lines of the benchmark."""
+    """The lines of the benchmark; `posted` events come by HTTP, 1,000 a request."""
     traffic = make_traffic(SeededState(sims, sims // 10, 1_000), cdrs)
     for kind, write, parse in (
         ("JSON", _write_json, pa.json.read_json),
@@ -56,16 +63,42 @@ def run(
         name = "pydantic, a line at a time" if peer is not None else None
         limit, _ = of_runs(limits)
         yield Measurement("ingest", f"{kind} CDRs", "CDR/s", *of_runs(ours), limit, peer, name)
+    yield from _feeds(traffic, min(posted, cdrs), runs, broker)
+
+
+def _feeds(traffic: Traffic, posted: int, runs: int, broker: str | None) -> Iterator[Measurement]:
+    cdrs = len(traffic)
+    topic: list[tuple[float, float]] = []
+    posts: list[tuple[float, float]] = []
+    for _ in range(runs):
+        with Harness(traffic.state, broker) as harness:
+            path = _write_json(harness.folder, traffic)
+            fill_topic(harness, path)
+            limit = fetch_rate(harness, cdrs)
+            report = asyncio.run(read_topic(harness, cdrs))
+            _compare(report, cdrs, cdrs // _BAD)
+            topic.append((cdrs / report.seconds, limit))
+            with path.open("rb") as file:
+                lines = [line.rstrip(b"\n") for line in islice(file, posted)]
+            posts.append(intake_rates(harness, lines))
+    for metric, some in (("JSON CDRs of a topic", topic), ("JSON CDRs by HTTP", posts)):
+        ours, limits = zip(*some, strict=True)
+        limit, _ = of_runs(limits)
+        yield Measurement("ingest", metric, "CDR/s", *of_runs(ours), limit)
 
 
 async def _read(harness: Harness, cdrs: int, bad: int) -> float:
     report = await ingest(harness.folder, harness.address, options=IngestOptions())
+    _compare(report, cdrs, bad)
+    return cdrs / report.seconds
+
+
+def _compare(report: IngestReport, cdrs: int, bad: int) -> None:
     if (report.rows, report.dead_letters) != (cdrs, bad):
         raise ZerostockError(
             f"{report.rows} rows were read and {report.dead_letters} refused;"
             f" there are {cdrs} and {bad}"
         )
-    return cdrs / report.seconds
 
 
 def _a_line_at_a_time(path: Path) -> float:

@@ -149,6 +149,12 @@ class Gauges(Collector):
             if reached != NO_WATERMARK:
                 age.add_metric([source], time.time() - reached / 1_000)
         yield age
+        absent = GaugeMetricFamily(
+            metrics.SOURCE_ABSENT, "1 for a source that nobody can read.", labels=["source"]
+        )
+        for source in sorted({s for stage in self._sims() for s in stage.watermarks.absent}):
+            absent.add_metric([source], 1)
+        yield absent
         stalled = bool(self._pulse.stalled(offsets, time.monotonic()))
         yield GaugeMetricFamily(metrics.STALLED, "1 while /healthz fails.", value=int(stalled))
 

@@ -313,6 +313,18 @@ DEAD_LETTERS = pa.schema(
     ]
 )
 
+#: What a reader found and does not read; its newest list, told by `at`, replaces those before. The
+#: row `n` = 0 names nothing: there is a list, perhaps an empty one.
+UNREAD_INPUTS = pa.schema(
+    [
+        ("reader", pa.string()),
+        ("at", pa.int64()),
+        ("n", pa.int32()),
+        ("input", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+
 SCHEMAS: Final[dict[str, pa.Schema]] = {
     "uses": USES,
     "late_uses": LATE_USES,
@@ -337,6 +349,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "ratings": RATINGS,
     "exams": EXAMS,
     "dead_letters": DEAD_LETTERS,
+    "unread_inputs": UNREAD_INPUTS,
 }
 
 
@@ -356,7 +369,7 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
     topics.CASES: ("case_events",),
     topics.CASE_STATES: ("cases", "case_steps"),
     topics.SERVICE_RECORDS: ("contacts", "inspections", "ratings", "exams"),
-    topics.DEAD_LETTERS: ("dead_letters",),
+    topics.DEAD_LETTERS: ("dead_letters", "unread_inputs"),
 }
 
 

@@ -255,8 +255,9 @@ def _tell(console: Console, found: Recheck, dry_run: bool) -> None:
     would = "would be" if dry_run else "is" if accepted == 1 else "are"
     console.print(
         f"{counted(accepted, 'dead letter')} {would} accepted now,"
-        f" {counted(settled, 'line')} of reference tables {'is' if settled == 1 else 'are'} right"
-        f" now, {refused:,} {'is' if refused == 1 else 'are'} refused still",
+        f" {counted(settled, 'line')} of reference tables, or whole files,"
+        f" {'is' if settled == 1 else 'are'} right now,"
+        f" {refused:,} {'is' if refused == 1 else 'are'} refused still",
         soft_wrap=True,
     )
     if found.refused:

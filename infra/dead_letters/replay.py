@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from pipelines.core.effects import Effect
 from pipelines.core.service.cases import CASE_REFUSALS
 from pipelines.files import replace_file
+from pipelines.ingest.accepted import rows_of
 from pipelines.ingest.check import Checked, Format, believable, check
 from pipelines.ingest.feeds import HTTP, SCHEME
 from pipelines.ingest.feeds.messages import MessageFormat, check_messages, format_of
@@ -107,11 +108,8 @@ def recheck(
         ]
         some = [dead for dead in some if not dead.reason.startswith(CASE_REFUSALS)]
         lines = [dead for dead in some if dead.payload]
-        result.refused += [
-            (dead, f"{dead.reason} (not a line: the whole file has to be replaced)")
-            for dead in some
-            if not dead.payload
-        ]
+        if whole := [dead for dead in some if not dead.payload]:
+            _recheck_file(source, directory, mapping, whole, result)
         how = _format(source, directory, mapping)
         if isinstance(how, str):
             result.refused += [(dead, how) for dead in lines]
@@ -151,6 +149,24 @@ def _recheck_reference(
             result.settled.append(dead)
         else:
             result.refused.append((dead, reason))
+
+
+def _recheck_file(
+    source: str, directory: Path, mapping: Mapping | None, dead: list[DeadLetter], result: Recheck
+) -> None:
+    """A file that could be read no further is settled once it can: its reader reads it on."""
+    if source.startswith(("events/", "cdr/")):
+        try:
+            for _ in rows_of(SourceFile(source, located(directory, source)), mapping):
+                pass
+        except InputError:
+            pass
+        else:
+            result.settled += dead
+            return
+    result.refused += [
+        (one, f"{one.reason} (not a line: the whole file has to be replaced)") for one in dead
+    ]
 
 
 def _format(source: str, directory: Path, mapping: Mapping | None) -> Format | MessageFormat | str:

@@ -34,6 +34,7 @@ _FACTS: Final = (
     ("data until (UTC)", "SELECT formatDateTime(until, '%Y-%m-%d %H:%i:%S') FROM data_until"),
     ("open stock-outs", "SELECT count() FROM stock_incidents WHERE closed_at IS NULL"),
     ("open dead letters", "SELECT count() FROM dead_letters_open"),
+    ("files and sources not read", "SELECT count() FROM unread_inputs"),
 )
 _WRONG: Final = (
     (

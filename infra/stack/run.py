@@ -34,14 +34,18 @@ from infra.wiring import check_way_out, policy_of, reader_options
 from pipelines.files import OwnerLock
 from pipelines.ingest import IngestOptions, IngestReport, ingest
 from pipelines.ingest.feeds.topic import TopicAddress
+from pipelines.ingest.ingest import reader_name
 from pipelines.ingest.live_reference import LiveReference
 from pipelines.ingest.mapping.mapping import Mapping, load_mapping
+from pipelines.ingest.pack import unread_inputs
 from pipelines.ingest.post import KafkaSink
 from pipelines.ingest.reading.files import find_sources
 from pipelines.ingest.reference import reference_fingerprint
 from pipelines.stream.app import group_id
 from pipelines.stream.warehouse_worker import RESULT_TOPICS
+from pipelines.warehouse import migrate, open_warehouse
 from pipelines.warehouse.loopback.client import LoopbackClient
+from pipelines.warehouse.rows import to_rows
 from schemas import topics
 from schemas.errors import BrokerError, InputError, WarehouseError, ZerostockError
 
@@ -186,6 +190,7 @@ async def run(plan: RunPlan, screen: Screen) -> RunOutcome:
         if snapshot is not None and ends and _nothing_new(plan, snapshot, mapping):
             screen.stage("nothing new to read")
             unread = find_sources(plan.input, mapping.names if mapping else None).unread
+            _list_unread(plan, unread)
             screen.summary(plan.data, IngestReport(unread=unread), 0.0)
             return RunOutcome(IngestReport(), 0.0)
         stack = Stack(plan.data, plan.settings, screen)
@@ -219,6 +224,19 @@ def _nothing_new(plan: RunPlan, snapshot: Snapshot, mapping: Mapping | None) -> 
         return False  # it is still to be put away
     covered = snapshot.covers(plan.input, mapping)
     return covered and not waiting(plan.data, map(bytes.decode, positions))
+
+
+def _list_unread(plan: RunPlan, unread: list[tuple[str, str]]) -> None:
+    """Put on record what is there and is not read, as a reader would."""
+    now, partitions = time.time_ns() // 1_000_000, plan.settings.partitions
+    warehouse = open_warehouse(data=plan.data)
+    try:
+        migrate(warehouse, zone=plan.settings.time_zone)
+        for effect in unread_inputs(reader_name(plan.input), now, unread, partitions):
+            assert effect.rows is not None
+            warehouse.insert(*to_rows(effect.header.kind, effect.rows))
+    finally:
+        warehouse.close()
 
 
 def _resolve_at_start(plan: RunPlan, snapshot: Snapshot | None, screen: Screen) -> None:

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from infra.topics import CHANGELOGS
 from pipelines.files import replace_file
 from pipelines.ingest.mapping.mapping import Mapping
-from pipelines.ingest.positions import has_more, noted
+from pipelines.ingest.positions import has_more, noted, was_useless
 from pipelines.ingest.reading.files import find_sources
 from pipelines.ingest.reference import reference_fingerprint
 from pipelines.kafka import open_consumer, read_parts_to_end, write_state
@@ -43,7 +43,7 @@ class Snapshot(msgspec.Struct):
         (positions,) = self.entries[INGEST_POSITIONS]
         read = dict(filter(None, (noted(*entry) for entry in positions.items())))
         return not any(
-            has_more(file, read.get(file.name))
+            has_more(file, read.get(file.name)) or was_useless(read.get(file.name))
             for files in find_sources(
                 directory, mapping.names if mapping else None
             ).sources.values()

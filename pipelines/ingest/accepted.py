@@ -28,13 +28,14 @@ class AcceptedRows:
 
     `uses` are calls and activations: row, event_id, at (ms), imsi and the columns of
     `check.DETAIL`. `others` are all other events, `refused` the rows with the reason; `count` is
-    how many there are together.
+    how many there are together, with the `skipped` ones that a mapping passes over.
     """
 
     uses: pa.Table
     others: list[tuple[int, Event]]
     refused: list[tuple[int, str]]
     count: int
+    skipped: int
 
 
 def rows_of(file: SourceFile, mapping: Mapping | None) -> Iterator[AcceptedRows]:
@@ -84,6 +85,5 @@ def _accepted(checked: Checked, above: int) -> AcceptedRows:
     for name in checked.detail.column_names:
         uses = uses.append_column(name, checked.detail.column(name))
     refused = [(line - above, reason) for line, reason, _ in checked.refused]
-    count = uses.num_rows + len(checked.others) + len(refused)
     others = [(line - above, event) for line, event in checked.others]
-    return AcceptedRows(uses, others, refused, count)
+    return AcceptedRows(uses, others, refused, checked.count, checked.skipped)

@@ -67,6 +67,14 @@ class Checked:
     spans: dict[int, int] = field(default_factory=dict)
     #: What else calls say, of `DETAIL`, a row each as `lines`; only where it was to be kept.
     detail: pa.Table | None = None
+    #: Rows that a mapping passes over.
+    skipped: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many rows there are together; what is taken back is none."""
+        refused = sum(bool(reason) for _, reason, _ in self.refused)
+        return len(self.lines) + len(self.others) + refused + self.skipped
 
 
 #: `call` tells calls from activations; nulls and empty texts are what a row leaves out.
@@ -139,6 +147,7 @@ def _check_csv(lines: Lines, dialect: Dialect, export: Export | None, detail: bo
     kept = rows.lines if calls.rows is None else rows.lines[calls.rows]
     checked = _check_calls(calls, kept, partial(_record, lines, rows.spans), detail)
     checked.spans = rows.spans
+    checked.skipped = len(rows.lines) - len(kept)
     checked.refused += [(line, reason, lines[line]) for line, reason in rows.malformed]
     checked.refused.sort(key=lambda refused: refused[0])
     return checked
@@ -165,6 +174,7 @@ def _check_parquet(rows: pa.RecordBatch, how: Format, detail: bool) -> Checked:
         calls = parquet_calls(some, names)
     kept = lines if calls.rows is None else lines[calls.rows]
     checked = _check_calls(calls, kept, lambda row: as_line(rows, row), detail)
+    checked.skipped = len(lines) - len(kept)
     checked.refused += [(row, "malformed: not UTF-8", as_line(rows, row)) for row in odd]
     checked.refused.sort(key=lambda refused: refused[0])
     return checked
@@ -315,7 +325,7 @@ def _detail(use: object) -> dict[str, Any]:
 def _decoded(lines: Lines) -> tuple[list[_CallLine | _ActivationLine], list[int]]:
     """Calls and activations that may be right, and the lines of all else."""
     # The decoder does not look into fields that it does not need, nor mind their length.
-    sound = is_utf8(lines.data) and lines.lengths.max(initial=0) <= LONGEST_LINE
+    sound = is_utf8(lines.data) and max(map(len, lines.all), default=0) < LONGEST_LINE
     if sound:
         with contextlib.suppress(*_UNDECODED):
             return list(map(_use, lines.all)), []

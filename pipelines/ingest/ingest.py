@@ -9,7 +9,7 @@ import logging
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 
 from pipelines.core.watchdog import WATCHDOG
-from pipelines.ingest.check import AHEAD, Checked, RefusedLine, believable, nothing
+from pipelines.ingest.check import AHEAD, Checked, RefusedLine, believable
 from pipelines.ingest.feeds.feed import Checking, Feed, Item
 from pipelines.ingest.live_reference import LiveReference
 from pipelines.ingest.mapping.mapping import Mapping as ExportMapping
@@ -32,8 +32,15 @@ from pipelines.ingest.pack import (
     pack_chunk,
     sim_cards_of,
     sim_ranges_of,
+    unread_inputs,
 )
-from pipelines.ingest.positions import Position, fingerprint, has_more, position_of_all
+from pipelines.ingest.positions import (
+    Position,
+    fingerprint,
+    has_more,
+    position_of_all,
+    was_useless,
+)
 from pipelines.ingest.post import EnvelopeSink, KafkaSink
 from pipelines.ingest.reading.archive import name_in, put_away, use_archive
 from pipelines.ingest.reading.files import Chunk, DirectoryWatch, SourceFile, why
@@ -56,6 +63,9 @@ READERS = 2
 #: Seconds between two notes of how far files were read, and between two looks for more.
 KEEP_EVERY = 1.0
 LOOK_EVERY = 0.5
+
+#: The least time (ms) between two lists of what is not read.
+LIST_EVERY = 10_000
 
 #: The least time (ms) between two rounds of heartbeats, and how many signs of life a reader gives
 #: in the time after which it counts as absent.
@@ -101,7 +111,7 @@ class IngestOptions:
 
 @dataclass
 class IngestProgress:
-    """How far a reading is."""
+    """How far a reading is; `rows` are all that there were, those a mapping skips among them."""
 
     rows: int = 0
     uses: int = 0
@@ -189,6 +199,12 @@ async def read_directory(
     return reading.report
 
 
+def reader_name(directory: Path | None, feeds: Sequence[Feed] = ()) -> str:
+    """Who reads this here; the same after a restart."""
+    what = directory.resolve() if directory else ",".join(sorted(feed.name for feed in feeds))
+    return f"{socket.gethostname()}:{what}"
+
+
 def _check_directory(directory: Path, *, must_hold: bool) -> None:
     if not directory.is_dir():
         raise InputError(f"{directory} is not a directory")
@@ -215,16 +231,17 @@ class _Reading:
         self.report = IngestReport()
         self.threads = ThreadPoolExecutor(READERS, thread_name_prefix="ingest")
         self.sources: dict[str, Source] = {}
-        what = directory.resolve() if directory else ",".join(sorted(f.name for f in feeds))
-        self.records = SourceRecords(f"{socket.gethostname()}:{what}", options.absent_after_ms)
+        self.records = SourceRecords(reader_name(directory, feeds), options.absent_after_ms)
         self.positions: dict[str, Position] = {}
         self._unkept: dict[str, Position] = {}
         self.sent_uses = SentUses()
         self._said_cards = CardList()
         self._complained: set[str] = set()
+        self._tried: set[str] = set()
         self._states: dict[str, tuple[int, int]] = {}
         self._kept = time.monotonic()
         self._recorded = self._said_alive = 0
+        self._listed: tuple[int, list[tuple[str, str]]] | None = None
         self._watchdog: Watchdog | None = None
         named = options.mapping.names if options.mapping is not None else None
         self._archive = (
@@ -367,10 +384,22 @@ class _Reading:
             file.size() for source in self.sources.values() for file in source.files
         )
         for name in new:
-            mark = self.sources[name].clock.watermark
-            await self._announce(Header("none", name, mark, peers=tuple(self.sources)))
+            source = self.sources[name]
+            peers = tuple(self.sources)
+            mark, absent = source.clock.watermark, source.absent
+            await self._announce(Header("none", name, mark, peers=peers, absent=absent))
         if self.options.follow and self.options.live:
             await self._pulse(now)
+        await self._list_unread(now)
+
+    async def _list_unread(self, now: int) -> None:
+        """Say what is there and is not read, where that is not as it was said before."""
+        unread = [*self.report.unread, *self._troubles.items(), *self.records.left(self.sources)]
+        at, before = self._listed or (0, None)
+        if unread != before and now - at >= LIST_EVERY:
+            self._listed = now, unread
+            reader, partitions = self.records.reader, self.post.partitions
+            await self.post.send(unread_inputs(reader, now, unread, partitions))
 
     def _open(self, name: str, now: int) -> Source:
         options = self.options
@@ -382,7 +411,14 @@ class _Reading:
             by_end = bounds.ordered_by == "end"
         source = self.sources[name] = Source(name, disorder, idle_after, now, by_end)
         self.records.resume(source)
+        if name in self._troubles and self.records.is_absent(name):
+            source.down_since, source.absent = now, True
         return source
+
+    @property
+    def _troubles(self) -> dict[str, str]:
+        """The sources of feeds that cannot be read at present, and why."""
+        return {name: why for feed in self.feeds for name, why in feed.troubles().items()}
 
     async def _begin_watchdog(self) -> None:
         options, now = self.options, self.options.now()
@@ -425,6 +461,10 @@ class _Reading:
             )
             states[name] = self.records.states[name] = state
             headers.append(Header("none", name, absent=True))
+        for source in self._changed_absence(now):
+            states[source.name] = self.records.record(source, "open", now)
+            back = source.clock.watermark
+            headers.append(Header("none", source.name, back, absent=source.absent))
         for source in self.sources.values():
             if self._watchdog is not None and source.name.startswith(WATCHDOG):
                 await self.post.send(self._watchdog.beat(source.name, source.clock, now))
@@ -440,6 +480,28 @@ class _Reading:
             await self.post.keep({}, states)
         for header in headers:
             await self._announce(header)
+
+    def _changed_absence(self, now: int) -> Iterator[Source]:
+        """The sources of feeds that could not be read for too long, or can be read again."""
+        troubles = self._troubles
+        for source in self.sources.values():
+            was = source.absent
+            if source.name not in troubles:
+                source.down_since, source.absent = None, False
+            elif source.down_since is None:
+                source.down_since = now
+            elif now - source.down_since >= self.options.absent_after_ms:
+                source.absent = True
+            if source.absent and not was:
+                log.error(
+                    "%s: could not be read for %d s (%s); the source is absent and holds nobody"
+                    " back until it can be read again",
+                    *(source.name, self.options.absent_after_ms // 1_000, troubles[source.name]),
+                )
+            elif was and not source.absent:
+                log.warning("%s: is back, and is waited for as before", source.name)
+            if source.absent != was:
+                yield source
 
     def _is_gone(self, name: str) -> bool:
         """Whether a source's folder is no more; not so where all are gone, as of a lost mount."""
@@ -472,7 +534,7 @@ class _Reading:
         self._own = listing.own
         for name, files in listing.sources.items():
             due = self._watch.due(files, self._is_done)
-            unread = [f for f in due if has_more(f, self.positions.get(f.name))]
+            unread = [f for f in due if self._is_unread(f)]
             states = {f.name: f.state() for f in unread}
             same = {n for n, state in states.items() if self._states.get(n) == state}
             self._states |= states
@@ -480,6 +542,15 @@ class _Reading:
             more = list(takewhile(lambda f: f.name in settled, unread))  # noqa: B023
             found[name] = files, more, len(same) < len(unread)
         return found
+
+    def _is_unread(self, file: SourceFile) -> bool:
+        """What could not be read at all is tried again once by each reader: it may know how."""
+        position = self.positions.get(file.name)
+        if has_more(file, position):
+            return True
+        again = was_useless(position) and file.name not in self._tried
+        self._tried.add(file.name)
+        return again
 
     async def _put_away(self) -> None:
         """Move the files that were read to their end into the archive, once that is on record."""
@@ -578,7 +649,7 @@ class _Reading:
                 await self._complain(file, str(error))
                 continue
             read = 0
-            chunk, checked = Chunk(opened.line, 0, opened.byte, opened.byte), nothing()
+            chunk, checked = Chunk(opened.line, 0, opened.byte, opened.byte), opened.begun
             # A chunk waits for the next, so that the last is known to be the last.
             async for following, found in self._checked(opened):
                 yield _item(opened, chunk, checked, max(0, chunk.read - read))
@@ -640,7 +711,8 @@ class _Reading:
 
     def _count(self, packed: Packed, item: Item) -> None:
         report = self.report
-        report.rows += item.chunk.lines
+        # What was lost, and a file that is damaged, is refused without being a row.
+        report.rows += item.checked.count if item.chunk.lines else 0
         report.uses += packed.uses
         report.placements += packed.placements
         report.outsiders += packed.outsiders

@@ -34,6 +34,9 @@ from schemas.topics import SIM_BLOCK, block_of, partition_of_block, partition_of
 #: Uses an envelope carries at most.
 ENVELOPE_USES = 16_384
 
+#: Inputs that are not read and are named.
+MOST_UNREAD = 1_000
+
 #: Bytes of rows an envelope has at most: less than a broker's usual limit of 1 MB a message.
 ENVELOPE_BYTES = 900_000
 
@@ -155,6 +158,19 @@ def dead_letters(name: str, refused: list[tuple[int, str, bytes]], partitions: i
         rows.add(source=name, position=line, received_at=now, reason=reason, payload=payload)
     partition = partition_of_key(name, partitions)
     header = Header("dead_letters")
+    return [Effect(topics.DEAD_LETTERS, partition, header, some) for some in _to_size(rows.batch())]
+
+
+def unread_inputs(
+    reader: str, at: int, unread: list[tuple[str, str]], partitions: int
+) -> list[Effect]:
+    """What a reader found at a time (ms) and does not read: (name, why), the first of them."""
+    rows = RowBuilder("unread_inputs")
+    shown = [("", ""), *unread[:MOST_UNREAD]]
+    for number, (name, why) in enumerate(shown):
+        rows.add(reader=reader, at=at, n=number, input=name, reason=why)
+    partition = partition_of_key(reader, partitions)
+    header = Header("unread_inputs")
     return [Effect(topics.DEAD_LETTERS, partition, header, some) for some in _to_size(rows.batch())]
 
 

@@ -101,6 +101,15 @@ def has_more(file: SourceFile, position: Position | None) -> bool:
     return modified != position.modified and not is_same(file, position)
 
 
+def was_useless(position: Position | None) -> bool:
+    """Whether nothing of a file could be read, which another mapping may change."""
+    return (
+        position is not None
+        and position.done
+        and position.lines == position.end == 0 < (position.size)
+    )
+
+
 def position_of_all(file: SourceFile, like: Position) -> Position:
     """The position of a file that was read to its end, of the same source as another."""
     size, modified = file.state()

@@ -42,7 +42,8 @@ class Source:
     """One folder, file after file; knows what was read and reads on from there.
 
     `found_at` is when (reader's clock, ms) anything new was found in it last, `idle_after` how long
-    (ms) it must be looked at in vain to be silent.
+    (ms) it must be looked at in vain to be silent. `down_since` is when (ms) it was found that it
+    cannot be read, None while it can; `absent` says that it was put on record so.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class Source:
         self.idle_after = idle_after
         self.files: list[SourceFile] = []
         self.found_at = found_at
+        self.down_since: int | None = None
+        self.absent = False
 
     def silent_mark(self, now: int) -> int | None:
         """The watermark that follows from looking in vain for long enough, if it is a new one."""
@@ -94,8 +97,10 @@ class SourceRecords:
             source.clock.longest = state.longest if source.clock.by_end else 0
 
     def record(self, source: Source, status: Status, now: int) -> SourceState:
-        """The state to put on record for a source of this reader."""
+        """The state to put on record for a source of this reader; no absent one is open."""
         clock = source.clock
+        if source.absent and status == "open":
+            status = "absent"
         state = SourceState(
             *(clock.watermark, status, self.reader, now),
             *(clock.disorder, clock.measured, clock.longest),
@@ -108,12 +113,25 @@ class SourceRecords:
         state = self.states.get(source.name)
         return source.clock.longest > (0 if state is None else state.longest)
 
+    def is_absent(self, name: str) -> bool:
+        """Whether a source is on record as absent."""
+        state = self.states.get(name)
+        return state is not None and state.status == "absent"
+
     def left_behind(self, own: Container[str]) -> list[str]:
         """Open sources that an earlier run of this reader had and this one has not."""
         return [
             name
             for name, state in self.states.items()
             if name not in own and state.status == "open" and state.reader == self.reader
+        ]
+
+    def left(self, own: Container[str]) -> list[tuple[str, str]]:
+        """The sources of others that are on record as absent, and why."""
+        return [
+            (name, f"its reader {state.reader} is down")
+            for name, state in sorted(self.states.items())
+            if state.status == "absent" and name not in own and state.reader != self.reader
         ]
 
     def absentees(self, own: Container[str], now: int) -> Iterable[tuple[str, SourceState]]:

@@ -140,6 +140,8 @@ BROKER_TO_WRITTEN: Final = Histogram(
 WATERMARK_DELAY: Final = "zerostock_watermark_delay_seconds"
 #: How far the watermark acted on is behind the wall clock; `source` is the one that holds it back.
 WATERMARK_AGE: Final = "zerostock_watermark_age_seconds"
+#: 1 for each `source` that nobody can read at present, so that it is not waited for.
+SOURCE_ABSENT: Final = "zerostock_source_absent"
 #: Messages of a `topic` and `partition` that are not yet committed.
 CONSUMER_LAG: Final = "zerostock_consumer_lag_messages"
 #: 1 while /healthz fails.
@@ -234,5 +236,5 @@ def count_written(kind: str, rows: pa.RecordBatch, on_topic_at: float) -> None:
     if newest is not None:
         EVENT_TO_WRITTEN.labels(kind).observe(max(now - newest / 1_000, 0))
     if kind == "dead_letters":
-        for reason in rows["reason"].to_pylist():
+        for reason in filter(None, rows["reason"].to_pylist()):  # one without is taken back
             DEAD_LETTERS.labels(reason.split(":", 1)[0]).inc()

@@ -93,6 +93,10 @@ def _record(*flags: str) -> Callable[[Columns], Columns]:
     return shape
 
 
+def _unread_inputs(columns: Columns) -> Columns:
+    return _timed(columns, "at")
+
+
 def _dead_letters(columns: Columns) -> Columns:
     return _timed(columns, "received_at")
 
@@ -113,6 +117,7 @@ _KINDS: Final[dict[str, tuple[str, Callable[[Columns], Columns]]]] = {
     "ratings": ("ratings_rows", _record("satisfied")),
     "exams": ("exams_rows", _record("attended")),
     "dead_letters": ("dead_letters_rows", _dead_letters),
+    "unread_inputs": ("unread_inputs_rows", _unread_inputs),
 }
 
 

@@ -40,6 +40,8 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     put(opened, "dead_letters_rows", source=[f"g{n % 7}" for n in range(130)],
         position=[*range(130)], received_at=[T0] * 130, reason=["alike"] * 130,
         payload=[""] * 130)  # fmt: skip
+    put(opened, "unread_inputs_rows", reader=["here"] * 2, at=[T0] * 2, n=[0, 1],
+        input=["", "cdr/<b>.bin"], reason=["", "its name ends in none of .csv"])  # fmt: skip
     put(opened, "batch_run_states", run_id=["R"], job=["arrears"], period=["2026-02-28"],
         started_at=[T0], finished_at=[T0], status=["succeeded"])  # fmt: skip
     yield opened

@@ -151,6 +151,9 @@ GOOD: dict[str, Callable[[int], dict[str, Any]]] = {
         "source": "cdr/a.csv", "position": i, "received_at": T, "reason": "malformed: x",
         "payload": b"\xff,",
     },
+    "unread_inputs": lambda i: {
+        "reader": "here:/city", "at": T, "n": i, "input": f"cdr/{i}.bin", "reason": "x",
+    },
 }  # fmt: skip
 SOURCES = {topics.SIM_EVENTS: "cdr/a", topics.STOCK_MOVEMENTS: "sims/0",
            topics.STOCK_INCIDENTS: "outlets/0", topics.CASE_EVENTS: "events",

@@ -146,14 +146,13 @@ class ListPost:
         return sorted(set(self.uses()) | placed, key=repr)
 
     def letters(self) -> list[tuple[str, int, str, bytes]]:
-        """(source, position, reason, payload) of each dead letter not taken back, sorted."""
+        """(source, position, reason, payload) of each dead letter not taken back, sorted.
+
+        As the table has them: what was said last of a place's bytes holds.
+        """
         rows = self.rows("dead_letters")
-        back = [(r["source"], r["position"], r["payload"]) for r in rows if not r["reason"]]
-        return sorted(
-            (row["source"], row["position"], row["reason"], row["payload"])
-            for row in rows
-            if row["reason"] and (row["source"], row["position"], row["payload"]) not in back
-        )
+        said = {(r["source"], r["position"], r["payload"]): r["reason"] for r in rows}
+        return sorted((*key[:2], why, key[2]) for key, why in said.items() if why)
 
     def reasons(self) -> list[tuple[int, str]]:
         """(position, what kind of reason) of each dead letter, sorted."""

@@ -104,6 +104,21 @@ def test_files_of_any_name_are_found_where_the_mapping_says_so(
         assert again.rows == 0
 
 
+@pytest.mark.parametrize("name", ["CDR.txt", "cdr.TXT.gz", "cdr.txt.1"])
+@pytest.mark.parametrize("pattern", ["cdr/msc/*", "cdr/*/*", "cdr/msc/*[tTzZ1]"])
+def test_text_of_other_columns_is_read_where_a_mapping_names_its_folder(
+    city: Path, tmp_path: Path, name: str, pattern: str
+) -> None:
+    text = b"# calls\nid|when|card\nC1|2026-03-02T09:15:02Z|460001234500001\n"
+    put(city / "cdr/msc" / name, gzip.compress(text) if name.endswith("gz") else text)
+    exports = f'[[export]]\nfiles = "{pattern}"\nskip_starting = ["#"]\n[export.fields]\n'
+    exports += 'call_id = "id"\nstart_time = "when"\nimsi = "card"\n'
+    mapping = load_mapping(put(tmp_path / "m.toml", exports))
+    post, report = read(city, mapping=mapping)
+    assert ([use[0] for use in post.uses()], post.letters(), report.unread) == (["C1"], [], [])
+    assert read(city)[0].uses() == []
+
+
 def test_the_mediation_example() -> None:
     post, report = read(EXAMPLES / "mediation", mapping=load_mapping(EXAMPLES / "mediation.toml"))
     assert post.uses() == [
@@ -145,6 +160,23 @@ def test_a_file_without_a_column_that_the_mapping_uses_is_one_dead_letter(city: 
         "malformed: no column UtcOffset, Duration, Amount, which the mapping names;"
         " the header is 'RecordId;Start;ServedIMSI'; separated by ';'"
     )
+
+
+def test_what_could_not_be_read_is_once_a_mapping_says_how(city: Path, tmp_path: Path) -> None:
+    put(city / "cdr/s/a.csv", "id|when|card\nC1|2026-03-02T09:15:02Z|460001234500001\n")
+    put(city / "cdr/s/b.csv", csv_of(call_row(2)))
+    put(city / "cdr/s/c.csv", "")
+    post, report = read(city)
+    assert (report.files, post.reasons()) == (3, [(1, "malformed")])
+    again = read(city, post)[1]
+    assert (again.files, again.rows, post.reasons()) == (1, 0, [(1, "malformed")])
+    fields = 'call_id = "id"\nstart_time = "when"\nimsi = "card"\n'
+    exports = f'[[export]]\nfiles = "cdr/s/a*"\n[export.fields]\n{fields}'
+    mapping = load_mapping(put(tmp_path / "m.toml", exports))
+    _, report = read(city, post, mapping=mapping)
+    assert (report.files, report.rows, post.letters()) == (1, 1, [])
+    assert [use[0] for use in post.uses()] == ["C1", "C2"]
+    assert read(city, post, mapping=mapping)[1].files == 0
 
 
 def test_files_that_no_export_fits_are_read_as_the_contract_says(city: Path) -> None:
@@ -465,6 +497,7 @@ def test_rows_are_skipped_by_what_a_column_says(city: Path, tmp_path: Path) -> N
         ' { column = "minutes", at_most = 0 }]\n[export.fields]\n'
         'duration_s = { column = "minutes", unit = "minutes" }\n',
     )
-    post, _ = read(city, mapping=load_mapping(mapping))
+    post, report = read(city, mapping=load_mapping(mapping))
     assert [use[0] for use in post.uses()] == ["a"]
     assert [(letter[1], letter[3]) for letter in post.letters()] == [(5, rows[3].encode())]
+    assert (report.rows, report.dead_letters) == (4, 1)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -74,6 +75,15 @@ def test_what_is_not_read_is_named_with_the_reason(city: Path, name: str, why: s
     ((unread, reason),) = report.unread
     assert unread == (name if not name.startswith("CDR") else "CDR/")
     assert why in reason
+    listed = [(row["n"], row["input"], row["reason"]) for row in post.rows("unread_inputs")]
+    assert listed == [(0, "", ""), (1, unread, reason)]
+    # Once it is gone the list is empty.
+    (city / name).unlink()
+    if name.startswith("CDR"):
+        (city / "CDR/s").rmdir()
+        (city / "CDR").rmdir()
+    again, _ = read(city)
+    assert [row["n"] for row in again.rows("unread_inputs")] == [0]
 
 
 FORMS = st.fixed_dictionaries(
@@ -124,10 +134,24 @@ def test_a_form_that_is_plain_to_see_is_read(
     assert (ids(post), post.letters(), report.unread) == (IDS, [], [])
 
 
-def test_a_header_in_capitals_is_read(city: Path) -> None:
-    put(city / "cdr/s/a.csv", csv_of(*ROWS).replace(HEADER, HEADER.upper()))
-    post, _ = read(city)
-    assert (ids(post), post.letters()) == (IDS, [])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    "shown", [str.upper, str.title, str.swapcase, lambda n: n[:4] + n[4:].upper()]
+)
+def test_a_header_in_capitals_is_read(city: Path, kind: str, shown: Callable[[str], str]) -> None:
+    """All of its names, or some, or with others beside them."""
+    names = [shown(name) if number % 3 else name for number, name in enumerate(HEADER.split(","))]
+    fields = [row.split(",") for row in ROWS]
+    for given_ in (names, [shown(name) for name in HEADER.split(",")]):
+        if kind == "csv":
+            lines = [",".join([*row, "x"]) for row in [given_, *fields]]
+            put(city / "cdr/s/a.csv", "\n".join(lines))
+        else:
+            (city / "cdr/s").mkdir(exist_ok=True, parents=True)
+            table = pa.table(list(map(pa.array, zip(*fields, strict=True))), given_)
+            pq.write_table(table, city / "cdr/s/a.parquet")
+        post, _ = read(city)
+        assert (ids(post), post.letters()) == (IDS, [])
 
 
 def test_a_heading_in_gbk_is_read(city: Path) -> None:

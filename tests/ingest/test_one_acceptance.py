@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ingest_harness import FIRST_IMSI, ListPost, put, read
+from ingest_harness import FIRST_IMSI, put, read
 
 from pipelines.batch.channel.files import CALLS as CHANNEL_CALLS
 from pipelines.batch.engine.columns import SOURCE, Dataset
@@ -46,30 +46,34 @@ def csv_row(row: tuple[str, ...], separator: str) -> str:
     return separator.join('"' + value.replace('"', '""') + '"' for value in row)
 
 
-def batch(
-    root: Path, dataset: Dataset, mapping: Mapping | None
-) -> tuple[set[tuple[Any, ...]], set[tuple[str, str]]]:
-    """What a job takes as calls: (id, IMSI, ms), and (file, reason) of what it refuses."""
+#: (id, IMSI, ms) of each use, (file, reason) of what is refused, and how many rows were read.
+Outcome = tuple[set[tuple[Any, ...]], set[tuple[str, str]], int]
+
+
+def batch(root: Path, dataset: Dataset, mapping: Mapping | None) -> Outcome:
+    """What a job takes as calls."""
     uses: set[tuple[Any, ...]] = set()
     refused: set[tuple[str, str]] = set()
+    count = 0
     for part in plan(find(str(root), dataset, mapping), dataset):
         if dataset.events:
             for some in read_accepted(part):
                 rows = pl.DataFrame(some.uses).select("event_id", "imsi", "at").rows()
                 uses.update(rows)
                 refused.update((part.file.source, why) for _, why in some.refused)
+                count += some.count
             continue
-        for good, rejects in read_batch(part, dataset):
+        for good, rejects, skipped in read_batch(part, dataset):
+            count += good.height + rejects.height + skipped
             uses.update(good.select("call_id", "imsi", "start_time").rows())
             refused.update(rejects.select(pl.col(SOURCE).cast(pl.String), "reason").rows())
-    return uses, refused
+    return uses, refused, count
 
 
-def stream(
-    root: Path, mapping: Mapping | None
-) -> tuple[set[tuple[Any, ...]], set[tuple[str, str]]]:
-    post: ListPost = read(root, mapping=mapping)[0]
-    return {use[:3] for use in post.uses()}, {(name, why) for name, _, why, _ in post.letters()}
+def stream(root: Path, mapping: Mapping | None) -> Outcome:
+    post, report = read(root, mapping=mapping)
+    refused = {(name, why) for name, _, why, _ in post.letters()}
+    return {use[:3] for use in post.uses()}, refused, report.rows
 
 
 @settings(
@@ -93,7 +97,7 @@ def test_batch_accepts_a_row_if_and_only_if_the_stream_does(
     ]  # fmt: skip
     if kind == "csv":
         lines = [csv_row(row, separator) for row in rows]
-        put(city / "cdr/s/a.csv", "\n".join([separator.join(NAMES), *lines, "one,two"]) + "\n")
+        put(city / "cdr/s/a.csv", "\n".join([separator.join(NAMES), "", *lines, "one,two"]) + "\n")
     elif kind == "parquet":
         (city / "cdr/s").mkdir(parents=True)
         pq.write_table(
@@ -107,12 +111,16 @@ def test_batch_accepts_a_row_if_and_only_if_the_stream_does(
         put(city / "events/a.json", json.dumps(json_lines, indent=1))
     mapping = None
     if mapped:
-        text = '[[export]]\nfiles = "cdr/s/*"\n[export.fields]\nduration_s = "duration_s"\n'
+        text = (
+            '[[export]]\nfiles = "cdr/s/*"\nskip_rows = [{ column = "duration_s", is = ["12"] }]\n'
+        )
+        text += '[export.fields]\nduration_s = "duration_s"\n'
         mapping = load_mapping(put(city / "m.toml", text))
-    taken, refused = stream(city, mapping)
+    taken, refused, count = stream(city, mapping)
     by_dataset = [batch(city, dataset, mapping) for dataset in (CALLS, EVENTS)]
     assert {
-        row for found, _ in by_dataset for row in found if row[1] - FIRST_IMSI in range(4)
+        row for found, _, _ in by_dataset for row in found if row[1] - FIRST_IMSI in range(4)
     } == taken
-    assert {why for _, some in by_dataset for why in some} == refused
+    assert {why for _, some, _ in by_dataset for why in some} == refused
+    assert sum(read for _, _, read in by_dataset) == count
     assert batch(city, CHANNEL_CALLS, mapping) == by_dataset[0]

@@ -13,17 +13,29 @@ import fastavro
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
+from aiokafka.helpers import create_ssl_context
 from aiokafka.structs import TopicPartition
-from ingest_harness import FIRST_ICCID, ListPost, call_fields, call_json, make_reference, put, read
-from services.kafka import SASL_USER, KafkaServer
+from ingest_harness import (
+    FIRST_ICCID,
+    INGEST,
+    ListPost,
+    call_fields,
+    call_json,
+    make_reference,
+    put,
+    read,
+)
+from services.kafka import SASL_PASSWORD, SASL_USER, KafkaServer
 from services.running import running
 
 from infra.operations.ingest import split_inputs
-from pipelines.ingest import IngestOptions, read_directory
+from pipelines.ingest import IngestOptions, IngestReport, read_directory
 from pipelines.ingest.feeds.topic import TopicAddress, TopicFeed
 from pipelines.ingest.mapping.mapping import Mapping, load_mapping
+from schemas.envelope import Header, unpack
 from schemas.errors import BrokerError, MappingError, UsageError
 from schemas.fields import parse_time
+from schemas.topics import SIM_EVENTS
 
 pytestmark = pytest.mark.slow
 
@@ -276,36 +288,62 @@ def test_a_followed_topic_is_read_as_it_fills_and_grows(kafka: KafkaServer, city
     }
 
 
+def login(kafka: KafkaServer, mechanism: str, password: str = SASL_PASSWORD) -> dict[str, object]:
+    assert kafka.certificates is not None
+    return {
+        "security_protocol": "SASL_SSL",
+        "ssl_context": create_ssl_context(cafile=str(kafka.certificates.authority)),
+        "sasl_mechanism": mechanism,
+        "sasl_plain_username": SASL_USER,
+        "sasl_plain_password": password,
+    }
+
+
+def secure_feed(kafka: KafkaServer, topic: str, security: dict[str, object]) -> TopicFeed:
+    assert kafka.certificates is not None
+    address, ca = TopicAddress(kafka.secure_bootstrap, topic), str(kafka.certificates.authority)
+    return TopicFeed(address, security, ca, setting="ZEROSTOCK_FEED_KAFKA")
+
+
+def take_from(feed: TopicFeed, city: Path) -> ListPost:
+    post = ListPost()
+    run(
+        read_directory(
+            None, post, options=IngestOptions(), feeds=[feed], reference=city / "reference"
+        )
+    )
+    return post
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
+def test_a_topic_behind_a_login_is_read(kafka: KafkaServer, city: Path, mechanism: str) -> None:
+    topic = f"behind-{mechanism.lower()}"
+    run(fill(kafka, topic, 2, [call_json(n).encode() for n in range(10)]))
+    post = take_from(secure_feed(kafka, topic, login(kafka, mechanism)), city)
+    assert len(post.uses()) == 10
+
+
 @pytest.mark.parametrize(
-    ("security", "topic", "says"),
+    ("wrong", "says"),
     [
-        ("none", "nowhere", "there is no topic nowhere"),
-        ("wrong", "poison", "refused the login: check ZEROSTOCK_FEED_KAFKA_USERNAME"),
+        ("topic", "there is no topic nowhere"),
+        ("PLAIN", "refused the login: check ZEROSTOCK_FEED_KAFKA_USERNAME"),
+        ("SCRAM-SHA-512", "refused the login: check ZEROSTOCK_FEED_KAFKA_USERNAME"),
+        ("authority", "ZEROSTOCK_FEED_KAFKA_CA names the authority to trust"),
     ],
 )
 def test_what_cannot_be_read_is_told_in_one_line(
-    kafka: KafkaServer, city: Path, security: str, topic: str, says: str
+    kafka: KafkaServer, city: Path, wrong: str, says: str
 ) -> None:
-    assert kafka.certificates is not None
-    login: dict[str, object] = {}
-    address = TopicAddress(kafka.bootstrap, topic)
-    if security == "wrong":
-        from aiokafka.helpers import create_ssl_context
-
-        address = TopicAddress(kafka.secure_bootstrap, topic)
-        login = {
-            "security_protocol": "SASL_SSL",
-            "ssl_context": create_ssl_context(cafile=str(kafka.certificates.authority)),
-            "sasl_mechanism": "PLAIN",
-            "sasl_plain_username": SASL_USER,
-            "sasl_plain_password": "wrong",
-        }
-    feed = TopicFeed(address, login, setting="ZEROSTOCK_FEED_KAFKA")
-    reading = read_directory(
-        None, ListPost(), options=IngestOptions(), feeds=[feed], reference=city / "reference"
-    )
+    if wrong == "topic":
+        feed = TopicFeed(TopicAddress(kafka.bootstrap, "nowhere"), {})
+    elif wrong == "authority":
+        security = login(kafka, "PLAIN") | {"ssl_context": create_ssl_context()}
+        feed = secure_feed(kafka, "poison", security)
+    else:
+        feed = secure_feed(kafka, "poison", login(kafka, wrong, "wrong"))
     with pytest.raises(BrokerError) as caught:
-        run(reading)
+        take_from(feed, city)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -329,39 +367,72 @@ def test_an_address_that_is_none_is_bad_usage(url: str) -> None:
         split_inputs([url])
 
 
-def test_a_cluster_that_goes_away_is_no_silence_and_is_read_on_when_it_is_back(
+def test_a_cluster_that_goes_away_is_no_silence_then_absent_and_read_on_when_it_is_back(
     kafka: KafkaServer, city: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    options = IngestOptions(follow=True, live=True, absent_after_ms=1_500)
+
     async def work() -> ListPost:
         post, stop = ListPost(), asyncio.Event()
         await fill(kafka, "away", 1, [call_json(1).encode()])
-        feed = TopicFeed(TopicAddress(kafka.bootstrap, "away"), {}, follow=True, ask_every=0.2)
-        reading = asyncio.create_task(
-            read_directory(
-                None, post, options=IngestOptions(follow=True), feeds=[feed],
-                reference=city / "reference", stop=stop,
+
+        def start() -> tuple[TopicFeed, asyncio.Task[IngestReport]]:
+            feed = TopicFeed(TopicAddress(kafka.bootstrap, "away"), {}, follow=True, ask_every=0.2)
+            reading = read_directory(
+                None, post, options=options, feeds=[feed], reference=city / "reference", stop=stop
             )
-        )  # fmt: skip
+            return feed, asyncio.create_task(reading)
+
+        feed, reading = start()
+        source = f"{feed.name}/0"
 
         async def until(true: Callable[[], bool]) -> None:
             while not true():
                 assert not reading.done(), reading.result()
                 await asyncio.sleep(0.05)
 
+        def status() -> str:
+            return post.states[source].status
+
+        def unread() -> list[str]:
+            newest = max((row["at"] for row in post.rows("unread_inputs")), default=0)
+            rows = [row for row in post.rows("unread_inputs") if row["at"] == newest]
+            return [row["input"] for row in rows if row["n"]]
+
         await until(lambda: len(post.uses()) == 1)
         kafka.kill()
         await until(lambda: "cannot be read and is tried again" in caplog.text)
-        assert await feed.look() == {f"{feed.name}/0": True}
+        assert await feed.look() == {source: True}
+        assert status() == "open"
+        await until(lambda: status() == "absent")
+        assert f"{source}: could not be read for 1 s" in caplog.text
+        assert [h for h in heads(post) if h.source == source][-1].absent
+        # Started anew meanwhile, it knows what it read, and waits for no answer.
+        stop.set()
+        await reading
+        stop.clear()
+        feed, reading = start()
+        await until(lambda: unread() == [source])
+        assert status() == "absent"
         kafka.start()  # not in a thread: its child would end with it
         await send(kafka, "away", 1, [call_json(2).encode()])
         await until(lambda: len(post.uses()) == 2)
+        await until(lambda: status() == "open")
+        assert not [h for h in heads(post) if h.source == source][-1].absent
+        await until(lambda: unread() == [])
         stop.set()
         await reading
         return post
 
-    post = run(work())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(INGEST, "LIST_EVERY", 100)
+        post = run(work())
     assert post.letters() == []
-    assert caplog.text.count("tried again") < 5  # told when it changes, not at each look
+    assert caplog.text.count("tried again") < 7  # told when it changes, not at each look
+
+
+def heads(post: ListPost) -> list[Header]:
+    return [unpack(data)[0] for topic, _, data in post.sent if topic == SIM_EVENTS]
 
 
 def test_a_topic_that_falls_silent_moves_on_with_the_clock(kafka: KafkaServer, city: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -78,6 +79,9 @@ def test_a_forgotten_shop_is_put_right(zerostock, city: Path, broken, tmp_path: 
 
     second = zerostock(*run)
     assert second.returncode == 0, second.stderr
+    shown = re.search(r"^dead letters +([\d,]+)", second.stdout, re.MULTILINE)
+    assert shown, second.stdout
+    assert int(shown[1].replace(",", "")) == len(left), "the summary counts what is still refused"
     assert f"{letters} dead letters replayed" in second.stdout
     assert stock(zerostock, data) == truth.stock
     assert "nothing new to read" in zerostock(*run).stdout

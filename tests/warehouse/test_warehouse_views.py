@@ -424,6 +424,29 @@ def test_a_dead_letter_is_its_place_and_its_bytes(warehouse: Warehouse) -> None:
     assert [r["payload"] for r in found.to_pylist()] == ["a", "b", "c,2026-03-02,4"]
 
 
+def test_a_list_of_what_is_not_read_replaces_the_one_before_of_its_reader(
+    warehouse: Warehouse,
+) -> None:
+    def listed(reader: str, at: int, *names: str) -> list[dict[str, object]]:
+        return [
+            {"reader": reader, "at": START + at, "n": n, "input": name, "reason": "x"}
+            for n, name in enumerate(["", *names])
+        ]
+
+    lists = []
+    for reader, at, names, shown in (
+        ("a", 1, ["f", "g", "h"], ["f", "g", "h"]),
+        ("b", 2, ["k"], ["f", "g", "h", "k"]),
+        ("a", 3, ["g"], ["g", "k"]),
+        ("a", 3, ["g"], ["g", "k"]),  # written once more
+        ("b", 4, [], ["g"]),
+    ):
+        lists.append(listed(reader, at, *names))
+        _write(warehouse, "unread_inputs", lists, merged=False)
+        found = warehouse.query("SELECT input FROM unread_inputs ORDER BY input")
+        assert found["input"].to_pylist() == shown
+
+
 def test_one_anomaly_a_sim_event_and_kind(warehouse: Warehouse) -> None:
     row = {
         "event_id": "e-1", "iccid": "89", "kind": "late", "at": START, "detail": "",

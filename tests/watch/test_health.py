@@ -93,6 +93,7 @@ def test_gauges_tell_lag_and_the_delay_of_each_open_source() -> None:
         Header("none", "events", NO_WATERMARK),
         Header("none", "cdr/a", 5_000),
         Header("none", "cdr/b", 9_000, True),
+        Header("none", "kafka://elsewhere:9092/calls/0", absent=True),
     ):
         stage.process(header, None)
     other = SimStage(1, 2, SimRegistry([]), lambda outlet, at: "")
@@ -107,6 +108,7 @@ def test_gauges_tell_lag_and_the_delay_of_each_open_source() -> None:
     assert found[metrics.WATERMARK_DELAY, "cdr/a"] > 1_700_000_000
     assert (metrics.WATERMARK_AGE, "events") not in found, "nothing is decided yet"
     assert (metrics.WATERMARK_DELAY, "cdr/b") not in found
+    assert found[metrics.SOURCE_ABSENT, "kafka://elsewhere:9092/calls/0"] == 1
     assert found[(metrics.STALLED,)] == 0
 
 

@@ -7,9 +7,12 @@ from typing import Final
 
 from infra.desk.freshness import of_stream
 from infra.desk.page import Page, ViewRequest
-from infra.desk.parts import Chart, ColumnSpec, Figure, Figures, TableSection
+from infra.desk.parts import Chart, ColumnSpec, Figure, Figures, TableSection, columns
 from infra.desk.translation import N_
 
+_UNREAD: Final = """
+SELECT input, reason, listed_at FROM unread_inputs ORDER BY input LIMIT 200
+"""
 _MOVEMENTS: Final = "SELECT toInt64(count()) AS n FROM stock_movements_rows"
 _REFUSED: Final = """
 SELECT toInt64(count()) AS n FROM dead_letters_open
@@ -53,6 +56,11 @@ def page(request: ViewRequest) -> Page:
                 Figure(N_("Open dead letters"), refused, tone="bad" if refused else "good",
                        link="/dead-letters"),
             ]),
+            TableSection(
+                N_("Files and sources that are not read"),
+                columns("unread_inputs", "input", "reason", "listed_at"),
+                request.rows(_UNREAD), N_("None: all that is there is read."),
+            ),
             Chart(N_("Messages by day, 30 days"), "bar", (
                 ColumnSpec("day", N_("Day"), "day"), ColumnSpec("messages",
                 N_("Messages"), "number"),

@@ -259,7 +259,11 @@ def _on_this_machine(file: File) -> Iterator[Path]:
         yield copy
 
 
-def _read_calls(chunk: FilePart, dataset: Dataset) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+#: Raw rows with SOURCE and ROW; rejects: lines that do not fit the header; how many were skipped.
+_RawRows = tuple[pl.DataFrame, pl.DataFrame, int]
+
+
+def _read_calls(chunk: FilePart, dataset: Dataset) -> Iterator[_RawRows]:
     for some in read_accepted(chunk):
         frame = pl.from_arrow(some.uses.filter(pc.field("call")))
         assert isinstance(frame, pl.DataFrame)
@@ -272,24 +276,25 @@ def _read_calls(chunk: FilePart, dataset: Dataset) -> Iterator[tuple[pl.DataFram
             pl.col("event_id").alias("call_id"),
             pl.col("at").alias("start_time"),
         ).select(*dataset.names, SOURCE, ROW)
-        yield rows, _misfit_rejects(chunk.file, some.refused)
+        yield rows, _misfit_rejects(chunk.file, some.refused), some.skipped
 
 
 #: Seconds that a call is taken for at most.
 _LONGEST_CALL = 1e9
 
 
-def read(chunk: FilePart, dataset: Dataset) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """(raw rows with SOURCE and ROW; rejects: lines that do not fit the header) of one chunk.
+def read(chunk: FilePart, dataset: Dataset) -> Iterator[_RawRows]:
+    """(raw rows with SOURCE and ROW; rejects: lines that do not fit the header; how many rows a
+    mapping skips) of one chunk.
 
     Raises `InputError` for a file that cannot be read at all.
     """
     if dataset.calls:
         yield from _read_calls(chunk, dataset)
     elif chunk.file.parquet:
-        yield _with_origin(_read_parquet(chunk, dataset), chunk), empty_rejects()
+        yield _with_origin(_read_parquet(chunk, dataset), chunk), empty_rejects(), 0
     else:
-        yield from _read_csv(chunk.file, dataset)
+        yield from ((*found, 0) for found in _read_csv(chunk.file, dataset))
 
 
 def peek(chunk: FilePart, dataset: Dataset) -> pl.DataFrame:

@@ -176,7 +176,7 @@ class ReadDataset(beam.DoFn):  # type: ignore[misc]
         self._threads.shutdown(cancel_futures=True)
 
     def _elements(self, chunk: FilePart, *sides: object) -> Iterator[object]:
-        for block, (raw, misfits) in enumerate(read(chunk, self._dataset)):
+        for block, (raw, misfits, skipped) in enumerate(read(chunk, self._dataset)):
             name = f"{self._dataset.name}-{chunk.number:06d}-{block:06d}"
             if self._dataset.calls:  # checked as they were read
                 good, rejects = raw, empty_rejects()
@@ -185,7 +185,7 @@ class ReadDataset(beam.DoFn):  # type: ignore[misc]
                 good, rejects = check(raw, self._dataset)
                 written = offsets(raw, self._dataset)
             self._results.offsets(name, written)
-            self._results.count(name, chunk.file.source, raw.height + misfits.height)
+            self._results.count(name, chunk.file.source, raw.height + misfits.height + skipped)
             self._results.refuse(name, misfits, rejects)
             times = (good[n] for n in self._dataset.instants)
             self._results.reach(self._dataset.name, name, *times)

@@ -191,7 +191,7 @@ class _ReadSuspects(beam.DoFn):  # type: ignore[misc]
             return
         wanted = pl.Series(np.concatenate(hashes)).unique()
         known = list(units)
-        for raw, _ in read(chunk, self._dataset):
+        for raw, _, _ in read(chunk, self._dataset):
             good, _ = check(raw, self._dataset)
             rows, _ = sound(good, self._dataset, self._search.span, ("hash", *_SUSPECT))
             rows = rows.filter(pl.Series(self._search.hashes(rows)).is_in(wanted.implode()))

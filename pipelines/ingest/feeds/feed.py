@@ -61,6 +61,9 @@ class Feed(Protocol):
     def items(self, checking: Checking) -> AsyncIterator[Item]:
         """What there is to read by now, in the order of each source."""
 
+    def troubles(self) -> Mapping[str, str]:
+        """The sources that cannot be read at present, and why."""
+
     def is_gone(self, source: str) -> bool:
         """Whether this was a source of the feed and will not be one again."""
 

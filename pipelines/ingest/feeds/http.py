@@ -110,6 +110,10 @@ class HttpFeed:
                     safe=partial(self._answer, some, start),
                 )
 
+    def troubles(self) -> Mapping[str, str]:
+        """See `Feed`. Who sends nothing has nothing to say."""
+        return {}
+
     def is_gone(self, source: str) -> bool:
         """See `Feed`. A feeder without a token is."""
         return source.startswith(HTTP) and source.removeprefix(HTTP) not in self.feeders()

@@ -45,6 +45,7 @@ from pydantic import (
 )
 
 from pipelines.ingest.reading.ber import Records
+from pipelines.ingest.reading.files import kind_of
 from schemas.errors import MappingError
 from schemas.fields import parse_duration
 
@@ -401,10 +402,12 @@ class Mapping(_Strict):
     def names(self, name: str) -> bool:
         """Whether an export comes in this file and says how such files are called.
 
-        `cdr/switch-a/*` does not: drafts and checksums may lie beside the exports.
+        `cdr/switch-a/*` does so for text files; else drafts and checksums may lie beside exports.
         """
         export = self.export_of(name)
-        return export is not None and export.files.rsplit("/", 1)[-1] != "*"
+        if export is None or "files" not in export.model_fields_set:
+            return False
+        return export.files.rsplit("/", 1)[-1] != "*" or kind_of(name) == "text"
 
 
 def load_mapping(path: Path) -> Mapping:

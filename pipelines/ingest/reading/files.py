@@ -7,10 +7,11 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -98,7 +99,9 @@ class Chunk:
     `read` is how many bytes on disk were read for it and all before. At most one of `data` (lines,
     each with its newline but perhaps the last), `rows` (Parquet) and `damage` (why the file cannot
     be read from here on) is set. Of a line much longer than `LONGEST_LINE` only the beginning is
-    kept: enough to see that it is. The last line is `ended` if it has its newline.
+    kept: enough to see that it is. The last line is `ended` if it has its newline. Where all of it
+    is one record at the end of a file that seems to go on, `resume` is the line before it, and the
+    byte at which it begins (0 where `end` is).
     """
 
     first_line: int
@@ -109,6 +112,7 @@ class Chunk:
     rows: pa.RecordBatch | None = None
     damage: str | None = None
     ended: bool = True
+    resume: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +182,22 @@ class SourceFile:
                 return lines + 1, end + len(ending)
         return lines, start + before.rfind(b"\n") + 1
 
-    def between(self, start: int, end: int) -> bytes:
-        """The bytes of a line as a dead letter has them. Raises `OSError`."""
+    def until(self, read: int, line: int, byte: int, form: TextForm, most: int) -> bytes:
+        """The lines from one on (`byte`, if the form is as it is), of the first `read` bytes.
+
+        Of a plain file; nothing if they are more than `most` bytes. Raises one of `DAMAGE`.
+        """
         with self.path.open("rb") as file:
-            file.seek(start)
-            return file.read(end - start).removesuffix(b"\r")[:LONGEST_LINE]
+            if form.as_is:
+                file.seek(byte)
+                return file.read(read - byte) if 0 < read - byte <= most else b""
+            found = b""
+            pieces = form.pieces(iter(partial(_some_of, file, read), b""))
+            for piece in pieces_from(line, pieces, CHUNK_BYTES):
+                found += piece
+                if len(found) > most:
+                    return b""
+            return found
 
     def parquet_columns(self) -> list[str]:
         """The columns of a Parquet file. Raises one of `DAMAGE`."""
@@ -254,7 +269,9 @@ class SourceFile:
             yield Chunk(line, 0, end if by_byte else 0, read, damage=why(error))
             return
         if rest and not growing:
-            yield chunk(rest, size)
+            open_ended = b"\n" in rest or unfinished(rest + b"\n")
+            resume = (line - 1, end if by_byte else 0) if open_ended else None
+            yield replace(chunk(rest, size), resume=resume)
 
     def _blocks(self, line: int, byte: int, form: TextForm) -> Iterator[tuple[bytes, int]]:
         """Bytes from the beginning of a line on, and how many bytes on disk were read by then."""
@@ -281,6 +298,11 @@ class SourceFile:
                         yield Chunk(at - rows.num_rows, rows.num_rows, 0, read, rows=rows)
         except DAMAGE as error:
             yield Chunk(max(line, at), 0, damage=why(error))
+
+
+def _some_of(file: BinaryIO, end: int) -> bytes:
+    """The next bytes of a file, none from `end` on."""
+    return file.read(min(CHUNK_BYTES, max(0, end - file.tell())))
 
 
 def why(error: Exception) -> str:

@@ -47,10 +47,12 @@ def needed_columns(names: list[str], export: Export | None) -> list[str]:
 
 
 def plain_names(names: list[str], export: Export | None) -> list[str]:
-    """The names of columns; where no export says them, those in capitals in small letters."""
-    if export is not None or "call_id" in names:
+    """The names of columns; where no export says them, those of calls in small letters."""
+    if export is not None:
         return names
-    return [name.lower() for name in names]
+    small = {name: name.lower() for name in names}
+    ours = {*REQUIRED, *OPTIONAL} - set(names)
+    return [small[name] if small[name] in ours else name for name in names]
 
 
 def check_columns(names: list[str], export: Export | None, shown: str = "") -> None:
@@ -87,10 +89,12 @@ def read_header(text: bytes, export: Export | None, form: TextForm, *, whole: bo
             at = len(lines)
         dialect = Dialect(export.columns, delimiter or ",", skip)
         return FileHeader(dialect, at, sum(map(len, lines[:at])))
-    while at < len(lines) and (not (bare := _bare(lines[at])).strip() or bare.startswith(skip)):
-        at += 1
-    if at < len(lines) and (hint := _EXCEL.fullmatch(_bare(lines[at]).decode(errors="replace"))):
-        delimiter = delimiter or hint[1]
+    while at < len(lines):
+        bare = _bare(lines[at])
+        if hint := _EXCEL.fullmatch(bare.decode(errors="replace")):
+            delimiter = delimiter or hint[1]
+        elif bare.strip() and not bare.startswith(skip):
+            break
         at += 1
     if at >= len(lines) or not (whole or lines[at].endswith(b"\n")):
         if not whole:

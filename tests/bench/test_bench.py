@@ -84,8 +84,14 @@ def test_warehouse() -> None:
 
 
 def test_ingest() -> None:
-    found = lines_of("ingest", cdrs=20_000, sims=20_000, runs=1)
-    assert [line["metric"] for line in found] == ["JSON CDRs", "CSV CDRs", "Parquet CDRs"]
+    found = lines_of("ingest", cdrs=20_000, sims=20_000, posted=3_000, runs=1)
+    assert [line["metric"] for line in found] == [
+        "JSON CDRs",
+        "CSV CDRs",
+        "Parquet CDRs",
+        "JSON CDRs of a topic",
+        "JSON CDRs by HTTP",
+    ]
 
 
 @pytest.mark.slow

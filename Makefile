@@ -15,9 +15,13 @@ help: ## list the targets
 
 setup: .venv/.installed ## install into .venv
 
-run: setup ## a simulated city through the whole system
-	@$(BIN)/zerostock simulate --out demo-data/city --if-missing
-	@$(BIN)/zerostock run --input demo-data/city --data demo-data/state
+run: setup ## a simulated city's month through the whole system
+	@$(BIN)/zerostock simulate --out demo-data/city --outlets 1500 --days 35 --start 2026-02-25 \
+	  --cdrs 3000000 --calls-by end --late-papers 0.02 --if-missing
+	@$(BIN)/zerostock run --input demo-data/city --data demo-data/state --disorder 15m \
+	  --sms file:demo-data/sms.ndjson
+	@echo; echo "The last SMS of some fifteen thousand in demo-data/sms.ndjson:"
+	@tail -n 2 demo-data/sms.ndjson
 	@echo; echo "The month's batch jobs on the same city:"
 	@$(BIN)/zerostock batch line-loss --period 2026-03 --readings --input demo-data/city --data demo-data/state
 	@for day in 2026-01-31 2026-02-28 2026-03-31; do \

@@ -86,6 +86,12 @@ class CityPlan:
         return self.start_ms + self.days * DAY_MS
 
     @property
+    def daily_files(self) -> bool:
+        """Whether each source writes a file a day, and not one an hour: in cities of many days, as
+        long as memory can hold one."""
+        return self.days > 10 and self.cdrs // self.days <= 400_000
+
+    @property
     def disorder_ms(self) -> int:
         return self.disorder_s * 1000
 

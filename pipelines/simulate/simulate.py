@@ -1,4 +1,4 @@
-"""Writes a made city to a directory, hour by hour, so that memory holds one hour of it."""
+"""Writes a made city to a directory as its hours go by, so that memory holds a day of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.simulate.city import City, build_city, write_reference
 from pipelines.simulate.feeds import FOR_EVER, CdrFeeds, EventFeed
 from pipelines.simulate.mishaps import schedule_mishaps
 from pipelines.simulate.partners import write_channel
-from pipelines.simulate.plan import LOCAL, CityPlan, Summary
+from pipelines.simulate.plan import DAY_MS, LOCAL, CityPlan, Summary
 from pipelines.simulate.trade import Trade, Used
 from pipelines.simulate.truth import Truth, write_csv, write_truth
 from pipelines.simulate.utility import write_utility
@@ -49,7 +49,7 @@ def _write(plan: CityPlan, out: Path, progress: Callable[[int, int], None] | Non
     write_reference(city, plan, out / "reference")
     for at, bad in bad_lines(plan, city):
         (events if bad.feed == "events" else cdrs).add_bad(at, bad)
-    done = 0
+    done, begun = 0, plan.start_ms
     for start, end, rows in rows_a_slice(plan):
         trade.run(start, end)
         for at, event in trade.events:
@@ -58,11 +58,13 @@ def _write(plan: CityPlan, out: Path, progress: Callable[[int, int], None] | Non
         cdrs.add(subscribers.first_calls(trade.first_calls))
         trade.events.clear()
         trade.first_calls.clear()
-        name = datetime.fromtimestamp(start / 1000, LOCAL).strftime("%Y%m%dT%H%M%S")
-        until = end if end < plan.end_ms else FOR_EVER
-        events.write(name, until)
-        cdrs.write(name, until)
         done += rows
+        if not plan.daily_files or (end - plan.start_ms) % DAY_MS == 0:
+            name = datetime.fromtimestamp(begun / 1000, LOCAL).strftime("%Y%m%dT%H%M%S")
+            until = end if end < plan.end_ms else FOR_EVER
+            events.write(name, until)
+            cdrs.write(name, until)
+            begun = end
         if progress:
             progress(done, plan.cdrs)
     truth = replace(

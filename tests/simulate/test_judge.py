@@ -351,6 +351,14 @@ def test_they_agree_whatever_the_seed(seed: int, tmp_path: Path) -> None:
     assert judged(tmp_path, plan) == read_truth(tmp_path)
 
 
+def test_they_agree_on_a_city_of_daily_files(tmp_path: Path) -> None:
+    plan = CityPlan(seed=33, outlets=15, cdrs=1_500, days=12, territories=2, wholesalers=4)
+    simulate(plan, tmp_path)
+    assert judged(tmp_path, plan) == read_truth(tmp_path)
+    sources = [tmp_path / "events", *(tmp_path / "cdr").iterdir()]
+    assert [len([*source.iterdir()]) for source in sources] == [12, 12, 12]
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -276,6 +276,28 @@ def test_diverting_outlets_sell_to_other_counties(tmp_path: Path) -> None:
     assert sum(int(row["used_elsewhere"]) for row in rows) > 0.7 * sold
 
 
+def test_some_sims_are_given_up_and_the_others_go_on_calling(tmp_path: Path) -> None:
+    plan = CityPlan(
+        seed=9, outlets=15, days=25, cdrs=30_000, territories=2, wholesalers=4, bad_lines=0,
+        cdr_format="csv",
+    )  # fmt: skip
+    simulate(plan, tmp_path)
+    made = Made(plan, tmp_path, None)  # type: ignore[arg-type]
+    sold = set[int]()
+    for row in table(made, "reference/sim_batches"):
+        first = int(row["first_imsi"])
+        sold.update(range(first, first + int(row["count"])))
+    days: dict[int, set[int]] = {}
+    for file in (tmp_path / "cdr").rglob("*.csv"):
+        for at, imsi in pl.read_csv(file, columns=["start_time", "imsi"]).iter_rows():
+            if imsi in sold:
+                days.setdefault(imsi, set()).add((ms(at) - plan.start_ms) // 86_400_000)
+    early = [seen for seen in days.values() if min(seen) < 5]
+    silent = sum(max(seen) < 18 for seen in early)
+    assert len(early) > 50
+    assert 0.02 < silent / len(early) < 0.3
+
+
 def test_progress_goes_to_the_end(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     plan = CityPlan(seed=1, outlets=20, cdrs=500, territories=1, wholesalers=1)

@@ -101,6 +101,10 @@ def check_mapping(mapping: Path, directory: Path) -> None:
             console.print(f"  row {row_number} is refused: {printable(why)}", markup=False)
         if len(some.refused) > _SHOWN:
             console.print(f"  {counted(len(some.refused) - _SHOWN, 'more row')} refused")
+    for bounds in exports.source:
+        folders = [name for name in listing.sources if exports.bounds_of(name) is bounds]
+        fitting += len(folders)
+        console.print(f"source {bounds.name}: {counted(len(folders), 'folder')}", markup=False)
     for name, why in listing.unread[:_SHOWN]:
         console.print(f"{name} would not be read: {why}", markup=False, soft_wrap=True)
     if not fitting:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from rich.console import Console
@@ -23,6 +24,9 @@ from schemas.errors import UsageError
 from schemas.fields import format_duration
 from schemas.topics import INGEST_POSITIONS
 
+#: Columns that the table takes at most.
+_WIDTH: Final = 200
+
 
 async def list_sources(settings: Settings, console: Console) -> None:
     """Show the sources on record at a broker, or of the last run on a data directory."""
@@ -34,7 +38,7 @@ async def list_sources(settings: Settings, console: Console) -> None:
     for name in ("source", "status", "watermark (UTC)", "seen (UTC)"):
         table.add_column(name, no_wrap=True)
     for name in ("rows", "late", "median", "99 %", "most", "bound"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for name, state in sorted(states.items()):
         measured = state.measured
         table.add_row(
@@ -43,6 +47,8 @@ async def list_sources(settings: Settings, console: Console) -> None:
             *(format_duration(measured.quantile(share)) for share in (0.5, 0.99)),
             *(format_duration(measured.most), _bound(state)),
         )
+    if not console.is_terminal:  # a file or a pipe has room
+        console.width = max(console.width, _WIDTH)
     console.print(table)
     console.print("median, 99 %, most: how far behind the newest row before them rows come")
     if any(state.longest for state in states.values()):

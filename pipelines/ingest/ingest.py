@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import logging
 import socket
 import time
@@ -681,8 +680,8 @@ class _Reading:
         await self.post.send(dead_letters(file.name, refused, self.post.partitions))
 
     async def _post(self, source: Source, reference: Reference, item: Item) -> None:
-        # Only once all of a chunk is sent has its source come so far: it may be cut off by a stop.
-        chunk, clock = item.chunk, copy.deepcopy(source.clock)
+        chunk, clock = item.chunk, source.clock
+        before = clock.newest, clock.floor, clock.longest
         if chunk.damage is not None:
             log.error("%s cannot be read: %s", item.name, chunk.damage)
             packed = Packed([], [(chunk.first_line, f"malformed: {chunk.damage}", b"")])
@@ -698,9 +697,12 @@ class _Reading:
             )
         if chunk.lines:
             source.found_at = self.options.now()
-        await self.post.send(packed.effects)
-        await self.post.send(dead_letters(item.name, packed.refused, self.post.partitions))
-        source.clock = clock
+        try:
+            await self.post.send(packed.effects)
+            await self.post.send(dead_letters(item.name, packed.refused, self.post.partitions))
+        except BaseException:  # cut off by a stop, it is read again, and not late then
+            clock.newest, clock.floor, clock.longest = before
+            raise
         self._count(packed, item)
         self.progress(self.report)
         position = item.position(source.clock.newest)

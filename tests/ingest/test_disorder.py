@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.operations.sources import advice
+from pipelines.ingest.feeds.messages import MessageFormat, check_messages
+from pipelines.ingest.mapping.mapping import DurationField, Export, Fields
+from pipelines.ingest.pack import pack_chunk
 from pipelines.ingest.source_clock import Disorder, SourceClock
+from schemas.cards import CardList
 from schemas.envelope import NO_WATERMARK
-from schemas.fields import format_duration, parse_duration
+from schemas.fields import TIME_END, format_duration, parse_duration
+from schemas.reference import Reference
 
 NOON = 1_772_409_600_000
 
@@ -75,3 +82,28 @@ def test_a_source_without_rows_has_no_disorder() -> None:
 def test_a_duration_is_written_as_it_is_read(milliseconds: int, text: str) -> None:
     assert format_duration(milliseconds) == text
     assert parse_duration(text) >= milliseconds
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "mapped json"])
+def test_messages_of_a_topic_say_how_long_calls_lasted(kind: str) -> None:
+    calls = [
+        (f"c{n}", f"2026-03-02T0{n}:00:00Z", 460_001_000_000_000 + n, 60 * n) for n in range(4)
+    ]
+    names = ["call_id", "start_time", "imsi", "duration_s"]
+    fields = Fields(duration_s=DurationField(column="duration_s"))
+    export = Export(columns=names if kind == "csv" else None, fields=fields)
+    values = [
+        ",".join(map(str, call)).encode()
+        if kind == "csv"
+        else json.dumps({"type": "call"} | dict(zip(names, call, strict=True)), default=str)
+        .replace(str(call[2]), f'"{call[2]}"')
+        .encode()
+        for call in calls
+    ]
+    how = MessageFormat("csv" if kind == "csv" else "json", None if kind == "json" else export)
+    rows, checked = check_messages(values, np.arange(4), how, TIME_END, detail=True)
+    assert (rows, checked.refused) == (4, [])
+    clock = SourceClock(0, by_end=True)
+    reference = Reference(cards=CardList())
+    pack_chunk(checked, "s", clock, reference, 1)
+    assert (clock.longest, clock.newest) == (180_000, int(checked.at[3]) + 180_000)

@@ -121,3 +121,14 @@ def test_a_file_in_the_order_in_which_calls_end_is_known(tmp_path: Path, by_end:
     assert look(path).by_end == by_end
     said = CliRunner().invoke(app, ["look", str(path)]).output
     assert ('ordered_by = "end"' in said) == by_end
+
+
+def test_a_mapping_of_sources_alone_says_which_folders_each_is_about(tmp_path: Path) -> None:
+    for name in "ab":
+        put(tmp_path / f"city/cdr/switch-{name}/1.csv", "call_id,start_time,imsi\n")
+    mapping = put(tmp_path / "m.toml", "".join(
+        f"[[source]]\nname = '{name}'\nordered_by = 'end'\n" for name in ("cdr/switch-*", "cdr/x")
+    ))  # fmt: skip
+    command = ["mapping", "check", str(mapping), "--input", str(tmp_path / "city")]
+    said = CliRunner().invoke(app, command).output
+    assert said == "source cdr/switch-*: 2 folders\nsource cdr/x: 0 folders\n"

@@ -45,6 +45,10 @@ def test_the_first_export_that_fits_is_used(tmp_path: Path) -> None:
         ("export = []", "give an [[export]], or a [[source]]"),
         ("[export]\n", "export: Input should be a valid list"),
         ("[[exports]]\n", "exports: is not a key of mapping files"),
+        (
+            "[[export]]\n[[source]]\nname = 'cdr/a'\nordered_by = 'end'\n",
+            'cdr/a is ordered by "end": its export cdr/* must name duration_s',
+        ),
         ("[[source]]\nname = 'a'\nordered_by = 'time'\n", "source[1].ordered_by: Input should be"),
         ("[[export]]\n[[export]]\nfile = '*'\n", "export[2].file: is not a key of mapping files"),
         ("[[export]]\ndelimiter = '||'\n", "export[1].delimiter: must be one ASCII character"),

@@ -386,6 +386,14 @@ class Mapping(_Strict):
     def _says_something(self) -> Mapping:
         if not self.export and not self.source:
             raise ValueError("give an [[export]], or a [[source]]")
+        for bounds in self.source:
+            name = f"{bounds.name}/x".replace("*", "x")
+            fits = next((e for e in self.export if fnmatchcase(name, e.files)), None)
+            if bounds.ordered_by == "end" and fits and fits.fields.duration_s is None:
+                raise ValueError(
+                    f'{bounds.name} is ordered by "end": its export {fits.files} must name'
+                    " duration_s"
+                )
         return self
 
     def bounds_of(self, source: str) -> SourceBounds:

@@ -30,7 +30,8 @@ run: setup ## a simulated city's month through the whole system
 	@$(BIN)/zerostock batch channel --period 2026-03 --input demo-data/city --data demo-data/state
 	@echo; echo "Who will be out of cards tomorrow, and is told this evening:"
 	@$(BIN)/zerostock soon-empty --data demo-data/state --clock event --dry-run | head -n 4
-	@$(BIN)/zerostock soon-empty --data demo-data/state --clock event --sms file:demo-data/evening.ndjson >/dev/null
+	@$(BIN)/zerostock soon-empty --data demo-data/state --clock event --sms file:demo-data/evening.ndjson >/dev/null \
+	  || echo "(doubted stock is for the managers, who have no channel here: docs/soon-empty.md)"
 	@echo; echo "To see all of it: $(BIN)/zerostock serve --data demo-data/state --input demo-data/city"
 	@echo "and open http://127.0.0.1:8080/"
 

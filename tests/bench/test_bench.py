@@ -64,6 +64,13 @@ def test_recovery() -> None:
 
 
 @pytest.mark.slow
+def test_run() -> None:
+    rate, work = lines_of("run", outlets=20, cdrs=3_000)
+    assert rate["limit"] > 0
+    assert work["unit"] == "s/million rows"
+
+
+@pytest.mark.slow
 def test_latency() -> None:
     sizes = {name: value for name, value in TINY.items() if name != "runs"} | {"sims": 60_000}
     found = lines_of(

@@ -147,3 +147,27 @@ def test_of_two_ranges_with_a_sim_in_common_the_first_holds() -> None:
     assert registry.range_of(other.first_imsi) == first
     assert registry.range_of(other.first_imsi + 1) is None
     assert (registry.first_use[1:] == UNUSED).all()
+
+
+@given(order=st.permutations(range(4)))
+def test_of_batches_that_were_corrected_the_first_named_holds_also_after_a_restart(
+    order: list[int],
+) -> None:
+    start = 460_000_000_000_000
+    known = [
+        SimRange(start, 10, "a", "8986" + "0" * 15),
+        SimRange(start, 10, "b", "8986" + "1" * 15),
+        SimRange(start + 5, 10, "c", "8986" + "2" * 15),
+        SimRange(start - 5, 9, "d", "8986" + "3" * 15),
+    ]
+    stage = SimStage(0, 1, SimRegistry(), holder)
+    for number in order:
+        stage.process(*ranges([known[number]]))
+    heir = SimStage(0, 1, SimRegistry(), holder)
+    stage.process(Header("none", "s", 1), None)
+    for key, value in stage.snapshot():
+        heir.restore(key, value)
+    imsis = range(start - 6, start + 16)
+    held = [stage.registry.range_of(imsi) for imsi in imsis]
+    assert [heir.registry.range_of(imsi) for imsi in imsis] == held
+    assert known[order[0]] in held

@@ -77,7 +77,8 @@ class SimStage(Stage[int]):
         self.restate_within = restate_within
         registry.reset(partition, partitions)
         self.blocks: dict[int, Block] = {}
-        self.ranges: set[SimRange] = set()
+        #: In the order in which they were named: of two with a SIM in common the first holds.
+        self.ranges: dict[SimRange, None] = {}
         self.unregistered = UnregisteredUses()
         self._new_cards: list[CardList] = []
         self._card_entries = 0
@@ -108,10 +109,11 @@ class SimStage(Stage[int]):
 
     def _register(self, rows: pa.RecordBatch) -> None:
         """Take SIMs for ours from here on in the log, whatever the reference tables say later."""
-        ranges = {SimRange(*row.values()) for row in rows.to_pylist()}
-        if not ranges <= self.ranges:
-            self.registry.extend(ranges - self.ranges)
-            self.ranges |= ranges
+        named = dict.fromkeys(SimRange(*row.values()) for row in rows.to_pylist())
+        new = sorted((r for r in named if r not in self.ranges), key=astuple)
+        if new:
+            self.registry.extend(new)
+            self.ranges |= dict.fromkeys(new)
             self._dirty.add(_RANGES)
         # Also of those known already: their part of the state may have been written by itself.
         first = rows["range_start"].to_numpy()
@@ -312,7 +314,7 @@ class SimStage(Stage[int]):
 
     def _entries(self, part: int) -> Iterator[tuple[bytes, bytes]]:
         if part == _RANGES:
-            yield RANGES_KEY, msgspec.msgpack.encode(sorted(self.ranges, key=astuple))
+            yield RANGES_KEY, msgspec.msgpack.encode(list(self.ranges))
         elif part == _CARDS:
             yield from self._entries_of_cards()
         elif part == _UNREGISTERED:
@@ -332,8 +334,12 @@ class SimStage(Stage[int]):
 
     def _restore(self, key: bytes, value: bytes) -> None:
         if key == RANGES_KEY:
-            self.ranges = set(msgspec.msgpack.decode(value, type=list[SimRange]))
-            self.registry.extend(self.ranges)
+            ranges = msgspec.msgpack.decode(value, type=list[SimRange])
+            self.ranges = dict.fromkeys(ranges)
+            first, count = np.array([(r.first_imsi, r.count) for r in ranges], np.int64).T
+            self.registry.reserve(first, count)
+            for some in ranges:
+                self.registry.extend([some])
             return
         if key.startswith(CARDS_KEY):
             imsis, iccids, skus = msgspec.msgpack.decode(value, type=_StoredCards)

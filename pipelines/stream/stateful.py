@@ -30,10 +30,12 @@ from schemas import topics
 from schemas.envelope import pack
 from schemas.errors import NewerVersion
 
-#: How long a stage may wait before it folds what it was given, in seconds; longer where folding
-#: itself takes long, so that most of the time goes into reading.
+#: Seconds for which a stage that took something waits for more before it folds, and for which it
+#: does not fold while more comes; longer where folding itself takes long, so that most of the time
+#: goes into reading.
+GATHER = 0.003
 TICK = 0.02
-LONGEST_TICK = 0.1
+LONGEST_REST = 0.1
 
 #: Bytes of envelopes taken before the state is written even if the commit interval is not over.
 MOST_TAKEN = 128 * 1024 * 1024
@@ -128,7 +130,7 @@ class StatefulAgent:
         self._messages = EnvelopeReader()
         self._lock = asyncio.Lock()
         self._commit: asyncio.Task[None] | None = None
-        self._next_step = self._committed = time.monotonic()
+        self._rested = self._committed = time.monotonic()
 
     # Recovery
 
@@ -185,11 +187,17 @@ class StatefulAgent:
     async def run(self, stream: StreamT[bytes]) -> None:
         """The body of the agent."""
         try:
+            gathered = False
             async for event in stream.noack().events():
                 async with self._lock:
                     await self._take(stream, event)
-                    if time.monotonic() >= self._next_step:
-                        await self._step()
+                waiting = stream.channel.queue
+                if waiting.empty() and not gathered:
+                    await asyncio.sleep(max(GATHER, self._rested - time.monotonic()))
+                    gathered = True
+                if waiting.empty() or time.monotonic() >= self._rested + TICK:
+                    await self._step_if_whole()
+                    gathered = False
         except Exception:
             die("an agent failed")
 
@@ -202,10 +210,8 @@ class StatefulAgent:
                 await asyncio.sleep(TICK)
                 if self.stages:
                     hasten_fetches(self.app)
-                async with self._lock:
-                    due = time.monotonic() >= self._next_step
-                    if due and self.stages and self.app.tables.actives_ready:
-                        await self._step()
+                if time.monotonic() >= self._rested + TICK:
+                    await self._step_if_whole()
         except Exception:
             die("a worker's clock failed")
 
@@ -238,6 +244,7 @@ class StatefulAgent:
             return
         header, rows = self._messages.open(message)
         if header.kind == "dead_letters":
+            self._refuse_if_suspended()
             await self._send(Effect(topics.DEAD_LETTERS, message.partition, header, rows))
         else:
             self._stage(message.partition).process(header, rows)
@@ -251,19 +258,26 @@ class StatefulAgent:
         sent = await self.app.producer.send(topic, key, entry, partition, None, None)
         await sent
 
+    async def _step_if_whole(self) -> None:
+        async with self._lock:
+            if self.stages and self.app.tables.actives_ready:
+                await self._step()
+
     async def _step(self) -> None:
         generation = self._generation
         started, sent = time.monotonic(), len(self._sent)
         for stage in list(self.stages.values()):
             with self.progress.outside():
                 effects = await self.act(stage, now_ms())
+            if effects:
+                self._refuse_if_suspended()
             for effect in effects:
                 await self._send(effect)
             if generation != self._generation:
                 return
         now = time.monotonic()
         if len(self._sent) > sent:
-            self._next_step = now + min(max(TICK, 2 * (now - started)), LONGEST_TICK)
+            self._rested = now + min(2 * (now - started), LONGEST_REST)
         full = self._weight >= MOST_TAKEN
         if full and self._commit is not None:
             await self._commit
@@ -273,7 +287,6 @@ class StatefulAgent:
             self._begin_commit(generation)
 
     async def _send(self, effect: Effect) -> None:
-        self._refuse_if_suspended()
         data = pack(effect.header, effect.rows)
         # What `send` returns waits for the broker's acknowledgement.
         self._sent.append(

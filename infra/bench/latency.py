@@ -4,7 +4,8 @@ Real stock and alerts workers, and Twilio's client with a provider on this machi
 is "file", the file sender); group_wait and disorder are 0. The other traffic comes in envelopes of
 `BEAT` ms, as a live feed would. The second half adds the worst of a day: all shelves are refilled
 and tens of thousands of SIMs are switched on while shops sell out. Beside each call record that
-empties a shelf goes the limit: a message that bare loops pass on through three topics.
+empties a shelf goes the limit: a message that bare loops pass on through three topics. The last
+lines of a half say where the time goes: by when the stock worker sent what it said.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from statistics import quantiles
+from itertools import chain
+from statistics import median, quantiles
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +33,7 @@ from pipelines.core.effects import RowBuilder
 from pipelines.core.stock.placement import PlacementType
 from pipelines.core.stock.sim_registry import Int64s
 from schemas import topics
-from schemas.envelope import USES, Header, pack
+from schemas.envelope import USES, Header, pack, unpack
 from schemas.errors import UsageError
 from schemas.topics import block_of, partition_of_block
 
@@ -69,6 +71,7 @@ def run(
         asyncio.run(harness.fill_state())
         day = _Day(harness, cdrs_per_second, stock_outs)
         asyncio.run(day.live(sender, seconds, burst_seconds))
+        said = asyncio.run(day.said())
     half = len(day.emptied) // 2
     for name, shops in (("", day.emptied[:half]), (" in a burst", day.emptied[half:])):
         took, least = day.took(day.arrived, shops), day.took(day.passed, shops)
@@ -76,6 +79,12 @@ def run(
             metric = f"CDR to SMS{name}, p{cut}"
             ours, limit = (quantiles(times, n=100)[cut - 1] for times in (took, least))
             yield Measurement("latency", metric, "ms", ours, max(took) - min(took), limit)
+        before, begun = "CDR", day.sent
+        for after, at in (*said.items(), ("SMS", day.arrived)):
+            took = day.took(at, shops, begun)
+            metric = f"{before} to {after}{name}, p50"
+            yield Measurement("latency", metric, "ms", median(took), max(took) - min(took))
+            before, begun = after, at
 
 
 class _Day:
@@ -104,10 +113,28 @@ class _Day:
         self.arrived: dict[str, float] = {}
         self.passed: dict[str, float] = {}
 
-    def took(self, at: dict[str, float], shops: list[int]) -> list[float]:
-        """How long after a shop's last call something was there, ms."""
+    def took(
+        self, at: dict[str, float], shops: list[int], begun: dict[str, float] | None = None
+    ) -> list[float]:
+        """How long after a shop's last call, or what had begun then, something was there, ms."""
+        since = self.sent if begun is None else begun
         names = map(self.state.outlet_id, shops)
-        return [(at[name] - self.sent[name]) * 1_000 for name in names]
+        return [(at[name] - since[name]) * 1_000 for name in names]
+
+    async def said(self) -> dict[str, dict[str, float]]:
+        """When the stock worker sent what it said of each shop, by the topics' time stamps."""
+        wall = time.time() - time.perf_counter()
+        said: dict[str, dict[str, float]] = {"movements": {}, "incidents": {}}
+        names = topics.STOCK_MOVEMENTS, topics.STOCK_INCIDENTS
+        async with self.harness.consumer(*names) as consumer:
+            while some := await consumer.getmany(timeout_ms=1_000):
+                for message in chain.from_iterable(some.values()):
+                    header, rows = unpack(message.value)
+                    if header.kind in said and rows is not None:
+                        shops = rows["outlet_id"].to_pylist()
+                        sent = message.timestamp / 1_000 - wall
+                        said[header.kind].update(dict.fromkeys(shops, sent))
+        return said
 
     async def live(self, sender: str, seconds: int, burst_seconds: int) -> None:
         """Live both halves; note when messages are at the sender, and the limit's at its end."""

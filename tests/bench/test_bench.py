@@ -76,13 +76,16 @@ def test_latency() -> None:
     found = lines_of(
         "latency", cdrs_per_second=5_000, stock_outs=5, seconds=1, burst_seconds=1, **sizes
     )
-    assert [line["metric"] for line in found] == [
-        "CDR to SMS, p50",
-        "CDR to SMS, p99",
-        "CDR to SMS in a burst, p50",
-        "CDR to SMS in a burst, p99",
-    ]
-    assert all(line["limit"] > 0 for line in found)
+    for some, when in ((found[:5], ""), (found[5:], " in a burst")):
+        assert [line["metric"] for line in some] == [
+            f"CDR to SMS{when}, p50",
+            f"CDR to SMS{when}, p99",
+            f"CDR to movements{when}, p50",
+            f"movements to incidents{when}, p50",
+            f"incidents to SMS{when}, p50",
+        ]
+        assert all(line["limit"] > 0 for line in some[:2])
+        assert all(0 < line["ours"] < some[1]["ours"] for line in some[2:])
 
 
 def test_warehouse() -> None:

@@ -82,7 +82,7 @@ def print_text(lines: Iterable[Measurement]) -> None:
         if line.spread is not None:
             text += f" (spread {_short(line.spread)})"
         if line.limit is not None:
-            text += f" · limit {_short(line.limit)}"
+            text += f" · limit {_short(line.limit)} ({_short(line.ours / line.limit)} ×)"
         if line.peer is not None:
             text += f" · {line.peer_name} {_short(line.peer)}"
         print(text, flush=True)

@@ -206,7 +206,7 @@ class OutletStage(Stage[str]):
         self._due: list[tuple[int, str]] = []
 
     def _hold(self, kind: str, rows: pa.RecordBatch) -> None:
-        if kind != "movements":
+        if kind != "movements" or not rows.num_rows:
             return
         for outlet_id, moment, sku, delta, imsis in _runs(rows):
             outlet = self._outlet(outlet_id)
@@ -278,25 +278,20 @@ class OutletStage(Stage[str]):
 
 
 def _runs(rows: pa.RecordBatch) -> Iterator[tuple[str, _Moment, str, int, Int64s]]:
-    """Movements as runs of neighbouring rows that differ only in the SIM."""
-    columns = {name: rows.column(name) for name in rows.schema.names}
-    breaks = np.zeros(rows.num_rows, bool)
-    breaks[:1] = True
+    """Movements as runs of neighbouring rows that differ only in the SIM; at least one row."""
+    changed = np.zeros(rows.num_rows - 1, bool)
     for name in ("outlet_id", "sku", "event_id"):
-        codes = pc.dictionary_encode(columns[name]).indices.to_numpy()
-        breaks[1:] |= np.diff(codes) != 0
-    withdrawn = columns["withdrawn"].to_numpy(zero_copy_only=False)
-    delta = np.where(withdrawn, -1, 1) * columns["delta"].to_numpy()
-    for column in (columns["known_at"].to_numpy(), columns["at"].to_numpy(), delta):
-        breaks[1:] |= np.diff(column) != 0
-    starts = np.flatnonzero(breaks)
-    picked = rows.take(pa.array(starts))
-    imsis = np.split(columns["imsi"].to_numpy(), starts[1:])
-    for row, sign, run in zip(
-        picked.select(["outlet_id", "known_at", "at", "event_id", "sku"]).to_pylist(),
-        delta[starts].tolist(),
-        imsis,
-        strict=True,
+        column = rows[name]
+        changed |= pc.not_equal(column[1:], column[:-1]).to_numpy(zero_copy_only=False)
+    withdrawn = rows["withdrawn"].to_numpy(zero_copy_only=False)
+    delta = np.where(withdrawn, -1, 1) * rows["delta"].to_numpy()
+    for numbers in (rows["known_at"].to_numpy(), rows["at"].to_numpy(), delta):
+        changed |= numbers[1:] != numbers[:-1]
+    starts = np.append(0, np.flatnonzero(changed) + 1)
+    names = ("outlet_id", "known_at", "at", "event_id", "sku")
+    first = (rows[name].take(pa.array(starts)).to_pylist() for name in names)
+    imsis = np.split(rows["imsi"].to_numpy(), starts[1:])
+    for outlet_id, known_at, at, event_id, sku, sign, run in zip(
+        *first, delta[starts].tolist(), imsis, strict=True
     ):
-        moment = (row["known_at"], row["at"], row["event_id"])
-        yield row["outlet_id"], moment, row["sku"], sign, run
+        yield outlet_id, (known_at, at, event_id), sku, sign, run

@@ -22,9 +22,15 @@ from pipelines.stream.app import TOPICS, group_id
 from schemas import topics
 from schemas.errors import BrokerDown, BrokerError
 
+
+def changelog(worker: str, table: str) -> str:
+    """The topic that carries a table of a worker's state."""
+    return f"{group_id(worker)}-{table}-changelog"
+
+
 #: State of the workers: one changelog a table.
 CHANGELOGS = tuple(
-    f"{group_id(worker)}-{table}-changelog"
+    changelog(worker, table)
     for worker, table in (
         *(("stock", "sims"), ("stock", "outlets"), ("stock", "repeats"), ("stock", "cases")),
         ("alerts", "wholesalers"),

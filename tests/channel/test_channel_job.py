@@ -402,12 +402,12 @@ _CLOCK = itertools.count(step=2)
 
 
 @contextmanager
-def data_until(warehouse: Warehouse, at: int) -> Iterator[None]:
-    """The stream goes on: a card comes to the bad outlet then, and afterwards never did."""
+def a_card_comes(warehouse: Warehouse, at: int, outlet: str = "bad") -> Iterator[None]:
+    """To an outlet then, and afterwards it never did."""
 
     def put(known_at: int, withdrawn: int) -> None:
         row = {
-            "movement_id": "later", "at": at, "known_at": known_at, "outlet_id": "bad", "sku": "Y",
+            "movement_id": "later", "at": at, "known_at": known_at, "outlet_id": outlet, "sku": "Y",
             "imsi": FIRST + 900, "iccid": str(FIRST + 900), "delta": 1, "cause": "delivery",
             "event_id": "later", "wholesaler_id": "B", "withdrawn": withdrawn,
         }  # fmt: skip
@@ -431,10 +431,23 @@ def test_growth_of_a_month_under_way_compares_as_many_days(
     city(tmp_path, "csv")
     april = START + 31 * DAY
     how: dict[str, Any] = {"as_of": date(2026, 4, day)} if day else {"period": "2026-04"}
-    with data_until(warehouse, april + until * DAY - 3_600_000):
+    with a_card_comes(warehouse, april + until * DAY - 3_600_000):
         run_job("channel", **how, input=tmp_path, warehouse=warehouse)
     found = "SELECT sales, sales_before, growth FROM outlet_ranking WHERE outlet_id = 'good'"
     assert rows(warehouse, found) == [{"sales": 0, "sales_before": before, "growth": -1.0}]
+
+
+@pytest.mark.parametrize(("began", "before"), [(0, 0), (1, None), (24, None)])
+def test_a_month_known_in_part_is_no_month_before(
+    warehouse: Warehouse, tmp_path: Path, began: int, before: int | None
+) -> None:
+    """A feed that began in the last days of February would have March grow by hundreds of %."""
+    city(tmp_path, "csv")
+    february = START - 28 * DAY
+    with a_card_comes(warehouse, february + began * DAY + 3_600_000, "good"):
+        run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
+    found = "SELECT sales_before, growth FROM outlet_ranking WHERE outlet_id = 'good'"
+    assert rows(warehouse, found) == [{"sales_before": before, "growth": None}]
 
 
 def test_of_a_month_without_data_nothing_is_said(warehouse: Warehouse, tmp_path: Path) -> None:
@@ -452,7 +465,7 @@ def test_who_is_promoted_is_decided_when_the_month_is_known(
     warehouse: Warehouse, tmp_path: Path, covered: int
 ) -> None:
     city(tmp_path, "csv", covered=31)
-    with data_until(warehouse, START + covered * DAY - 3_600_000):
+    with a_card_comes(warehouse, START + covered * DAY - 3_600_000):
         run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
     found = rows(warehouse, "SELECT promote, reasons, shelf_days_out FROM outlet_ranking")
     assert not any(row["promote"] for row in found if covered < 31)
@@ -493,7 +506,7 @@ def test_rows_say_how_far_their_data_reach_and_those_of_a_day_stand_beside_the_m
     warehouse: Warehouse, tmp_path: Path
 ) -> None:
     city(tmp_path, "csv")
-    with data_until(warehouse, START + 9 * DAY):
+    with a_card_comes(warehouse, START + 9 * DAY):
         run_job("channel", period="2026-03", input=tmp_path, warehouse=warehouse)
         run_job("channel", as_of=date(2026, 3, 7), input=tmp_path, warehouse=warehouse)
     for table in ("outlet_ranking", "wholesaler_scorecard", "commission_lines", "commission"):

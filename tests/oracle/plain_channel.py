@@ -188,7 +188,8 @@ def ranking(city: City, start: datetime, end: datetime) -> dict[str, Row]:
             "on_hand": None, "shelf_days": 0, "shelf_days_out": 0, "daily_sales": None,
             "lost_sales": 0.0,
         }  # fmt: skip
-        if own and own[0]["at"] < start:
+        known = city.moves and city.moves[0]["at"] < before + timedelta(days=1)
+        if own and own[0]["at"] < start and known:
             row["sales_before"] = sum(before <= move["at"] < until for move in sold)
         empty = False
         for sku in {move["sku"] for move in own}:

@@ -66,14 +66,15 @@ class Stock:
         return shelf_days(opening, moved, (local[1] - local[0]).days + 1)
 
     def sales(self, before: tuple[int, int], start: int, end: int) -> pl.DataFrame:
-        """outlet_id, sales, sales_before (in the span `before`; NULL without a movement before
-        `start`), deliveries, received."""
+        """outlet_id, sales, sales_before (in the span `before`; NULL without a movement of the
+        outlet before `start`, or of any on the span's first day), deliveries, received."""
         return self._query(
             "WITH fromUnixTimestamp64Milli({start:Int64}, 'UTC') AS month,"
             " fromUnixTimestamp64Milli({before:Int64}, 'UTC') AS earlier,"
             " fromUnixTimestamp64Milli({until:Int64}, 'UTC') AS then"
             " SELECT outlet_id, toInt64(countIf(cause = 'first_use' AND at >= month)) AS sales,"
-            " if(min(at) < month,"
+            " if(min(at) < month AND"
+            " (SELECT min(at) FROM stock_movements) < earlier + INTERVAL 1 DAY,"
             " toInt64(countIf(cause = 'first_use' AND at < then AND at >= earlier)), NULL)"
             " AS sales_before,"
             " toInt64(uniqExactIf(event_id, cause = 'delivery' AND at >= month)) AS deliveries,"

@@ -59,14 +59,26 @@ class Done:
 
 #: Shape of a city, which period and until when. The second spans two months.
 CITIES = {
-    "a month": (CityPlan(seed=5, outlets=60, days=6, cdrs=12_000), {"period": "2026-03"}, SHANGHAI),
+    "a month": (
+        CityPlan(seed=5, outlets=60, days=8, cdrs=12_000),
+        {"period": "2026-03"},
+        SHANGHAI,
+    ),
     "two months": (
         CityPlan(seed=11, outlets=80, days=7, cdrs=9_000, start=date(2026, 2, 26)),
         {"period": "2026-03"},
         ZoneInfo("UTC"),
     ),
     "a running month": (
-        CityPlan(seed=6, outlets=90, days=7, cdrs=14_000, bad_lines=200, duplicates=0.2),
+        CityPlan(
+            seed=6,
+            outlets=90,
+            days=12,
+            cdrs=20_000,
+            bad_lines=200,
+            duplicates=0.2,
+            start=date(2026, 2, 24),
+        ),
         {"as_of": date(2026, 3, 6)},
         SHANGHAI,
     ),

@@ -61,7 +61,7 @@ def _build(pipeline: beam.Pipeline, plan: Plan) -> None:
     """Line loss of one customer and no overlaps, without the half second that Beam's steps take."""
     chunk = plan.chunks["customer_readings"][0]
     sold, refused = 0.0, 0
-    for raw, _ in read(chunk, CUSTOMER):
+    for raw, _, _ in read(chunk, CUSTOMER):
         kwh = raw["kwh"].cast(pl.Float64, strict=False)
         sold += kwh.sum() if plan.period == "2026-01" else 0
         refused += kwh.null_count()

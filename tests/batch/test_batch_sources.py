@@ -38,7 +38,7 @@ def everything(root: Path, chunk_rows: int = 1 << 20) -> tuple[Found, list[tuple
     rows: Found = []
     misfits: list[tuple[int, str]] = []
     for chunk in plan(find(str(root), PAIRS), PAIRS, chunk_rows):
-        for raw, rejects in read(chunk, PAIRS):
+        for raw, rejects, _ in read(chunk, PAIRS):
             rows += raw.select(SOURCE, ROW, "a", "b").rows()
             misfits += rejects.select(ROW, "reason").rows()
     return rows, misfits

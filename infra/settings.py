@@ -128,8 +128,6 @@ class Settings(BaseSettings):
     """
     commit_interval: Duration = 1_000
     """How much work is done again after a kill. Too small: less a second."""
-    snapshot_every: Annotated[Duration, Field(ge=1_000)] = 600_000
-    """How often `run --follow` keeps its state. A kill reads again what came since."""
     session_timeout: Duration = 10_000
     """The silence after which a worker's partitions go to another. Too small: a busy worker loses
     them for nothing; too large: they stand still for that long after a death.

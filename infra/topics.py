@@ -22,15 +22,9 @@ from pipelines.stream.app import TOPICS, group_id
 from schemas import topics
 from schemas.errors import BrokerDown, BrokerError
 
-
-def changelog(worker: str, table: str) -> str:
-    """The topic that carries a table of a worker's state."""
-    return f"{group_id(worker)}-{table}-changelog"
-
-
 #: State of the workers: one changelog a table.
 CHANGELOGS = tuple(
-    changelog(worker, table)
+    f"{group_id(worker)}-{table}-changelog"
     for worker, table in (
         *(("stock", "sims"), ("stock", "outlets"), ("stock", "repeats"), ("stock", "cases")),
         ("alerts", "wholesalers"),

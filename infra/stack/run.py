@@ -11,8 +11,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aiokafka.errors import KafkaError
-
 from alerts.policy.unknown_ids import unknown_ids
 from infra.dead_letters.limit import DeadLetterLimit, FeedRefused
 from infra.dead_letters.replay import carry_out, orders, waiting
@@ -44,17 +42,15 @@ from pipelines.ingest.post import KafkaSink
 from pipelines.ingest.reading.files import find_sources
 from pipelines.ingest.reference import reference_fingerprint
 from pipelines.stream.app import group_id
+from pipelines.stream.warehouse_worker import RESULT_TOPICS
 from pipelines.warehouse import migrate, open_warehouse
 from pipelines.warehouse.loopback.client import LoopbackClient
 from pipelines.warehouse.rows import to_rows
+from schemas import topics
 from schemas.errors import BrokerError, InputError, WarehouseError, ZerostockError
-from schemas.topics import INGEST_POSITIONS
 
 #: The embedded broker waits about a session time-out before it lets a worker in.
 _EMBEDDED_SESSION = "2s"
-
-#: Seconds in which workers must come to rest for the state to be kept while a run goes on.
-_KEEP_WITHIN = 60.0
 
 #: A worker that ends by itself is started again, this many times in a run.
 _RESTARTS = 10
@@ -206,6 +202,11 @@ async def run(plan: RunPlan, screen: Screen) -> RunOutcome:
             _resolve_at_start(plan, snapshot, screen)
             stack.start_workers(live.folder)
             outcome = await _work(plan, stack, screen, mapping, live, intake)
+            screen.stage("keeping the state for the next run")
+            save_snapshot(
+                plan.data / "state.snapshot",
+                await take_snapshot(stack.broker.bootstrap, plan.settings.partitions, plan.input),
+            )
             screen.summary(plan.data, outcome.report, outcome.seconds)
             for line in advice(outcome.report.disorder):
                 screen.note(line)
@@ -218,7 +219,7 @@ async def run(plan: RunPlan, screen: Screen) -> RunOutcome:
 
 
 def _nothing_new(plan: RunPlan, snapshot: Snapshot, mapping: Mapping | None) -> bool:
-    (positions,) = snapshot.entries[INGEST_POSITIONS]
+    (positions,) = snapshot.entries[topics.INGEST_POSITIONS]
     if plan.settings.archive is not None and find_sources(plan.input).own:
         return False  # it is still to be put away
     covered = snapshot.covers(plan.input, mapping)
@@ -250,62 +251,18 @@ def _resolve_at_start(plan: RunPlan, snapshot: Snapshot | None, screen: Screen) 
         screen.note(resolved_note(count))
 
 
-class _Upkeep:
-    """What a run that goes on does beside reading, every so often."""
-
-    def __init__(self, plan: RunPlan, stack: Stack, live: LiveReference) -> None:
-        self._plan = plan
-        self._stack = stack
-        self._live = live
-        self._resolver = Resolver(live, plan.settings.partitions, live=plan.settings.live)
-        self._looked = self._kept = time.monotonic()
-        self._keeping: asyncio.Task[None] | None = None
-
-    async def look(self) -> None:
-        """Do what is due: take up changed tables, send on what waited for them, keep the state."""
-        now = time.monotonic()
-        if now - self._looked > LOOK_EVERY:
-            self._looked = now
-            if await asyncio.to_thread(self._live.look):
-                self._resolver.changed()
-            await self._resolve()
-        if self._keeping is not None and self._keeping.done():
-            self._keeping, self._kept = self._keeping.result(), now
-        if self._keeping is None and now - self._kept > self._plan.settings.snapshot_every / 1_000:
-            self._keeping = asyncio.create_task(self._keep())
-
-    async def end(self) -> None:
-        """Leave off."""
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.wait([self._keeping])
-
-    async def _resolve(self) -> None:
-        """Send on dead letters for which a table has a row now."""
-        owner = await asyncio.to_thread(LoopbackClient.find, self._stack.data)
-        if owner is None:  # not up yet, or being started again
-            return
-        try:
-            count = await self._resolver.look(owner, self._stack.broker.bootstrap, {})
-        except (WarehouseError, BrokerError) as error:
-            self._stack.screen.note(f"dead letters wait to be sent on: {error}")
-            return
-        if count:
-            self._stack.screen.note(resolved_note(count))
-
-    async def _keep(self) -> None:
-        """Keep the state, so that a kill does not read all of the run's input again."""
-        try:
-            async with asyncio.timeout(_KEEP_WITHIN):
-                snapshot = await _state(self._plan, self._stack)
-        except TimeoutError:
-            why = f"workers were behind for {_KEEP_WITHIN:.0f} s"
-        except (BrokerError, KafkaError) as error:
-            why = str(error)
-        else:
-            save_snapshot(self._plan.data / "state.snapshot", snapshot)
-            return
-        self._stack.screen.note(f"the state was not kept, and will be later: {why}")
+async def _resolve(stack: Stack, resolver: Resolver) -> None:
+    """Send on dead letters for which a table has a row now."""
+    owner = await asyncio.to_thread(LoopbackClient.find, stack.data)
+    if owner is None:  # not up yet, or being started again
+        return
+    try:
+        count = await resolver.look(owner, stack.broker.bootstrap, {})
+    except (WarehouseError, BrokerError) as error:
+        stack.screen.note(f"dead letters wait to be sent on: {error}")
+        return
+    if count:
+        stack.screen.note(resolved_note(count))
 
 
 async def _replay(plan: RunPlan, stack: Stack, mapping: Mapping | None) -> None:
@@ -348,7 +305,7 @@ async def _work(
         follow=plan.follow,
         throttle_group=group_id("stock"),
     )
-    upkeep = _Upkeep(plan, stack, live)
+    resolver = Resolver(live, plan.settings.partitions, live=plan.settings.live)
     await _replay(plan, stack, mapping)
     reading = asyncio.create_task(
         ingest(
@@ -362,40 +319,43 @@ async def _work(
     )
     taking = asyncio.create_task(intake.serve(closing)) if intake is not None else None
     try:
+        looked = started
         while not reading.done():
             stack.look_after()
             if taking is not None and taking.done() and not closing.is_set():
                 taking.result()  # it could not listen
             await asyncio.wait([reading], timeout=0.2)
-            if plan.follow and not stop.is_set():
-                await upkeep.look()
+            if plan.follow and not stop.is_set() and time.monotonic() - looked > LOOK_EVERY:
+                looked = time.monotonic()
+                if await asyncio.to_thread(live.look):
+                    resolver.changed()
+                await _resolve(stack, resolver)
         screen.stage("waiting for the last rows to reach the warehouse")
-        await upkeep.end()
-        if not isinstance(reading.exception(), FeedRefused):
-            reading.result()
-        # Refused lines, too, have to be in the warehouse for somebody to look at.
-        snapshot = await _state(plan, stack)
+        if isinstance(reading.exception(), FeedRefused):
+            # The refused lines have to be in the warehouse for somebody to look at.
+            await _drain(stack, plan.settings.partitions)
         report = reading.result()
-        save_snapshot(plan.data / "state.snapshot", snapshot)
+        await _drain(stack, plan.settings.partitions)
     finally:
         closing.set()
         reading.cancel()
         # They give their connections back.
         await asyncio.wait([reading, *([taking] if taking is not None else [])])
-        await upkeep.end()
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(name)
     return RunOutcome(report, time.monotonic() - started, stop.is_set())
 
 
-async def _state(plan: RunPlan, stack: Stack) -> Snapshot:
-    """What the next run goes on from; returns when all that it says is in the warehouse."""
-    broker, partitions = stack.broker.bootstrap, plan.settings.partitions
-
-    async def done(worker: str, *names: str) -> None:
-        async with Lag(broker, worker, partitions) as lag:
+async def _drain(stack: Stack, partitions: int) -> None:
+    """Wait until each worker has done with all that the one before it said."""
+    for worker, names in (
+        ("stock", (topics.SIM_EVENTS,)),
+        ("stock", (topics.STOCK_MOVEMENTS, topics.CASE_EVENTS)),
+        ("stock", (topics.CASES,)),
+        ("alerts", (topics.STOCK_INCIDENTS,)),
+        ("warehouse", RESULT_TOPICS),
+    ):
+        async with Lag(stack.broker.bootstrap, worker, partitions) as lag:
             while await lag.of(*names):
                 stack.look_after()
                 await asyncio.sleep(0.1)
-
-    return await take_snapshot(broker, partitions, plan.input, done)

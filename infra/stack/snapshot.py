@@ -1,23 +1,20 @@
 """What outlives the embedded broker: the state of the workers and how far the files were read.
 
-A snapshot holds the newest value of each key of the compacted topics, and it replaces the one
-before in a single rename. It is taken at the end of a run, and every so often while one goes on, in
-the way of the data: how far the files were read, then the state of each stage once it has done with
-all that the stage before had said when its own was read. So no stage is behind what the one before
-said, and one that is ahead meets things it knows. After a kill the input is read again from there
-on; results have deterministic ids, so nothing comes out twice.
+A snapshot is taken when nothing is under way: every message has been dealt with by every worker.
+It holds the newest value of each key of the compacted topics, and it replaces the one before in a
+single rename. Without one, or after a kill since, the input is read again from there on; results
+have deterministic ids, so nothing comes out twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
-from infra.topics import CHANGELOGS, changelog
+from infra.topics import CHANGELOGS
 from pipelines.files import replace_file
 from pipelines.ingest.mapping.mapping import Mapping
 from pipelines.ingest.positions import has_more, noted, was_useless
@@ -25,19 +22,10 @@ from pipelines.ingest.reading.files import find_sources
 from pipelines.ingest.reference import reference_fingerprint
 from pipelines.kafka import open_consumer, read_parts_to_end, write_state
 from pipelines.stream.stateful import stamped, unstamped
-from pipelines.stream.warehouse_worker import RESULT_TOPICS
-from schemas import topics
 from schemas.errors import InputError, NewerVersion
 from schemas.topics import INGEST_POSITIONS
 
 _VERSION: Final = 1
-
-#: In the way of the data: a worker, what its stages read, and the tables of their state.
-_STAGES: Final = (
-    ("stock", (topics.SIM_EVENTS, topics.CASE_EVENTS), ("sims", "repeats")),
-    ("stock", (topics.STOCK_MOVEMENTS, topics.CASES), ("outlets", "cases")),
-    ("alerts", (topics.STOCK_INCIDENTS,), ("wholesalers",)),
-)
 
 
 class Snapshot(msgspec.Struct):
@@ -91,37 +79,18 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
     replace_file(path, msgspec.msgpack.encode(snapshot))
 
 
-async def take_snapshot(
-    broker: str, partitions: int, directory: Path, done: Callable[..., Awaitable[None]]
-) -> Snapshot:
-    """Read the compacted topics of a broker that is fed from `directory`.
-
-    `done(worker, *topics)` returns once a worker has done with all that is in these topics. When
-    this returns, all that the state says is in the warehouse, too.
-    """
-    reference = reference_fingerprint(directory / "reference")
-    entries: dict[str, list[dict[bytes, bytes]]] = {}
+async def take_snapshot(broker: str, partitions: int, directory: Path) -> Snapshot:
+    """Read the compacted topics of a broker at rest, after it was fed from `directory`."""
+    counts = {**dict.fromkeys(CHANGELOGS, partitions), INGEST_POSITIONS: 1}
+    entries: dict[str, list[dict[bytes, bytes]]] = {
+        topic: [{} for _ in range(count)] for topic, count in counts.items()
+    }
+    # Together: an end that has to be waited for is waited for once.
+    parts = [TopicPartition(topic, n) for topic, count in counts.items() for n in range(count)]
     async with open_consumer(broker) as consumer:
-        await _read(consumer, [INGEST_POSITIONS], 1, entries)
-        for worker, read, tables in _STAGES:
-            await done(worker, *read)
-            names = [changelog(worker, table) for table in tables]
-            await _read(consumer, names, partitions, entries)
-    await done("warehouse", *RESULT_TOPICS)
-    return Snapshot(partitions, entries, reference)
-
-
-async def _read(
-    consumer: AIOKafkaConsumer,
-    names: Sequence[str],
-    partitions: int,
-    entries: dict[str, list[dict[bytes, bytes]]],
-) -> None:
-    """The newest values of some topics, all together: ends are waited for once."""
-    entries |= {name: [{} for _ in range(partitions)] for name in names}
-    parts = [TopicPartition(name, n) for name in names for n in range(partitions)]
-    async for message in read_parts_to_end(consumer, parts):
-        entries[message.topic][message.partition][message.key] = message.value
+        async for message in read_parts_to_end(consumer, parts):
+            entries[message.topic][message.partition][message.key] = message.value
+    return Snapshot(partitions, entries, reference_fingerprint(directory / "reference"))
 
 
 async def restore_snapshot(broker: str, snapshot: Snapshot) -> None:

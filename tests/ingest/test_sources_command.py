@@ -41,10 +41,6 @@ def broker(tmp_path: Path) -> Iterator[str]:
         yield server.bootstrap
 
 
-async def at_rest(worker: str, *names: str) -> None:
-    """No worker reads here."""
-
-
 def shown(settings: Settings) -> str:
     text = io.StringIO()
     asyncio.run(list_sources(settings, Console(file=text, width=200)))
@@ -62,7 +58,7 @@ def test_each_source_is_shown_with_its_disorder_and_the_bound_that_would_fit(
     assert b[10:] == ["897s", "1m"]
     assert "cdr/b: 1 row of 2 came too late, up to 897s out of order: --disorder 15m" in of_broker
     assert "cdr/a:" not in of_broker
-    snapshot = asyncio.run(take_snapshot(broker, 2, tmp_path / "city", at_rest))
+    snapshot = asyncio.run(take_snapshot(broker, 2, tmp_path / "city"))
     save_snapshot(tmp_path / "state.snapshot", snapshot)
     assert shown(Settings(data=tmp_path)) == of_broker
 

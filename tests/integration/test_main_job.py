@@ -26,10 +26,7 @@ from city import (
 from oracle.vary import vary
 from services.ports import free_port
 
-from infra.stack.snapshot import load_snapshot
-from pipelines.ingest.positions import noted
 from pipelines.simulate import CityPlan, Truth, read_truth, simulate
-from schemas.topics import INGEST_POSITIONS
 
 #: How many cities; more with ZEROSTOCK_TEST_CITIES=20.
 CITIES = int(os.environ.get("ZEROSTOCK_TEST_CITIES", "6"))
@@ -97,45 +94,6 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
     run(tmp_path / "city", data)
     assert_equals_truth(data, sms(data), truth)
     assert orphans(data) == []
-
-
-@pytest.mark.slow
-def test_killed_while_it_follows_it_goes_on_from_the_state_it_kept(tmp_path: Path) -> None:
-    truth = make(tmp_path / "city", 13, cdrs=30_000, switches=2)
-    city, data, rng = tmp_path / "growing", tmp_path / "data", random.Random(13)
-    shutil.copytree(tmp_path / "city/reference", city / "reference")
-    files = [f for top in ("cdr", "events") for f in (tmp_path / "city" / top).rglob("*.*")]
-    files = sorted((f for f in files if f.is_file()), key=lambda f: f.name)
-    rounds = 3
-    command = [*ZEROSTOCK, "run", "--input", city, "--data", data, "--follow"]
-    command += ["--sms", f"file:{data}.sms"]
-    for n in range(rounds):
-        for file in files[n * len(files) // rounds : (n + 1) * len(files) // rounds]:
-            copy = city / file.relative_to(tmp_path / "city")
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(file, copy)
-        there = (n + 1) * len(files) // rounds
-        process = subprocess.Popen(
-            list(map(str, command)),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            env=os.environ | {"ZEROSTOCK_SNAPSHOT_EVERY": "1s"},
-        )
-        wait_until(lambda there=there: kept_files(data) >= there // 2, patience=600)
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(rng.uniform(0.0, 2.0))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    run(city, data)
-    assert_equals_truth(data, sms(data), truth)
-
-
-def kept_files(data: Path) -> int:
-    """Of how many files the state on disk says how far they were read."""
-    kept = load_snapshot(data / "state.snapshot", 2)
-    (positions,) = kept.entries[INGEST_POSITIONS] if kept is not None else ({},)
-    return sum(noted(*entry) is not None for entry in positions.items())
 
 
 def orphans(data: Path) -> list[str]:

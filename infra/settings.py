@@ -133,9 +133,7 @@ class Settings(BaseSettings):
     them for nothing; too large: they stand still for that long after a death.
     """
     sms: str = "console"
-    """The way messages go without `routes`: console, file:PATH, twilio, or the name of a sender
-    that a package of yours brings.
-    """
+    """The way messages go without `routes`: console, file:PATH or twilio."""
     routes: Annotated[Path | None, BeforeValidator(lambda path: path or None)] = None
     """The table of routes (TOML), see routes.md."""
     sms_signature: str = ""
@@ -149,7 +147,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     """DEBUG, INFO, WARNING or ERROR. INFO shows a stock-out's whole way."""
     dead_letter_limit: Annotated[int, Field(ge=0)] = 50_000
-    """Lines of a feed that is wholly wrong after which reading stops; 0: at the first."""
+    """Lines of a feed that is wholly wrong after which reading stops; 0: never."""
     metrics_port: int | None = None
     """Where /metrics, /healthz and /readyz are served; 0: any free port; None: nowhere."""
     metrics_host: str = "127.0.0.1"

@@ -10,13 +10,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError
 from services.child import Child
 from services.waiting import wait_until
 
-from infra.topics import Lag, ensure_topics
-from pipelines.stream.app import group_id
+from infra.topics import Lag, ensure_topics, group_members
 from pipelines.stream.warehouse_worker import RESULT_TOPICS
 from schemas import topics
 
@@ -188,19 +185,7 @@ class Cluster:
 
     def members(self, kind: str) -> int:
         """How many members the group of a kind has."""
-
-        async def ask() -> int:
-            admin = AIOKafkaAdminClient(bootstrap_servers=self.broker)
-            await admin.start()
-            try:
-                (response,) = await admin.describe_consumer_groups([group_id(kind)])
-                return len(response.groups[0][5])
-            except GroupCoordinatorNotAvailableError:  # no group has ever been there
-                return 0
-            finally:
-                await admin.close()
-
-        return asyncio.run(ask())
+        return asyncio.run(group_members(self.broker, kind))
 
     def stop(self) -> None:
         """End all workers in good order, all at once."""
